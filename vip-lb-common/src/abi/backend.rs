@@ -1,0 +1,114 @@
+//! Where packets go.
+
+use super::Address;
+
+/// Names an entry of BACKENDS at one time in its life.
+///
+/// The generation changes whenever the index gets another owner or the owner dies, so whatever was recorded for
+/// the former one no longer refers to anything: a reused index never inherits flows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C, align(4))]
+pub struct BackendRef {
+    /// Index into BACKENDS; 0 names none.
+    pub index: u16,
+    /// The generation that the entry must still have.
+    pub generation: u16,
+}
+
+impl BackendRef {
+    /// Refers to nothing.
+    pub const NONE: Self = Self { index: 0, generation: 0 };
+
+    /// Whether this refers to nothing.
+    #[inline(always)]
+    pub const fn is_none(self) -> bool {
+        self.index == 0
+    }
+}
+
+/// How a backend is reached; the value of [`Backend::mode`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Mode {
+    /// Free or dead: no reference to the entry is valid.
+    Dead = 0,
+    /// Alive, but its next hop is not known yet.
+    Unresolved = 1,
+    /// The backend is this host: its packets go to the stack.
+    Local = 2,
+    /// Rewrite the MAC addresses.
+    L2 = 3,
+    /// Prepend an IPv4 header.
+    IpipV4 = 4,
+    /// Prepend an IPv6 header.
+    IpipV6 = 5,
+}
+
+impl Mode {
+    /// The mode stored in a map; anything unknown counts as dead.
+    pub const fn from_u8(value: u8) -> Self {
+        match value {
+            1 => Self::Unresolved,
+            2 => Self::Local,
+            3 => Self::L2,
+            4 => Self::IpipV4,
+            5 => Self::IpipV6,
+            _ => Self::Dead,
+        }
+    }
+}
+
+/// One backend of one service: a value of BACKENDS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C, align(8))]
+pub struct Backend {
+    /// Generation that a [`BackendRef`] must carry.
+    pub generation: u16,
+    /// A [`Mode`].
+    pub mode: u8,
+    /// Zero.
+    pub reserved: u8,
+    /// Interface its packets leave by.
+    pub egress: u32,
+    /// The twelve bytes that start its frames: MAC address of the next hop, then of the egress interface.
+    pub macs: [u8; 12],
+    /// Largest IP packet that the path takes, in bytes.
+    pub mtu: u16,
+    /// The service it belongs to.
+    pub service: u16,
+    /// Hash of (service, backend address), by which a restarted daemon recognises the entry.
+    pub identity: u64,
+    /// Outer source address (ipip).
+    pub tunnel_source: Address,
+    /// Outer destination address, the backend's own (ipip).
+    pub tunnel_destination: Address,
+    /// Sum of the constant 16-bit words of the outer IPv4 header, folded, not complemented.
+    pub outer_checksum: u32,
+    /// Zero.
+    pub reserved_tail: u32,
+}
+
+/// MAC address of an interface, the value of INTERFACES: what the program answers ARP and ND with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C, align(8))]
+pub struct LinkAddress {
+    /// The address.
+    pub mac: [u8; 6],
+    /// Zero.
+    pub reserved: [u8; 2],
+}
+
+impl LinkAddress {
+    /// From the six bytes.
+    pub const fn new(mac: [u8; 6]) -> Self {
+        Self { mac, reserved: [0; 2] }
+    }
+}
+
+/// Another node, the value of PEERS (the key is its [`LinkAddress`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Peer {
+    /// Its own address: packets from there are a client's, not forwarded ones.
+    pub address: Address,
+}

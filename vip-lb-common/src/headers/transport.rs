@@ -1,0 +1,135 @@
+//! TCP, UDP and ICMP.
+
+use core::mem::offset_of;
+
+use network_types::{icmp::Icmpv4Hdr, tcp::TcpHdr, udp::UdpHdr};
+
+use super::{ICMP_LEN, TCP_LEN, UDP_LEN};
+use crate::{Packet, Verdict, View, checksum};
+
+/// A TCP header (RFC 9293 section 3.1).
+#[derive(Clone, Copy)]
+pub struct Tcp<'p>(View<'p, TCP_LEN>);
+
+impl<'p> Tcp<'p> {
+    /// The header in these bytes.
+    #[inline(always)]
+    pub fn new(bytes: View<'p, TCP_LEN>) -> Self {
+        Self(bytes)
+    }
+
+    /// The header at `offset`.
+    #[inline(always)]
+    pub fn at(packet: &'p impl Packet, offset: usize, short: Verdict) -> Result<Self, Verdict> {
+        packet.view(offset, short).map(Self)
+    }
+
+    /// Both ports as they lie in the packet.
+    #[inline(always)]
+    pub fn ports(&self) -> u32 {
+        self.0.word(0)
+    }
+
+    /// Header length in bytes, options included.
+    #[inline(always)]
+    pub fn header_len(&self) -> usize {
+        ((self.0.u8(offset_of!(TcpHdr, _bitfield_1)) >> 4) as usize) * 4
+    }
+
+    /// The flags.
+    #[inline(always)]
+    pub fn flags(&self) -> TcpFlags {
+        TcpFlags(self.0.u8(offset_of!(TcpHdr, _bitfield_1) + 1))
+    }
+}
+
+/// The lower eight flags of a TCP header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TcpFlags(pub u8);
+
+impl TcpFlags {
+    const FIN: u8 = 0x01;
+    const SYN: u8 = 0x02;
+    const RST: u8 = 0x04;
+    const ACK: u8 = 0x10;
+
+    /// The first packet of a connection: SYN alone of the four that matter.
+    #[inline(always)]
+    pub const fn opens(self) -> bool {
+        self.0 & (Self::FIN | Self::SYN | Self::RST | Self::ACK) == Self::SYN
+    }
+
+    /// The client will send no more.
+    #[inline(always)]
+    pub const fn closes(self) -> bool {
+        self.0 & (Self::FIN | Self::RST) != 0
+    }
+
+    /// The client knows nothing of the connection, or pretends so.
+    #[inline(always)]
+    pub const fn resets(self) -> bool {
+        self.0 & Self::RST != 0
+    }
+}
+
+/// A UDP header (RFC 768).
+#[derive(Clone, Copy)]
+pub struct Udp<'p>(View<'p, UDP_LEN>);
+
+impl<'p> Udp<'p> {
+    /// The header in these bytes.
+    #[inline(always)]
+    pub fn new(bytes: View<'p, UDP_LEN>) -> Self {
+        Self(bytes)
+    }
+
+    /// The header at `offset`.
+    #[inline(always)]
+    pub fn at(packet: &'p impl Packet, offset: usize, short: Verdict) -> Result<Self, Verdict> {
+        packet.view(offset, short).map(Self)
+    }
+
+    /// Both ports as they lie in the packet.
+    #[inline(always)]
+    pub fn ports(&self) -> u32 {
+        self.0.word(0)
+    }
+
+    /// Bytes from this header on.
+    #[inline(always)]
+    pub fn len(&self) -> u16 {
+        self.0.be16(offset_of!(UdpHdr, len))
+    }
+
+    /// Whether the length field says that there is nothing, not even the header.
+    #[inline(always)]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// An ICMP header of either family (RFC 792, RFC 4443): type, code, checksum.
+#[derive(Clone, Copy)]
+pub struct Icmp<'p>(View<'p, ICMP_LEN>);
+
+impl<'p> Icmp<'p> {
+    /// The header at `offset`.
+    #[inline(always)]
+    pub fn at(packet: &'p impl Packet, offset: usize, short: Verdict) -> Result<Self, Verdict> {
+        packet.view(offset, short).map(Self)
+    }
+
+    /// Type in the upper, code in the lower byte.
+    #[inline(always)]
+    pub fn type_and_code(&self) -> u16 {
+        self.0.be16(offset_of!(Icmpv4Hdr, type_))
+    }
+
+    /// Changes type and code, and the checksum with them. Swapping addresses in the pseudo-header leaves it right.
+    #[inline(always)]
+    pub fn set_type_and_code(&self, new: u16) {
+        let at = offset_of!(Icmpv4Hdr, check);
+        self.0.set_be16(at, checksum::replace(self.0.be16(at), self.type_and_code(), new));
+        self.0.set_be16(offset_of!(Icmpv4Hdr, type_), new);
+    }
+}

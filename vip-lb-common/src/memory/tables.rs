@@ -1,0 +1,269 @@
+//! The maps as plain collections, with the capacities and budgets of the real ones.
+
+use core::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use crate::{
+    Tables, Verdict,
+    abi::{
+        Address, Backend, FlowEntry, FlowKey, LinkAddress, Peer, PortKey, Recording, ServiceRef, Settings,
+        Slot, Stats, Survivor, Vip,
+    },
+    decap::DecapTables,
+    pipeline::{Fate, Step},
+    tables::FlowCell,
+};
+
+/// All tables of one CPU. Fill the fields, run packets, look at the fields.
+#[derive(Debug)]
+pub struct MemoryTables {
+    /// SETTINGS.
+    pub settings: Option<Settings>,
+    /// VIPS.
+    pub vips: HashMap<Address, Vip>,
+    /// PORTS.
+    pub ports: HashMap<PortKey, ServiceRef>,
+    /// RINGS of every class, by service.
+    pub rings: HashMap<u16, RefCell<Vec<Slot>>>,
+    /// BACKENDS.
+    pub backends: HashMap<u16, Backend>,
+    /// FLOWS.
+    pub flows: RefCell<HashMap<FlowKey, FlowEntry>>,
+    /// Entries that FLOWS takes.
+    pub flows_capacity: usize,
+    /// NEWBORN.
+    pub newborn: RefCell<HashMap<FlowKey, FlowEntry>>,
+    /// SURVIVORS.
+    pub survivors: RefCell<HashMap<FlowKey, Survivor>>,
+    /// RECORDING.
+    pub recording: Cell<Recording>,
+    /// CLOCK_MONOTONIC.
+    pub seconds: u32,
+    /// PEERS.
+    pub peers: HashMap<LinkAddress, Peer>,
+    /// INTERFACES.
+    pub interfaces: HashMap<u32, LinkAddress>,
+    /// DECAP_SOURCES, whole addresses only.
+    pub decap_sources: HashSet<Address>,
+    /// DECAP_VIPS.
+    pub decap_vips: HashSet<Address>,
+    /// VERDICTS.
+    pub verdicts: RefCell<BTreeMap<Verdict, u64>>,
+    /// SERVICE_STATS.
+    pub service_stats: RefCell<HashMap<u16, Stats>>,
+    /// BACKEND_STATS.
+    pub backend_stats: RefCell<HashMap<u16, Stats>>,
+    /// Every step of every packet.
+    pub steps: RefCell<Vec<Step>>,
+}
+
+impl Default for MemoryTables {
+    fn default() -> Self {
+        Self {
+            settings: None,
+            vips: HashMap::new(),
+            ports: HashMap::new(),
+            rings: HashMap::new(),
+            backends: HashMap::new(),
+            flows: RefCell::default(),
+            flows_capacity: usize::MAX,
+            newborn: RefCell::default(),
+            survivors: RefCell::default(),
+            recording: Cell::default(),
+            seconds: 0,
+            peers: HashMap::new(),
+            interfaces: HashMap::new(),
+            decap_sources: HashSet::new(),
+            decap_vips: HashSet::new(),
+            verdicts: RefCell::default(),
+            service_stats: RefCell::default(),
+            backend_stats: RefCell::default(),
+            steps: RefCell::default(),
+        }
+    }
+}
+
+impl MemoryTables {
+    fn account(&self, settings: &Settings) -> Recording {
+        let recording = self.recording.get();
+        if recording.tick == settings.tick {
+            recording
+        } else {
+            Recording { tick: settings.tick, recorded: 0, noted: 0, ..recording }
+        }
+    }
+}
+
+impl Tables for MemoryTables {
+    type Ref<'a, T: Copy + 'a> = Copied<T>;
+    type Flow<'a> = MemoryFlow<'a>;
+
+    fn settings(&self) -> Option<Copied<Settings>> {
+        self.settings.map(Copied)
+    }
+
+    fn vip(&self, address: &Address) -> Option<Copied<Vip>> {
+        self.vips.get(address).copied().map(Copied)
+    }
+
+    fn port(&self, key: &PortKey) -> Option<ServiceRef> {
+        self.ports.get(key).copied()
+    }
+
+    fn slot(&self, service: ServiceRef, index: u32) -> Option<Copied<Slot>> {
+        self.rings.get(&service.id)?.borrow().get(index as usize).copied().map(Copied)
+    }
+
+    fn mark_unrecorded(&self, service: ServiceRef, index: u32, tick: u32) {
+        if let Some(ring) = self.rings.get(&service.id) {
+            ring.borrow_mut()[index as usize].unrecorded_at = tick;
+        }
+    }
+
+    fn backend(&self, index: u16) -> Option<Copied<Backend>> {
+        self.backends.get(&index).copied().map(Copied)
+    }
+
+    fn flow(&self, key: &FlowKey) -> Option<MemoryFlow<'_>> {
+        MemoryFlow::find(&self.flows, key)
+    }
+
+    fn insert_flow(&self, key: &FlowKey, entry: &FlowEntry) -> bool {
+        let mut flows = self.flows.borrow_mut();
+        let room = flows.len() < self.flows_capacity || flows.contains_key(key);
+        if room {
+            flows.insert(*key, *entry);
+        } else {
+            self.recording
+                .set(Recording { refused: self.recording.get().refused + 1, ..self.recording.get() });
+        }
+        room
+    }
+
+    fn remove_flow(&self, key: &FlowKey) {
+        self.flows.borrow_mut().remove(key);
+    }
+
+    fn newborn(&self, key: &FlowKey) -> Option<MemoryFlow<'_>> {
+        MemoryFlow::find(&self.newborn, key)
+    }
+
+    fn insert_newborn(&self, key: &FlowKey, entry: &FlowEntry) -> bool {
+        self.newborn.borrow_mut().insert(*key, *entry);
+        true
+    }
+
+    fn may_record(&self, settings: &Settings) -> bool {
+        let mut recording = self.account(settings);
+        let granted = recording.recorded < settings.record_budget;
+        if granted {
+            recording.recorded += 1;
+        } else {
+            recording.refused += 1;
+        }
+        self.recording.set(recording);
+        granted
+    }
+
+    fn seconds(&self) -> u32 {
+        self.seconds
+    }
+
+    fn note_survivor(&self, key: &FlowKey, survivor: &Survivor, settings: &Settings) {
+        let mut survivors = self.survivors.borrow_mut();
+        if !survivors.contains_key(key) {
+            let mut recording = self.account(settings);
+            let granted = recording.noted < settings.survivor_budget;
+            recording.noted += u32::from(granted);
+            self.recording.set(recording);
+            if !granted {
+                return;
+            }
+        }
+        survivors.insert(*key, *survivor);
+    }
+
+    fn peer(&self, mac: &LinkAddress) -> Option<Peer> {
+        self.peers.get(mac).copied()
+    }
+
+    fn tunnel_peer(&self, source: &Address) -> bool {
+        self.decap_sources.contains(source)
+    }
+
+    fn link_address(&self, interface: u32) -> Option<Copied<LinkAddress>> {
+        self.interfaces.get(&interface).copied().map(Copied)
+    }
+
+    fn count(&self, fate: &Fate) {
+        *self.verdicts.borrow_mut().entry(fate.verdict).or_default() += 1;
+        if fate.backend != 0 {
+            for (stats, index) in [(&self.service_stats, fate.service), (&self.backend_stats, fate.backend)] {
+                let mut stats = stats.borrow_mut();
+                let stats = stats.entry(index).or_default();
+                stats.packets += 1;
+                stats.bytes += u64::from(fate.bytes);
+                stats.new_connections += u64::from(fate.opens);
+            }
+        }
+    }
+
+    fn observe(&self, step: Step) {
+        self.steps.borrow_mut().push(step);
+    }
+}
+
+impl DecapTables for MemoryTables {
+    fn source_allowed(&self, source: &Address) -> bool {
+        self.decap_sources.contains(source)
+    }
+
+    fn destination_allowed(&self, destination: &Address) -> bool {
+        self.decap_vips.contains(destination)
+    }
+}
+
+/// A value copied out of its table.
+#[derive(Clone, Copy, Debug)]
+pub struct Copied<T>(pub T);
+
+impl<T> core::ops::Deref for Copied<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// An entry of FLOWS or NEWBORN.
+#[derive(Debug)]
+pub struct MemoryFlow<'a> {
+    table: &'a RefCell<HashMap<FlowKey, FlowEntry>>,
+    key: FlowKey,
+}
+
+impl<'a> MemoryFlow<'a> {
+    fn find(table: &'a RefCell<HashMap<FlowKey, FlowEntry>>, key: &FlowKey) -> Option<Self> {
+        table.borrow().contains_key(key).then_some(Self { table, key: *key })
+    }
+
+    fn change(&self, change: impl FnOnce(&mut FlowEntry)) {
+        if let Some(entry) = self.table.borrow_mut().get_mut(&self.key) {
+            change(entry);
+        }
+    }
+}
+
+impl FlowCell for MemoryFlow<'_> {
+    fn get(&self) -> FlowEntry {
+        self.table.borrow().get(&self.key).copied().unwrap_or_default()
+    }
+
+    fn set_seen(&self, tick: u32) {
+        self.change(|entry| entry.seen = tick);
+    }
+
+    fn set_closing(&self, closing: bool) {
+        self.change(|entry| entry.closing = u16::from(closing));
+    }
+}

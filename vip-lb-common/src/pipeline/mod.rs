@@ -1,0 +1,330 @@
+//! The life of a packet: parse, local, service, steer, forward, verdict.
+//!
+//! One function per stage and file. Nothing here knows XDP actions; the entry point of the kernel program is one match
+//! from [`Verdict`] to them.
+
+mod forward;
+mod local;
+pub(crate) mod parse;
+mod service;
+pub mod steer;
+
+use crate::{
+    FlowHash, Packet, Tables, Verdict, View,
+    abi::{Address, BackendRef, LinkAddress, SETTINGS_MAGIC, ServiceRef, Settings, Slot, Vip},
+    decap,
+    headers::{
+        ETHERNET_LEN, Ethernet, IPV4_LEN, IPV6_LEN, Ipv4, Ipv6, TCP_LEN, Tcp, Udp, ether_type, protocol,
+    },
+};
+
+pub(crate) use forward::Tags;
+pub(crate) use parse::{Flow, Link, Network};
+
+/// What became of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fate {
+    /// How it ended.
+    pub verdict: Verdict,
+    /// The service it belonged to, if `backend` is not 0.
+    pub service: u16,
+    /// Index of the backend it was forwarded to; 0 if it was not.
+    pub backend: u16,
+    /// Interface it leaves by, if it is forwarded.
+    pub egress: u32,
+    /// Its bytes from the IP header on, as it came in.
+    pub bytes: u16,
+    /// It opened a TCP connection.
+    pub opens: bool,
+}
+
+impl From<Verdict> for Fate {
+    #[inline(always)]
+    fn from(verdict: Verdict) -> Self {
+        Self { verdict, service: 0, backend: 0, egress: 0, bytes: 0, opens: false }
+    }
+}
+
+/// A step of the way, as `explain` hears of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The destination was looked up in VIPS.
+    Destination {
+        /// The address.
+        address: Address,
+        /// Whether it is a VIP.
+        is_vip: bool,
+    },
+    /// A service was found.
+    Service(ServiceRef),
+    /// The flow was hashed to a slot.
+    Slot {
+        /// The hash.
+        hash: FlowHash,
+        /// Number of the slot.
+        index: u32,
+        /// What it held.
+        slot: Slot,
+    },
+    /// A backend was chosen.
+    Chosen {
+        /// Which.
+        backend: BackendRef,
+        /// Why.
+        reason: Reason,
+    },
+}
+
+/// Why a flow goes to its backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// The slot is closed: everything goes to `current`.
+    Settled,
+    /// The slot is open and FLOWS has the flow.
+    Recorded,
+    /// The slot is open and NEWBORN has the handshake.
+    Handshake,
+    /// The slot is open and the flow is new: `current`, recorded.
+    New,
+    /// The slot is open and the flow is older than the opening: `previous`.
+    Older,
+    /// The slot is open and the flow is new, but there is no room or budget to record it: `previous`.
+    Refused,
+    /// The slot is open, all that is not recorded is new, but there is no room to record it: `current`.
+    NewUnrecorded,
+}
+
+/// Decides a packet's fate, carries it out on the bytes and counts it. The kernel program does the same with [`plain`] and [`general`]
+/// in functions of their own.
+#[inline(always)]
+pub fn process<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Fate {
+    match plain(packet, tables) {
+        Some(fate) => fate,
+        None => general(packet, tables),
+    }
+}
+
+#[inline(always)]
+fn conclude<T: Tables>(tables: &T, result: Result<Fate, Verdict>) -> Fate {
+    match result {
+        Ok(fate) => {
+            tables.count(&fate);
+            fate
+        }
+        Err(verdict) => {
+            let fate = Fate::from(verdict);
+            tables.count(&fate);
+            fate
+        }
+    }
+}
+
+/// A TCP or UDP packet without tags, options and extension headers, as nearly every one is: its fields lie at constant offsets behind one
+/// bounds check. None for all others, and the shortest, which take the general way to the same end.
+#[inline(always)]
+pub fn plain<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Option<Fate> {
+    let frame = packet.view::<PLAIN_V4_LEN>(0, Verdict::ShortFrame).ok()?;
+    let ethernet = Ethernet::new(frame.part(0));
+    if ethernet.is(ether_type::IPV4) {
+        let ip = Ipv4::new(frame.part(ETHERNET_LEN));
+        if !ip.is_plain() || !parse::has_ports(ip.protocol()) {
+            return None;
+        }
+        let client = match plain_v4(packet, tables, ip, frame.part(ETHERNET_LEN + IPV4_LEN)) {
+            Ok(client) => client,
+            Err(verdict) => return Some(conclude(tables, Err(verdict))),
+        };
+        let result = balance(packet, tables, &UNTAGGED_V4, &client);
+        Some(conclude(tables, result))
+    } else if ethernet.is(ether_type::IPV6) {
+        let frame = packet.view::<PLAIN_V6_LEN>(0, Verdict::ShortFrame).ok()?;
+        let ip = Ipv6::new(frame.part(ETHERNET_LEN));
+        // To a group: only the general way knows those of solicitations.
+        if ip.is_multicast() || !parse::has_ports(ip.next_header()) {
+            return None;
+        }
+        let client = match plain_v6(packet, tables, ip, frame.part(ETHERNET_LEN + IPV6_LEN)) {
+            Ok(client) => client,
+            Err(verdict) => return Some(conclude(tables, Err(verdict))),
+        };
+        let result = balance(packet, tables, &UNTAGGED_V6, &client);
+        Some(conclude(tables, result))
+    } else {
+        None
+    }
+}
+
+#[inline(always)]
+fn plain_v4<'t, P: Packet, T: Tables>(
+    packet: &P,
+    tables: &'t T,
+    ip: Ipv4<'_>,
+    transport: View<'_, TCP_LEN>,
+) -> Result<Client<'t, T>, Verdict> {
+    let vip = vip(tables, &ip.destination()).ok_or(Verdict::NotVip)?;
+    let network = parse::plain_ipv4(packet, ip).map_err(|verdict| refused(&vip, verdict))?;
+    let settings = configured(tables)?;
+    // Nothing that has ports is a tunnel's packet.
+    if vip.flags & Vip::ENDPOINT != 0 {
+        return Err(Verdict::NotVip);
+    }
+    let flow = plain_flow(transport, &network)?;
+    Ok(Client { settings, vip, network, flow })
+}
+
+#[inline(always)]
+fn plain_v6<'t, P: Packet, T: Tables>(
+    packet: &P,
+    tables: &'t T,
+    ip: Ipv6<'_>,
+    transport: View<'_, TCP_LEN>,
+) -> Result<Client<'t, T>, Verdict> {
+    let vip = vip(tables, &ip.destination()).ok_or(Verdict::NotVip)?;
+    let network = parse::plain_ipv6(packet, ip).map_err(|verdict| refused(&vip, verdict))?;
+    let settings = configured(tables)?;
+    if vip.flags & Vip::ENDPOINT != 0 {
+        return Err(Verdict::NotVip);
+    }
+    let flow = plain_flow(transport, &network)?;
+    Ok(Client { settings, vip, network, flow })
+}
+
+#[inline(always)]
+fn plain_flow(transport: View<'_, TCP_LEN>, network: &Network) -> Result<Flow, Verdict> {
+    if network.protocol == protocol::TCP {
+        parse::tcp(Tcp::new(transport), network)
+    } else {
+        parse::udp(Udp::new(transport.part(0)), network)
+    }
+}
+
+/// A flow's packet to a VIP.
+struct Client<'t, T: Tables + 't> {
+    settings: T::Ref<'t, Settings>,
+    vip: T::Ref<'t, Vip>,
+    network: Network,
+    flow: Flow,
+}
+
+const PLAIN_V4_LEN: usize = ETHERNET_LEN + IPV4_LEN + TCP_LEN;
+const PLAIN_V6_LEN: usize = ETHERNET_LEN + IPV6_LEN + TCP_LEN;
+const UNTAGGED_V4: Link = Link { ether_type: ether_type::IPV4, network: ETHERNET_LEN };
+const UNTAGGED_V6: Link = Link { ether_type: ether_type::IPV6, network: ETHERNET_LEN };
+
+/// Decides the fate of any packet at all, carries it out and counts it.
+#[inline(always)]
+pub fn general<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Fate {
+    let result = decide(packet, tables);
+    conclude(tables, result)
+}
+
+#[inline(always)]
+fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Fate, Verdict> {
+    let link = parse::link(packet)?.forgotten();
+    let (vip, network) = match link.ether_type {
+        ether_type::IPV4 => {
+            let ip = Ipv4::at(packet, link.network, Verdict::ShortFrame)?;
+            let vip = vip(tables, &ip.destination()).ok_or(Verdict::NotVip)?;
+            let network = parse::ipv4(packet, ip, link.network).map_err(|verdict| refused(&vip, verdict))?;
+            (vip, network)
+        }
+        ether_type::IPV6 => {
+            let ip = Ipv6::at(packet, link.network, Verdict::ShortFrame)?;
+            let destination = ip.destination();
+            let Some(vip) = vip(tables, &destination) else {
+                return if local::is_solicited_node(&destination) {
+                    local::solicitation(packet, tables, &link)
+                } else {
+                    Err(Verdict::NotVip)
+                };
+            };
+            let network = parse::ipv6(packet, ip, link.network).map_err(|verdict| refused(&vip, verdict))?;
+            (vip, network)
+        }
+        ether_type::ARP => return local::arp(packet, tables, &link),
+        _ => return Err(Verdict::NotIp),
+    };
+    let network = network.forgotten();
+    let settings = configured(tables)?;
+    if vip.flags & Vip::ENDPOINT != 0 {
+        return decap::unwrap_for_local_backend(packet, tables, &link, &network).map(Fate::from);
+    }
+    let flow = match network.protocol {
+        protocol::TCP => {
+            let header = Tcp::at(packet, network.transport, Verdict::BadTransportHeader)?;
+            parse::tcp(header, &network)?
+        }
+        protocol::UDP => {
+            let header = Udp::at(packet, network.transport, Verdict::BadTransportHeader)?;
+            parse::udp(header, &network)?
+        }
+        protocol::ICMP | protocol::ICMPV6 => return local::icmp(packet, tables, &link, &vip, &network),
+        _ => return Err(Verdict::UnsupportedProtocol),
+    };
+    let client = Client { settings, vip, network, flow };
+    balance(packet, tables, &link, &client)
+}
+
+#[inline(always)]
+fn vip<'t, T: Tables>(tables: &'t T, address: &Address) -> Option<T::Ref<'t, Vip>> {
+    let vip = tables.vip(address);
+    tables.observe(Step::Destination { address: *address, is_vip: vip.is_some() });
+    vip
+}
+
+/// The settings. A BPF array has its value from the start: only the magic number tells that the daemon has been there.
+#[inline(always)]
+fn configured<T: Tables>(tables: &T) -> Result<T::Ref<'_, Settings>, Verdict> {
+    tables.settings().filter(|settings| settings.magic == SETTINGS_MAGIC).ok_or(Verdict::NotConfigured)
+}
+
+/// The verdict on a packet that could not be parsed. To this host's own address it is ordinary traffic, fragments above all.
+#[inline(always)]
+fn refused(vip: &Vip, verdict: Verdict) -> Verdict {
+    if vip.flags & Vip::ENDPOINT != 0 { Verdict::NotVip } else { verdict }
+}
+
+/// The rest of the way of a flow's packet that is addressed to a VIP.
+#[inline(always)]
+fn balance<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    link: &Link,
+    client: &Client<'_, T>,
+) -> Result<Fate, Verdict> {
+    let Client { settings, vip, network, flow } = client;
+    // Nodes forward TCP and UDP only: a peer's solicitations and pings, answered before, are always its own.
+    if settings.flags & Settings::PEERS != 0 {
+        refuse_forwarded(packet, tables, vip, network)?;
+    }
+    let service = service::find(tables, vip, network.protocol, flow.destination_port())?;
+    tables.observe(Step::Service(service));
+    let (reference, backend) = steer::steer(tables, settings, service, network, flow)?;
+    let verdict = forward::forward(packet, link, network, flow, &backend)?;
+    Ok(Fate {
+        verdict,
+        service: service.id,
+        backend: reference.index,
+        egress: backend.egress,
+        bytes: network.len,
+        opens: flow.opens(),
+    })
+}
+
+/// A packet that a peer node forwarded is never steered again: it goes to the stack where this host is a backend.
+/// What a peer sends of its own is a client's packet.
+#[inline(always)]
+fn refuse_forwarded<T: Tables>(
+    packet: &impl Packet,
+    tables: &T,
+    vip: &Vip,
+    network: &Network,
+) -> Result<(), Verdict> {
+    let sender = LinkAddress::new(Ethernet::of(packet, Verdict::ShortFrame)?.source());
+    match tables.peer(&sender) {
+        Some(peer) if peer.address != network.source => {
+            Err(if vip.flags & Vip::LOCAL != 0 { Verdict::FromPeer } else { Verdict::PeerLoop })
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,32 @@
+//! Which service of a VIP a packet is for.
+
+use crate::{
+    Tables, Verdict,
+    abi::{PortKey, ServiceRef, Vip},
+};
+
+/// The service for a protocol and port: the VIP's own entries first, then PORTS, then the service of every port.
+#[inline(always)]
+pub(super) fn find<T: Tables>(tables: &T, vip: &Vip, protocol: u8, port: u16) -> Result<ServiceRef, Verdict> {
+    for entry in &vip.services {
+        if entry.port == port && entry.protocol == protocol {
+            return Ok(entry.service);
+        }
+    }
+    let at = |port| tables.port(&PortKey { vip: vip.id, port, protocol, reserved: 0 });
+    if vip.flags & Vip::MORE != 0
+        && let Some(service) = at(port)
+    {
+        return Ok(service);
+    }
+    if vip.flags & Vip::ANY_PORT != 0
+        && let Some(service) = at(0)
+    {
+        return Ok(service);
+    }
+    Err(if vip.flags & Vip::PASS_UNKNOWN != 0 {
+        Verdict::UnknownServicePassed
+    } else {
+        Verdict::UnknownService
+    })
+}

@@ -1,0 +1,159 @@
+//! Every way a packet can end.
+
+/// What the kernel is told to do with a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Hand it to the host's stack.
+    Pass,
+    /// Forget it.
+    Drop,
+    /// Send it back out where it came in.
+    Reply,
+    /// Send it to a backend, by the interface that leads there.
+    Forward,
+}
+
+macro_rules! verdicts {
+    ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $text:literal, $action:ident;)+) => {
+        /// How a packet ended. The number is the index of its counter in VERDICTS, and never changes its meaning.
+        #[must_use]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u32)]
+        pub enum Verdict {
+            $($(#[doc = $doc])+ $name = $number,)+
+        }
+
+        impl Verdict {
+            /// All of them, in the order of their numbers.
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            /// The name that counters, logs and `explain` use.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)+ }
+            }
+
+            /// One sentence for people.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$name => const { trimmed(concat!($($doc),+)) },)+ }
+            }
+
+            /// What it means for the packet.
+            #[inline(always)]
+            pub const fn action(self) -> Action {
+                match self { $(Self::$name => Action::$action,)+ }
+            }
+        }
+    };
+}
+
+verdicts! {
+    /// Not for a VIP: other traffic of this host.
+    NotVip = 0, "not_vip", Pass;
+    /// Neither IPv4, IPv6 nor ARP.
+    NotIp = 1, "not_ip", Pass;
+    /// Too short to tell whom it is for.
+    ShortFrame = 2, "short_frame", Pass;
+    /// ARP or neighbour discovery that does not ask for a VIP this node answers for.
+    OtherResolution = 3, "other_resolution", Pass;
+    /// For a backend on this very host.
+    LocalBackend = 4, "local_backend", Pass;
+    /// Forwarded to this host by a peer node, which chose it as the backend.
+    FromPeer = 5, "from_peer", Pass;
+    /// For a port of a VIP that no service has, where the configuration says pass.
+    UnknownServicePassed = 6, "unknown_service_passed", Pass;
+    /// A VIP's MAC address was asked for by ARP and answered.
+    ArpAnswered = 8, "arp_answered", Reply;
+    /// A VIP's MAC address was asked for by a neighbour solicitation and answered.
+    NeighbourAnswered = 9, "neighbour_answered", Reply;
+    /// A ping to a VIP was answered.
+    EchoAnswered = 10, "echo_answered", Reply;
+    /// Sent to a backend with new MAC addresses.
+    ForwardedL2 = 12, "forwarded_l2", Forward;
+    /// Sent to a backend inside another IP header.
+    ForwardedIpip = 13, "forwarded_ipip", Forward;
+    /// For a port of a VIP that no service has.
+    UnknownService = 16, "unknown_service", Drop;
+    /// The service has no backend at present.
+    NoBackend = 17, "no_backend", Drop;
+    /// The backend it was steered to was removed a moment ago.
+    BackendGone = 18, "backend_gone", Drop;
+    /// The backend's MAC address or route is not known.
+    Unresolved = 19, "unresolved", Drop;
+    /// The IP header contradicts itself.
+    BadIpHeader = 20, "bad_ip_header", Drop;
+    /// A length field says more than the frame holds, or less than its header.
+    BadLength = 21, "bad_length", Drop;
+    /// The TCP or UDP header is cut short or contradicts itself.
+    BadTransportHeader = 22, "bad_transport_header", Drop;
+    /// More IPv6 extension headers than are followed.
+    ExtensionHeaders = 23, "extension_headers", Drop;
+    /// A fragment, which carries no ports to steer by.
+    Fragment = 24, "fragment", Drop;
+    /// Neither TCP, UDP nor ICMP.
+    UnsupportedProtocol = 25, "unsupported_protocol", Drop;
+    /// ICMP to a VIP that is no echo request.
+    UnsupportedIcmp = 26, "unsupported_icmp", Drop;
+    /// The TTL or hop limit ran out here.
+    TtlExpired = 27, "ttl_expired", Drop;
+    /// Encapsulated, it would not fit the path to the backend.
+    TooBig = 28, "too_big", Drop;
+    /// A tagged packet whose backend is reached by another interface.
+    TagMismatch = 29, "tag_mismatch", Drop;
+    /// The driver left no room in front of the packet for another header.
+    NoHeadroom = 30, "no_headroom", Drop;
+    /// A peer node sent it here as to a backend, but this host is none.
+    PeerLoop = 31, "peer_loop", Drop;
+    /// A handshake that met a slot about to close with no room to record it; the client tries again.
+    Settling = 32, "settling", Drop;
+    /// The daemon has not filled the maps yet.
+    NotConfigured = 33, "not_configured", Pass;
+    /// Unwrapped from its tunnel and handed to the stack.
+    Decapsulated = 40, "decapsulated", Pass;
+    /// A tunnelled packet from a source that is not allowed, left to the stack.
+    DecapSource = 41, "decap_source", Pass;
+    /// A tunnelled packet whose inner destination is not a VIP of this host, left to the stack.
+    DecapDestination = 42, "decap_destination", Pass;
+    /// A tunnelled packet whose inner header is cut short or of the wrong family.
+    DecapInner = 43, "decap_inner", Drop;
+    /// A tunnelled packet that met congestion but cannot tell its receiver so.
+    DecapCongestion = 44, "decap_congestion", Drop;
+}
+
+impl Verdict {
+    /// Entries of VERDICTS.
+    pub const COUNTERS: usize = 64;
+
+    /// The verdict of a counter, if there is one.
+    pub fn from_number(number: u32) -> Option<Self> {
+        Self::ALL.iter().copied().find(|&verdict| verdict as u32 == number)
+    }
+}
+
+/// Doc comments begin with a space.
+const fn trimmed(text: &str) -> &str {
+    text.trim_ascii()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn names_and_numbers_are_unique_and_fit_their_map() {
+        let names: HashSet<_> = Verdict::ALL.iter().map(|v| v.name()).collect();
+        let numbers: HashSet<_> = Verdict::ALL.iter().map(|&v| v as u32).collect();
+        assert_eq!((names.len(), numbers.len()), (Verdict::ALL.len(), Verdict::ALL.len()));
+        assert!(numbers.iter().all(|&n| (n as usize) < Verdict::COUNTERS));
+        assert_eq!(Verdict::from_number(12), Some(Verdict::ForwardedL2));
+    }
+
+    #[test]
+    fn meanings_are_sentences() {
+        for verdict in Verdict::ALL {
+            let meaning = verdict.meaning();
+            assert!(meaning.ends_with('.') && !meaning.starts_with(' '), "{verdict:?}: {meaning:?}");
+        }
+    }
+}
