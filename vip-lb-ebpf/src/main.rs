@@ -1,0 +1,102 @@
+//! The XDP programs of vip-lb: entry points, maps and helper calls. What they decide is in `vip-lb-common`.
+
+#![no_std]
+#![no_main]
+#![expect(
+    unreachable_pub,
+    missing_docs,
+    clippy::needless_pass_by_value,
+    reason = "entry points are reached by the kernel, in the form that the macro asks for, which drops their docs"
+)]
+
+mod maps;
+mod packet;
+
+use aya_ebpf::{
+    bindings::{
+        xdp_action::{XDP_DROP, XDP_PASS, XDP_TX},
+        xdp_md,
+    },
+    helpers::bpf_redirect,
+    macros::xdp,
+    programs::XdpContext,
+};
+use vip_lb_common::{
+    Action, Packet as _, Verdict, decap,
+    pipeline::{self, Fate},
+};
+
+use crate::{
+    maps::{DecapMaps, Maps},
+    packet::XdpPacket,
+};
+
+/// The load balancer, attached to the interfaces of a node.
+#[xdp]
+#[inline(always)]
+pub fn vip_lb(ctx: XdpContext) -> u32 {
+    let mut packet = XdpPacket::new(ctx.ctx);
+    match pipeline::plain(&mut packet, &Maps) {
+        Some(fate) => act(&packet, &fate),
+        None => vip_lb_general(ctx.ctx),
+    }
+}
+
+/// What is no plain packet. A global function, which the verifier walks through once and for itself instead of once for each
+/// state that it may be called in (kernel 5.6).
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn vip_lb_general(ctx: *mut xdp_md) -> u32 {
+    let mut packet = XdpPacket::new(ctx);
+    let fate = pipeline::general(&mut packet, &Maps);
+    act(&packet, &fate)
+}
+
+/// The one place that knows XDP actions.
+#[inline(always)]
+fn act(packet: &XdpPacket, fate: &Fate) -> u32 {
+    match fate.verdict {
+        // Asked first, because nearly every packet of a VIP ends so.
+        Verdict::ForwardedL2 | Verdict::ForwardedIpip => forward(packet, fate.egress),
+        verdict => match verdict.action() {
+            Action::Pass => XDP_PASS,
+            Action::Drop => XDP_DROP,
+            Action::Reply => XDP_TX,
+            Action::Forward => forward(packet, fate.egress),
+        },
+    }
+}
+
+#[inline(always)]
+fn forward(packet: &XdpPacket, egress: u32) -> u32 {
+    if egress == packet.ingress() {
+        XDP_TX
+    } else {
+        // SAFETY: the helper takes any number; one that names no interface drops the packet.
+        unsafe { bpf_redirect(egress, 0) as u32 }
+    }
+}
+
+/// The decapsulator, attached to the interfaces of a backend.
+#[xdp]
+#[inline(always)]
+pub fn vip_lb_decap(ctx: XdpContext) -> u32 {
+    let verdict = decap::process(&mut XdpPacket::new(ctx.ctx), &DecapMaps);
+    maps::count_verdict(verdict);
+    match verdict.action() {
+        Action::Pass => XDP_PASS,
+        Action::Drop | Action::Reply | Action::Forward => XDP_DROP,
+    }
+}
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // Never in a loaded program: the verifier rejects one that could get here.
+    loop {}
+}
+
+/// Helpers that only GPL programs may call are open to this one.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

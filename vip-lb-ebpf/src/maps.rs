@@ -1,0 +1,345 @@
+//! The maps, private to this file, and the pipeline's view of them.
+
+use aya_ebpf::{
+    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, lpm_trie::Key},
+    helpers::bpf_ktime_get_ns,
+    macros::btf_map,
+};
+use vip_lb_common::{
+    FlowHash, Tables, Verdict,
+    abi::{
+        Address, Backend, DEFAULT_FLOWS, DEFAULT_NEWBORN, DEFAULT_SURVIVORS, FlowEntry, FlowKey, LinkAddress,
+        MAX_BACKENDS, MAX_SERVICES, MAX_VIPS, Peer, PortKey, RING_SIZES, Recording, Ring, RingClass,
+        ServiceRef, Settings, Slot, Stats, Survivor, VIP_PLACES, Vip, VipPlace,
+    },
+    decap::DecapTables,
+    pipeline::Fate,
+    tables::FlowCell,
+};
+
+/// What the whole program obeys; one value.
+#[btf_map]
+static SETTINGS: Array<Settings, 1> = Array::new();
+/// The VIPs by a few bits of their address: the one lookup that other traffic pays.
+#[btf_map]
+static VIP_INDEX: Array<VipPlace, VIP_PLACES> = Array::new();
+/// The VIPs by address, all of them; asked for those that share their place in VIP_INDEX.
+#[btf_map]
+static VIPS: HashMap<Address, Vip, MAX_VIPS> = HashMap::new();
+/// Services that do not fit into their VIP's own entry.
+#[btf_map]
+static PORTS: HashMap<PortKey, ServiceRef, MAX_SERVICES> = HashMap::new();
+/// Rings of the default size by service; the inner map holds one ring as one value.
+#[btf_map]
+static RINGS_16381: ArrayOfMaps<Array<Ring<{ RING_SIZES[0] }>, 1>, MAX_SERVICES> = ArrayOfMaps::new();
+/// Rings of 65537 slots.
+#[btf_map]
+static RINGS_65537: ArrayOfMaps<Array<Ring<{ RING_SIZES[1] }>, 1>, MAX_SERVICES> = ArrayOfMaps::new();
+/// Rings of 131071 slots.
+#[btf_map]
+static RINGS_131071: ArrayOfMaps<Array<Ring<{ RING_SIZES[2] }>, 1>, MAX_SERVICES> = ArrayOfMaps::new();
+/// Backends by index, one entry per service and backend; index 0 is none.
+#[btf_map]
+static BACKENDS: Array<Backend, MAX_BACKENDS> = Array::new();
+/// Flows born since their slot was opened. Never evicts.
+#[btf_map]
+static FLOWS: HashMap<FlowKey, FlowEntry, DEFAULT_FLOWS> = HashMap::new();
+/// Handshakes begun since their slot was opened.
+#[btf_map]
+static NEWBORN: LruHashMap<FlowKey, FlowEntry, DEFAULT_NEWBORN> = LruHashMap::new();
+/// Older flows of open slots that showed a sign of life.
+#[btf_map]
+static SURVIVORS: LruHashMap<FlowKey, Survivor, DEFAULT_SURVIVORS> = LruHashMap::new();
+/// What each CPU recorded in the current tick; one value.
+#[btf_map]
+static RECORDING: PerCpuArray<Recording, 1> = PerCpuArray::new();
+/// Other nodes by MAC address.
+#[btf_map]
+static PEERS: HashMap<LinkAddress, Peer, 256> = HashMap::new();
+/// MAC addresses of the interfaces the program is attached to.
+#[btf_map]
+static INTERFACES: HashMap<u32, LinkAddress, 256> = HashMap::new();
+/// Outer sources that may send tunnelled packets.
+#[btf_map]
+static DECAP_SOURCES: LpmTrie<Address, u32, 1024> = LpmTrie::new();
+/// Inner destinations that tunnelled packets may be for (decapsulator only).
+#[btf_map]
+static DECAP_VIPS: HashMap<Address, u32, MAX_VIPS> = HashMap::new();
+/// Packets by verdict.
+#[btf_map]
+static VERDICTS: PerCpuArray<u64, { Verdict::COUNTERS }> = PerCpuArray::new();
+/// Counters by service.
+#[btf_map]
+static SERVICE_STATS: PerCpuArray<Stats, MAX_SERVICES> = PerCpuArray::new();
+/// Counters by backend index.
+#[btf_map]
+static BACKEND_STATS: PerCpuArray<Stats, MAX_BACKENDS> = PerCpuArray::new();
+
+/// The balancer's maps.
+pub(crate) struct Maps;
+
+impl Tables for Maps {
+    type Ref<'a, T: Copy + 'a> = &'a T;
+    type Flow<'a> = Cell;
+
+    #[inline(always)]
+    fn settings(&self) -> Option<&Settings> {
+        SETTINGS.get(0)
+    }
+
+    #[inline(always)]
+    fn vip(&self, address: &Address) -> Option<&Vip> {
+        let place = VIP_INDEX.get(address.vip_place())?;
+        if place.address.is(address) && place.vip.flags & Vip::PLACED != 0 {
+            return Some(&place.vip);
+        }
+        if place.vip.flags & Vip::SHARED == 0 {
+            return None;
+        }
+        // SAFETY: an entry replaced while it is read shows the old or the new VIP, both of which were valid.
+        unsafe { VIPS.get(address) }
+    }
+
+    #[inline(always)]
+    fn port(&self, key: &PortKey) -> Option<ServiceRef> {
+        // SAFETY: one word, read at once.
+        unsafe { PORTS.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn slot(&self, service: ServiceRef, index: u32) -> Option<&Slot> {
+        // SAFETY: `slot_ptr` points into a map value, which is valid while the program runs.
+        slot_ptr(service, index).map(|slot| unsafe { &*slot })
+    }
+
+    #[inline(always)]
+    fn slot_of(&self, service: ServiceRef, hash: FlowHash) -> Option<(u32, &Slot)> {
+        let outer = u32::from(service.id);
+        let (index, slot) = match RingClass::from_u8(service.ring_class) {
+            RingClass::Small => in_ring_of(RINGS_16381.get_value_ptr_mut(outer, &0)?, hash),
+            RingClass::Medium => in_ring_of(RINGS_65537.get_value_ptr_mut(outer, &0)?, hash),
+            RingClass::Large => in_ring_of(RINGS_131071.get_value_ptr_mut(outer, &0)?, hash),
+        }?;
+        // SAFETY: as above.
+        Some((index, unsafe { &*slot }))
+    }
+
+    #[inline(always)]
+    fn mark_unrecorded(&self, service: ServiceRef, index: u32, tick: u32) {
+        if let Some(slot) = slot_ptr(service, index) {
+            // SAFETY: as above; one word, written at once.
+            unsafe { (*slot).unrecorded_at = tick };
+        }
+    }
+
+    #[inline(always)]
+    fn backend(&self, index: u16) -> Option<&Backend> {
+        BACKENDS.get(u32::from(index))
+    }
+
+    #[inline(always)]
+    fn flow(&self, key: &FlowKey) -> Option<Cell> {
+        FLOWS.get_ptr_mut(key).map(Cell)
+    }
+
+    #[inline(always)]
+    fn insert_flow(&self, key: &FlowKey, entry: &FlowEntry) -> bool {
+        let inserted = FLOWS.insert(key, entry, 0).is_ok();
+        if !inserted {
+            count_refused();
+        }
+        inserted
+    }
+
+    #[inline(always)]
+    fn remove_flow(&self, key: &FlowKey) {
+        // A flow that is gone already is what was wanted.
+        let _ = FLOWS.remove(key);
+    }
+
+    #[inline(always)]
+    fn newborn(&self, key: &FlowKey) -> Option<Cell> {
+        NEWBORN.get_ptr_mut(key).map(Cell)
+    }
+
+    #[inline(always)]
+    fn insert_newborn(&self, key: &FlowKey, entry: &FlowEntry) -> bool {
+        NEWBORN.insert(key, entry, 0).is_ok()
+    }
+
+    #[inline(always)]
+    fn may_record(&self, settings: &Settings) -> bool {
+        let Some(recording) = recording(settings) else {
+            return false;
+        };
+        let granted = recording.recorded < settings.record_budget;
+        if granted {
+            recording.recorded += 1;
+        } else {
+            recording.refused += 1;
+        }
+        granted
+    }
+
+    #[inline(always)]
+    fn seconds(&self) -> u32 {
+        // SAFETY: the helper reads a clock.
+        (unsafe { bpf_ktime_get_ns() } / 1_000_000_000) as u32
+    }
+
+    #[inline(always)]
+    fn note_survivor(&self, key: &FlowKey, survivor: &Survivor, settings: &Settings) {
+        if let Some(noted) = SURVIVORS.get_ptr_mut(key) {
+            // SAFETY: the entry may be recycled for another flow meanwhile, which then looks alive a little longer.
+            unsafe { *noted = *survivor };
+            return;
+        }
+        let Some(recording) = recording(settings) else {
+            return;
+        };
+        if recording.noted < settings.survivor_budget {
+            recording.noted += 1;
+            // Only counted: one missed is one not counted.
+            let _ = SURVIVORS.insert(key, survivor, 0);
+        }
+    }
+
+    #[inline(always)]
+    fn peer(&self, mac: &LinkAddress) -> Option<Peer> {
+        // SAFETY: peers change only by reload; a torn address is no client's.
+        unsafe { PEERS.get(mac) }.copied()
+    }
+
+    #[inline(always)]
+    fn tunnel_peer(&self, source: &Address) -> bool {
+        source_allowed(source)
+    }
+
+    #[inline(always)]
+    fn link_address(&self, interface: u32) -> Option<&LinkAddress> {
+        // SAFETY: an interface's address is written once, before its VIPs.
+        unsafe { INTERFACES.get(interface) }
+    }
+
+    #[inline(always)]
+    fn count(&self, fate: &Fate) {
+        count_verdict(fate.verdict);
+        if fate.backend != 0 {
+            add(SERVICE_STATS.get_ptr_mut(u32::from(fate.service)), fate);
+            add(BACKEND_STATS.get_ptr_mut(u32::from(fate.backend)), fate);
+        }
+    }
+}
+
+/// The decapsulator's maps.
+pub(crate) struct DecapMaps;
+
+impl DecapTables for DecapMaps {
+    #[inline(always)]
+    fn source_allowed(&self, source: &Address) -> bool {
+        source_allowed(source)
+    }
+
+    #[inline(always)]
+    fn destination_allowed(&self, destination: &Address) -> bool {
+        // SAFETY: only the presence matters.
+        unsafe { DECAP_VIPS.get(destination) }.is_some()
+    }
+}
+
+/// Adds one to a verdict's counter.
+#[inline(always)]
+pub(crate) fn count_verdict(verdict: Verdict) {
+    if let Some(counter) = VERDICTS.get_ptr_mut(verdict as u32) {
+        // SAFETY: this CPU's own value.
+        unsafe { *counter += 1 };
+    }
+}
+
+#[inline(always)]
+fn add(stats: Option<*mut Stats>, fate: &Fate) {
+    if let Some(stats) = stats {
+        // SAFETY: this CPU's own value.
+        let stats = unsafe { &mut *stats };
+        stats.packets += 1;
+        stats.bytes += u64::from(fate.bytes);
+        stats.new_connections += u64::from(fate.opens);
+    }
+}
+
+#[inline(always)]
+fn slot_ptr(service: ServiceRef, index: u32) -> Option<*mut Slot> {
+    let outer = u32::from(service.id);
+    match RingClass::from_u8(service.ring_class) {
+        RingClass::Small => in_ring(RINGS_16381.get_value_ptr_mut(outer, &0)?, index),
+        RingClass::Medium => in_ring(RINGS_65537.get_value_ptr_mut(outer, &0)?, index),
+        RingClass::Large => in_ring(RINGS_131071.get_value_ptr_mut(outer, &0)?, index),
+    }
+}
+
+/// The slot at `index`. LLVM knows that a hash scaled to N slots is below N and would drop the check; the verifier does not
+/// know and needs it.
+#[inline(always)]
+fn in_ring<const N: usize>(ring: *mut Ring<N>, index: u32) -> Option<*mut Slot> {
+    let index = core::hint::black_box(index) as usize;
+    if index >= N {
+        return None;
+    }
+    // SAFETY: the ring is one map value of N slots.
+    Some(unsafe { ring.cast::<Slot>().add(index) })
+}
+
+#[inline(always)]
+fn in_ring_of<const N: usize>(ring: *mut Ring<N>, hash: FlowHash) -> Option<(u32, *mut Slot)> {
+    let index = hash.slot(N as u32);
+    in_ring(ring, index).map(|slot| (index, slot))
+}
+
+#[inline(always)]
+fn source_allowed(source: &Address) -> bool {
+    DECAP_SOURCES.get(&Key::new(128, *source)).is_some()
+}
+
+#[inline(always)]
+fn count_refused() {
+    if let Some(recording) = RECORDING.get_ptr_mut(0) {
+        // SAFETY: this CPU's own value.
+        unsafe { (*recording).refused += 1 };
+    }
+}
+
+/// This CPU's account of the current tick.
+#[inline(always)]
+fn recording(settings: &Settings) -> Option<&'static mut Recording> {
+    // SAFETY: this CPU's own value, and the only reference to it at a time.
+    let recording = unsafe { &mut *RECORDING.get_ptr_mut(0)? };
+    if recording.tick != settings.tick {
+        recording.tick = settings.tick;
+        recording.recorded = 0;
+        recording.noted = 0;
+    }
+    Some(recording)
+}
+
+/// An entry of FLOWS or NEWBORN.
+pub(crate) struct Cell(*mut FlowEntry);
+
+impl FlowCell for Cell {
+    #[inline(always)]
+    fn get(&self) -> FlowEntry {
+        // SAFETY: a map value, valid while the program runs. It may be recycled for another flow meanwhile; both name live backends.
+        unsafe { *self.0 }
+    }
+
+    #[inline(always)]
+    fn set_seen(&self, tick: u32) {
+        // SAFETY: as above; one word.
+        unsafe { (*self.0).seen = tick };
+    }
+
+    #[inline(always)]
+    fn set_closing(&self, closing: bool) {
+        // SAFETY: as above; one half word.
+        unsafe { (*self.0).closing = u16::from(closing) };
+    }
+}

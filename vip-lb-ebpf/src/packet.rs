@@ -1,0 +1,69 @@
+//! A packet in an XDP program.
+
+use aya_ebpf::{
+    bindings::xdp_md,
+    helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
+};
+use vip_lb_common::{Packet, Verdict};
+
+/// The frame behind an XDP context.
+pub(crate) struct XdpPacket {
+    ctx: *mut xdp_md,
+}
+
+impl XdpPacket {
+    #[inline(always)]
+    pub(crate) fn new(ctx: *mut xdp_md) -> Self {
+        Self { ctx }
+    }
+}
+
+// The bounds are read anew for every view. LLVM, told that they are what they were, would drop a second check of the same bytes and
+// compute a pointer that the verifier has not seen checked.
+
+// SAFETY: the kernel keeps `data..data_end` readable and writable while the program runs, and the verifier voids every pointer into it when
+// a helper moves it.
+unsafe impl Packet for XdpPacket {
+    #[inline(always)]
+    fn start(&self) -> usize {
+        // SAFETY: the context outlives the program's run.
+        unsafe { (&raw const (*self.ctx).data).read_volatile() as usize }
+    }
+
+    #[inline(always)]
+    fn end(&self) -> usize {
+        // SAFETY: as above.
+        unsafe { (&raw const (*self.ctx).data_end).read_volatile() as usize }
+    }
+
+    #[inline(always)]
+    fn ingress(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (*self.ctx).ingress_ifindex }
+    }
+
+    #[inline(always)]
+    fn grow_front(&mut self, bytes: usize) -> Result<(), Verdict> {
+        // SAFETY: as above.
+        moved(unsafe { bpf_xdp_adjust_head(self.ctx, -(bytes as i32)) })
+    }
+
+    #[inline(always)]
+    fn shrink_front(&mut self, bytes: usize) -> Result<(), Verdict> {
+        // SAFETY: as above.
+        moved(unsafe { bpf_xdp_adjust_head(self.ctx, bytes as i32) })
+    }
+
+    #[inline(always)]
+    fn set_len(&mut self, bytes: usize) -> Result<(), Verdict> {
+        // Kept apart from the subtraction inside, which the verifier only takes as end minus start.
+        let change = bytes as i32 - core::hint::black_box(self.len()) as i32;
+        // SAFETY: as above.
+        moved(unsafe { bpf_xdp_adjust_tail(self.ctx, change) })
+    }
+}
+
+#[inline(always)]
+fn moved(result: i64) -> Result<(), Verdict> {
+    if result == 0 { Ok(()) } else { Err(Verdict::NoHeadroom) }
+}
