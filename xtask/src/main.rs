@@ -1,0 +1,91 @@
+//! The development commands: `cargo xtask setup`, `test`, `demo`, `bench`, `tidy`.
+
+mod check;
+mod lab;
+mod leftovers;
+mod process;
+mod progress;
+mod setup;
+mod tidy;
+mod toolchain;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// The development commands of vip-lb.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Install what building, testing and the labs need; a moment when all is there.
+    Setup {
+        /// Install cargo-deny as well; done without asking when CI=true.
+        #[arg(long)]
+        with_deny: bool,
+    },
+    /// Check everything that continuous integration checks.
+    Test(check::Test),
+    /// Watch real traffic to a VIP spread over backends, and one of them die and come back.
+    Demo(lab::Demo),
+    /// Measure what a packet costs.
+    Bench(lab::Bench),
+    /// Check the rules of this repository that no other tool knows.
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs a command and returns its exit code.
+fn run(command: Command) -> Result<u8> {
+    process::forward_signals()?;
+    match command {
+        Command::Setup { with_deny } => {
+            process::require_root("setup", "it installs packages and mounts the BPF file system")?;
+            setup::run(setup::Options { cargo_deny: with_deny || setup::in_ci() })?;
+            Ok(0)
+        }
+        Command::Test(test) => Ok(u8::from(!check::run(&test)?)),
+        Command::Demo(demo) => lab::demo(&demo),
+        Command::Bench(bench) => lab::bench(&bench),
+        Command::Tidy => {
+            let faults = tidy::check(process::workspace())?;
+            for fault in &faults {
+                println!("{fault}");
+            }
+            Ok(u8::from(!faults.is_empty()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn arguments_of_the_benchmark_pass_through() {
+        let parsed = Arguments::try_parse_from(["xtask", "bench", "--instructions", "--", "--rounds", "5"]);
+        assert!(format!("{parsed:?}").contains(r#"arguments: ["--rounds", "5"]"#), "{parsed:?}");
+    }
+}

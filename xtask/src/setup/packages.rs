@@ -1,0 +1,91 @@
+//! The Debian packages that the labs, the benchmark and the guests need.
+
+use crate::toolchain;
+
+/// One package and why it is needed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Package {
+    /// Debian's name of it.
+    pub(crate) name: &'static str,
+    /// The command that is there when it is installed.
+    pub(crate) command: &'static str,
+    /// Who uses it.
+    pub(crate) why: &'static str,
+}
+
+const fn package(name: &'static str, command: &'static str, why: &'static str) -> Package {
+    Package { name, command, why }
+}
+
+/// All of them.
+pub(crate) const PACKAGES: &[Package] = &[
+    package("iproute2", "ip", "network namespaces, links, addresses and routes of the labs"),
+    package("iputils-ping", "ping", "echo requests to a VIP, over both families"),
+    package("ethtool", "ethtool", "offloads of the lab's interfaces, which XDP does not see"),
+    package("nginx-light", "nginx", "the HTTP servers behind a VIP"),
+    package("curl", "curl", "HTTP clients"),
+    package("wrk", "wrk", "many HTTP connections at once"),
+    package("iperf3", "iperf3", "long-lived TCP and UDP flows"),
+    package("hping3", "hping3", "SYN and ACK floods"),
+    package("bpftool", "bpftool", "reads the pinned maps as an operator does"),
+    package("qemu-system-x86", "qemu-system-x86_64", "other kernels, and counting instructions"),
+    package("busybox-static", "busybox", "the userland of the guests"),
+    package("xz-utils", "xz", "unpacks the kernel modules of the guests"),
+];
+
+/// The packages of a table that are not there, by a function that says whether a command is.
+pub(crate) fn missing(table: &[Package], present: impl Fn(&str) -> bool) -> Vec<&Package> {
+    table.iter().filter(|package| !present(package.command)).collect()
+}
+
+/// The packages that this machine lacks.
+pub(crate) fn missing_here() -> Vec<&'static Package> {
+    missing(PACKAGES, |command| toolchain::find_command(command).is_some())
+}
+
+/// What to install by hand where there is no apt.
+pub(crate) fn by_hand(missing: &[&Package]) -> String {
+    let mut text = String::from("install these commands with your system's package manager:\n");
+    for package in missing {
+        let Package { name, command, why } = package;
+        text.push_str(&format!("  {command:<19} (Debian: {name}): {why}\n"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn only_what_is_missing_is_installed() {
+        let names = |present: &[&str]| -> Vec<&str> {
+            missing(PACKAGES, |command| present.contains(&command))
+                .iter()
+                .map(|package| package.name)
+                .collect()
+        };
+        let everything: Vec<&str> = PACKAGES.iter().map(|package| package.command).collect();
+        assert_eq!(names(&[]).len(), PACKAGES.len());
+        assert!(names(&everything).is_empty());
+
+        let all_but_nginx: Vec<&str> = everything.into_iter().filter(|command| *command != "nginx").collect();
+        assert_eq!(names(&all_but_nginx), ["nginx-light"]);
+    }
+
+    #[test]
+    fn no_package_is_listed_twice() {
+        let names: BTreeSet<_> = PACKAGES.iter().map(|package| package.name).collect();
+        let commands: BTreeSet<_> = PACKAGES.iter().map(|package| package.command).collect();
+        assert_eq!((names.len(), commands.len()), (PACKAGES.len(), PACKAGES.len()));
+    }
+
+    #[test]
+    fn by_hand_names_command_package_and_reason() {
+        let text = by_hand(&missing(PACKAGES, |command| command != "ip"));
+        assert!(text.contains("ip ") && text.contains("iproute2") && text.contains("namespaces"), "{text}");
+        assert!(!text.contains("nginx"), "{text}");
+    }
+}
