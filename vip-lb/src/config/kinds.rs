@@ -1,0 +1,246 @@
+//! The scalars of the file: how each is read and what an error says is allowed.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    num::NonZeroU16,
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
+
+use super::{
+    decode::Kind,
+    model::{
+        AdminState, Affinity, AttachMode, ForwardMode, OnDown, OnExit, Ownership, Protocol, RingSize,
+        UnknownService,
+    },
+    tree::{Node, Value},
+};
+
+pub(super) const NODE_NAME: Kind<String> =
+    Kind::new("a name of 1 to 64 visible ASCII characters", |node| visible(node, 64));
+
+pub(super) const NAME: Kind<String> = Kind::new(
+    "a name of 1 to 63 letters, digits, dots, dashes and underscores, beginning with a letter or digit",
+    |node| {
+        let name = node.text()?;
+        let letters = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
+        let begins = name.starts_with(|c: char| c.is_ascii_alphanumeric());
+        (letters && begins && name.len() <= 63).then(|| name.to_owned())
+    },
+);
+
+/// What the kernel takes for a device name (`dev_valid_name` in net/core/dev.c).
+pub(super) const INTERFACE: Kind<String> = Kind::new(
+    "the name of a network interface: 1 to 15 bytes, no slash, colon or blank, not . or ..",
+    |node| {
+        let name = node.text()?;
+        let allowed = !name.contains(|c: char| matches!(c, '/' | ':') || c.is_whitespace() || c.is_control());
+        let sized = (1..=15).contains(&name.len());
+        (allowed && sized && name != "." && name != "..").then(|| name.to_owned())
+    },
+);
+
+pub(super) const SEED: Kind<String> = Kind::secret(
+    "a text in quotes, at least 8 characters, the same on every node and known to nobody else, because whoever knows it \
+     can aim connections at one backend",
+    |node| {
+        let text = node.text()?;
+        (text.trim().chars().count() >= 8).then(|| text.to_owned())
+    },
+);
+
+pub(super) const ADDRESS: Kind<IpAddr> =
+    Kind::new("an IPv4 or IPv6 address", |node| node.text()?.parse().ok());
+pub(super) const ADDRESS_V4: Kind<Ipv4Addr> = Kind::new("an IPv4 address", |node| node.text()?.parse().ok());
+pub(super) const ADDRESS_V6: Kind<Ipv6Addr> = Kind::new("an IPv6 address", |node| node.text()?.parse().ok());
+
+pub(super) const SERVICE_PORT: Kind<u16> =
+    Kind::new("a port between 0 and 65535, 0 meaning every port", |node| node.integer(0, 65_535));
+pub(super) const CHECK_PORT: Kind<u16> =
+    Kind::new("a port between 1 and 65535", |node| node.integer(1, 65_535));
+pub(super) const WEIGHT: Kind<NonZeroU16> =
+    Kind::new("a weight between 1 and 65535", |node| node.integer(1, 65_535).and_then(NonZeroU16::new));
+pub(super) const TABLE: Kind<u32> =
+    Kind::new("a number of entries between 1024 and 16777216", |node| node.integer(1024, 16_777_216));
+pub(super) const THRESHOLD: Kind<u32> = Kind::new("a number between 1 and 100", |node| node.integer(1, 100));
+pub(super) const JITTER: Kind<u8> =
+    Kind::new("a number of percent between 0 and 50", |node| node.integer(0, 50));
+
+pub(super) const IDLE_TIMEOUT: Kind<Duration> = Kind::new("a duration from 1s to 24h, such as 10m", |node| {
+    duration_in(node, Duration::from_secs(1), Duration::from_hours(24))
+});
+pub(super) const INTERVAL: Kind<Duration> = Kind::new("a duration from 10ms to 1h, such as 2s", |node| {
+    duration_in(node, Duration::from_millis(10), Duration::from_hours(1))
+});
+pub(super) const TIMEOUT: Kind<Duration> = Kind::new("a duration from 1ms to 1h, such as 500ms", |node| {
+    duration_in(node, Duration::from_millis(1), Duration::from_hours(1))
+});
+
+/// `sun_path` of a Unix socket's address holds 108 bytes, the last of which is 0.
+pub(super) const SOCKET: Kind<PathBuf> =
+    Kind::new("an absolute path of at most 107 bytes", |node| absolute(node, 107));
+pub(super) const PINS: Kind<PathBuf> =
+    Kind::new("an absolute path of a folder on a bpffs, of at most 255 bytes", |node| absolute(node, 255));
+
+pub(super) const URL_PATH: Kind<String> = Kind::new(
+    "a path that begins with a slash, with its query if it has one, of visible ASCII characters, at most 1024",
+    |node| visible(node, 1024).filter(|path| path.starts_with('/') && !path.contains('#')),
+);
+pub(super) const HOST: Kind<String> =
+    Kind::new("a host name, with a port if it has one, of visible ASCII characters, at most 255", |node| {
+        visible(node, 255).filter(|host| !host.contains(['/', '@', '?', '#']))
+    });
+pub(super) const STATUS: Kind<(u16, u16)> =
+    Kind::new("a status code between 100 and 599 or a range of them such as 200-399", |node| {
+        match &node.value {
+            Value::Text(text) => {
+                let (first, last) = text.split_once('-')?;
+                let (first, last) = (status(first)?, status(last)?);
+                (first <= last).then_some((first, last))
+            }
+            _ => node.integer(100, 599).map(|code| (code, code)),
+        }
+    });
+
+pub(super) const ATTACH: Kind<AttachMode> = Kind::new("one of auto, native, generic", named);
+pub(super) const ON_EXIT: Kind<OnExit> = Kind::new("one of keep, unload", named);
+pub(super) const OWNERSHIP: Kind<Ownership> = Kind::new("always", named);
+pub(super) const UNKNOWN_SERVICE: Kind<UnknownService> = Kind::new("one of drop, pass", named);
+pub(super) const PROTOCOL: Kind<Protocol> = Kind::new("one of tcp, udp", named);
+pub(super) const AFFINITY: Kind<Affinity> = Kind::new("one of flow, source", named);
+pub(super) const MODE: Kind<ForwardMode> = Kind::new("one of l2, ipip", named);
+pub(super) const STATE: Kind<AdminState> = Kind::new("one of enabled, drain, disabled", named);
+pub(super) const ON_DOWN: Kind<OnDown> = Kind::new("one of auto, cut, drain", named);
+pub(super) const RING: Kind<RingSize> = Kind::new("one of 16381, 65537, 131071", |node| match node.value {
+    Value::Integer(slots) => RingSize::ALL.iter().copied().find(|ring| i128::from(ring.slots()) == slots),
+    _ => None,
+});
+
+/// A duration as the file writes it: a whole number and `ms`, `s`, `m` or `h`.
+pub(super) fn shown_duration(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    match UNITS.iter().rev().find(|(_, unit)| millis.is_multiple_of(u128::from(*unit))) {
+        Some((name, unit)) if millis > 0 => format!("{}{name}", millis / u128::from(*unit)),
+        _ => format!("{millis}ms"),
+    }
+}
+
+/// Names of the units of time with their milliseconds, the shortest first.
+const UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
+
+fn duration(text: &str) -> Option<Duration> {
+    let end = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, name) = text.split_at(end);
+    let (_, unit) = UNITS.iter().find(|(known, _)| *known == name)?;
+    number.parse::<u64>().ok()?.checked_mul(*unit).map(Duration::from_millis)
+}
+
+fn duration_in(node: &Node, low: Duration, high: Duration) -> Option<Duration> {
+    duration(node.text()?).filter(|duration| (low..=high).contains(duration))
+}
+
+fn named<T: FromStr>(node: &Node) -> Option<T> {
+    node.text()?.parse().ok()
+}
+
+fn visible(node: &Node, most: usize) -> Option<String> {
+    let text = node.text()?;
+    let sized = (1..=most).contains(&text.len());
+    (sized && text.bytes().all(|byte| byte.is_ascii_graphic())).then(|| text.to_owned())
+}
+
+fn absolute(node: &Node, most: usize) -> Option<PathBuf> {
+    let text = node.text()?;
+    let sized = text.len() <= most && !text.contains('\0');
+    (sized && text.starts_with('/')).then(|| PathBuf::from(text))
+}
+
+fn status(text: &str) -> Option<u16> {
+    let digits = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let code = text.parse().ok().filter(|_| digits)?;
+    (100..=599).contains(&code).then_some(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read<T>(kind: &Kind<T>, text: &str) -> Option<T> {
+        let node = super::super::tree::read(text).unwrap();
+        (kind.read)(&node)
+    }
+
+    #[test]
+    fn durations_have_a_unit() {
+        for (text, millis) in [
+            ("500ms", Some(500)),
+            ("2s", Some(2000)),
+            ("10m", Some(600_000)),
+            ("1h", Some(3_600_000)),
+            ("0s", Some(0)),
+            ("2", None),
+            ("", None),
+            ("s", None),
+            ("1.5s", None),
+            ("-2s", None),
+            ("2 s", None),
+            ("2S", None),
+            ("1d", None),
+            ("99999999999999999999s", None),
+            ("18446744073709551615h", None),
+        ] {
+            assert_eq!(duration(text), millis.map(Duration::from_millis), "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_are_shown_as_they_are_written() {
+        for text in ["500ms", "1500ms", "2s", "90s", "10m", "1h", "36h", "0ms"] {
+            assert_eq!(shown_duration(duration(text).unwrap()), text);
+        }
+    }
+
+    #[test]
+    fn the_names_that_an_error_lists_are_the_ones_that_are_read() {
+        fn names<T: FromStr + Copy>(kind: &Kind<T>, all: &[T], name: fn(T) -> &'static str) {
+            let listed = kind.expected.trim_start_matches("one of ");
+            let expected: Vec<&str> = all.iter().map(|value| name(*value)).collect();
+            assert_eq!(listed, expected.join(", "));
+            for name in expected {
+                assert!(read(kind, name).is_some(), "{name}");
+            }
+            assert!(read(kind, "nonsense").is_none());
+        }
+        names(&ATTACH, AttachMode::ALL, AttachMode::as_str);
+        names(&ON_EXIT, OnExit::ALL, OnExit::as_str);
+        names(&OWNERSHIP, Ownership::ALL, Ownership::as_str);
+        names(&UNKNOWN_SERVICE, UnknownService::ALL, UnknownService::as_str);
+        names(&PROTOCOL, Protocol::ALL, Protocol::as_str);
+        names(&AFFINITY, Affinity::ALL, Affinity::as_str);
+        names(&MODE, ForwardMode::ALL, ForwardMode::as_str);
+        names(&STATE, AdminState::ALL, AdminState::as_str);
+        names(&ON_DOWN, OnDown::ALL, OnDown::as_str);
+        names(&RING, RingSize::ALL, RingSize::as_str);
+    }
+
+    #[test]
+    fn status_codes_are_single_or_ranges() {
+        assert_eq!(read(&STATUS, "200"), Some((200, 200)));
+        assert_eq!(read(&STATUS, "200-399"), Some((200, 399)));
+        for text in ["99", "600", "399-200", "200-", "-399", "200-600", "2xx", "+20-300", "200-300-400"] {
+            assert_eq!(read(&STATUS, text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn interface_names_are_the_kernels() {
+        for name in ["eth0", "enp3s0f0np0", "a", "br-lan.100", "exactly15bytes_"] {
+            assert_eq!(read(&INTERFACE, name).as_deref(), Some(name));
+        }
+        for name in ["\"\"", "sixteen_bytes_xx", "a/b", "\"a b\"", "eth0:1", "..", "\".\"", "\"a\\tb\"", "1"]
+        {
+            assert_eq!(read(&INTERFACE, name), None, "{name}");
+        }
+    }
+}

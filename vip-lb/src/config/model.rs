@@ -1,0 +1,363 @@
+//! What a valid configuration means. Nothing outside [`crate::config`] ever sees an unvalidated value.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    num::NonZeroU16,
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+/// Gives an enum its names in the configuration file, on the command line and in answers: the same everywhere.
+macro_rules! named {
+    ($type:ident { $($variant:ident = $name:literal),+ $(,)? }) => {
+        impl $type {
+            /// Every value, in the order of declaration.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The name in the configuration file.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = UnknownName;
+
+            fn from_str(text: &str) -> Result<Self, UnknownName> {
+                let known = Self::ALL.iter().find(|value| value.as_str() == text);
+                known.copied().ok_or_else(|| UnknownName {
+                    found: text.to_owned(),
+                    allowed: Self::ALL.iter().map(|value| value.as_str()).collect(),
+                })
+            }
+        }
+    };
+}
+
+/// A name that is none of an enum's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("found {found:?}, expected one of {}", allowed.join(", "))]
+pub struct UnknownName {
+    /// What was given.
+    pub found: String,
+    /// Every name that would do.
+    pub allowed: Vec<&'static str>,
+}
+
+named!(AttachMode { Auto = "auto", Native = "native", Generic = "generic" });
+named!(OnExit { Keep = "keep", Unload = "unload" });
+named!(Ownership { Always = "always" });
+named!(UnknownService { Drop = "drop", Pass = "pass" });
+named!(Protocol { Tcp = "tcp", Udp = "udp" });
+named!(Affinity { Flow = "flow", Source = "source" });
+named!(RingSize { Small = "16381", Medium = "65537", Large = "131071" });
+named!(ForwardMode { L2 = "l2", Ipip = "ipip" });
+named!(AdminState { Enabled = "enabled", Drain = "drain", Disabled = "disabled" });
+named!(OnDown { Auto = "auto", Cut = "cut", Drain = "drain" });
+
+/// A whole, valid configuration file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// This machine.
+    pub node: Node,
+    /// The virtual IPs, in the order of the file; addresses are unique.
+    pub vips: Vec<Vip>,
+}
+
+/// What concerns this machine rather than a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Shown in status; defaults to the host name.
+    pub name: String,
+    /// Where the XDP program is attached; at least one, names unique.
+    pub interfaces: Vec<Interface>,
+    /// Keys the flow hash. All nodes of a VIP carry the same one.
+    pub seed: HashSeed,
+    /// Other vip-lb nodes (their addresses on the interfaces above). Packets they forwarded are not steered again.
+    pub peers: Vec<IpAddr>,
+    /// Source of outer IPv4 headers; the route's own preferred source where absent.
+    pub tunnel_source_v4: Option<Ipv4Addr>,
+    /// Source of outer IPv6 headers; the route's own preferred source where absent.
+    pub tunnel_source_v6: Option<Ipv6Addr>,
+    /// What a stopping daemon leaves behind.
+    pub on_exit: OnExit,
+    /// Path of the control socket, by default `/run/vip-lb/control.sock`.
+    pub socket: PathBuf,
+    /// Folder of the pins on bpffs, by default `/sys/fs/bpf/vip-lb`.
+    pub pins: PathBuf,
+    /// Sizes of the flow tables.
+    pub tables: Tables,
+}
+
+/// One attachment point.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Kernel name, as in `ip link`.
+    pub name: String,
+    /// Which attachment is acceptable.
+    pub attach: AttachMode,
+}
+
+/// Which XDP mode is acceptable on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AttachMode {
+    /// Native if the driver can, else generic, saying so. The default.
+    Auto,
+    /// Native or an error.
+    Native,
+    /// Generic even where native would work.
+    Generic,
+}
+
+/// 32 bytes of key material that the flow hash and the Maglev permutations are derived from.
+///
+/// Any text in the file is stretched to it, so that a pass phrase serves as well as hexadecimal digits.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HashSeed(pub [u8; 32]);
+
+impl fmt::Debug for HashSeed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HashSeed(..)")
+    }
+}
+
+/// What a stopping daemon leaves behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnExit {
+    /// Programs and maps stay pinned and forward on. The default.
+    Keep,
+    /// Detach and remove the pins.
+    Unload,
+}
+
+/// Entries of the flow tables, 1024 to 16777216 each. They only fill while slots are open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tables {
+    /// FLOWS, default 262144.
+    pub flows: u32,
+    /// NEWBORN, default 65536.
+    pub newborn: u32,
+    /// SURVIVORS, default 65536.
+    pub survivors: u32,
+}
+
+impl Default for Tables {
+    fn default() -> Self {
+        Self { flows: 262_144, newborn: 65_536, survivors: 65_536 }
+    }
+}
+
+/// A virtual IP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vip {
+    /// The address clients dial.
+    pub address: IpAddr,
+    /// Which node answers for it.
+    pub ownership: Ownership,
+    /// What happens to packets for ports that no service of this VIP has.
+    pub unknown_service: UnknownService,
+    /// Its services; (port, protocol) unique within the VIP.
+    pub services: Vec<Service>,
+}
+
+/// Which node answers ARP, neighbour solicitations and echo for a VIP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ownership {
+    /// This one, for ever, also without a daemon.
+    Always,
+}
+
+/// Fate of a packet to a VIP without a matching service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UnknownService {
+    /// Dropped, the default: passed on, it could loop.
+    Drop,
+    /// Handed to this host's stack.
+    Pass,
+}
+
+/// VIP, port and protocol, and the servers behind them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Unique in the file.
+    pub name: String,
+    /// 0 means every port.
+    pub port: u16,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// What keeps to one backend.
+    pub affinity: Affinity,
+    /// Size of the Maglev table.
+    pub ring: RingSize,
+    /// How long a flow may be silent and still be kept together with its backend; default 600 s TCP, 60 s UDP.
+    pub idle_timeout: Duration,
+    /// At least one; names and addresses unique within the service.
+    pub backends: Vec<Backend>,
+}
+
+/// Transport protocol of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// Protocol number 6.
+    Tcp,
+    /// Protocol number 17.
+    Udp,
+}
+
+impl Protocol {
+    /// The number in the IPv4 and IPv6 headers (IANA protocol numbers).
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+        }
+    }
+
+    /// The `idle_timeout` of a service that gives none.
+    pub const fn default_idle_timeout(self) -> Duration {
+        match self {
+            Self::Tcp => Duration::from_secs(600),
+            Self::Udp => Duration::from_secs(60),
+        }
+    }
+}
+
+/// What keeps to one backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Affinity {
+    /// Each flow by itself. The default.
+    Flow,
+    /// All flows of one client address.
+    Source,
+}
+
+/// Size class of a Maglev table; each is a prime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RingSize {
+    /// 16381 slots, the default; balances up to about 160 backends within 2 %.
+    #[serde(rename = "16381")]
+    Small,
+    /// 65537 slots.
+    #[serde(rename = "65537")]
+    Medium,
+    /// 131071 slots.
+    #[serde(rename = "131071")]
+    Large,
+}
+
+impl RingSize {
+    /// How many slots the table has.
+    pub const fn slots(self) -> u32 {
+        match self {
+            Self::Small => 16_381,
+            Self::Medium => 65_537,
+            Self::Large => 131_071,
+        }
+    }
+}
+
+/// A server of a service, with the service's defaults already applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// Unique within its service.
+    pub name: String,
+    /// Its own address, not the VIP.
+    pub address: IpAddr,
+    /// Share relative to the other backends of the service.
+    pub weight: NonZeroU16,
+    /// How packets reach it.
+    pub mode: ForwardMode,
+    /// Whether it takes new connections.
+    pub state: AdminState,
+    /// How it is found to be alive; `None` means always up.
+    pub health: Option<HealthCheck>,
+    /// What a failed check does to its connections.
+    pub on_down: OnDown,
+}
+
+/// How packets reach a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ForwardMode {
+    /// Rewrite the MAC addresses; needs the same segment.
+    L2,
+    /// Encapsulate in an IPv4 or IPv6 header (RFC 2003, RFC 2473, RFC 4213).
+    Ipip,
+}
+
+/// What the operator wants of a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AdminState {
+    /// Takes its share. The default.
+    Enabled,
+    /// Keeps its connections, gets no new ones.
+    Drain,
+    /// Out at once; its connections are cut.
+    Disabled,
+}
+
+/// What a failed health check does to the connections of a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDown {
+    /// Cut when it cannot be reached, drained when it answers but is unhealthy. The default.
+    Auto,
+    /// They move to other backends, which reset them.
+    Cut,
+    /// They stay until they end.
+    Drain,
+}
+
+/// How a backend is found to be alive.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HealthCheck {
+    /// What is asked.
+    pub kind: CheckKind,
+    /// Port that is asked; the service's own by default.
+    pub port: u16,
+    /// Time between two probes, default 2 s.
+    pub interval: Duration,
+    /// How long one probe may take, default 1 s or `interval`, whichever is shorter; at most `interval`.
+    pub timeout: Duration,
+    /// Successes in a row that make it healthy, default 2.
+    pub rise: u32,
+    /// Failures in a row that make it unhealthy, default 3.
+    pub fall: u32,
+    /// Share of the interval by which probes are spread, 0 to 50 percent, default 10.
+    pub jitter_percent: u8,
+}
+
+/// What a probe asks.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum CheckKind {
+    /// A TCP connection is accepted.
+    Tcp,
+    /// A GET over HTTP/1.1 is answered as expected.
+    Http {
+        /// Path and query, default `/`.
+        path: String,
+        /// Host header; the VIP by default, in brackets where it is IPv6.
+        host: String,
+        /// Accepted status codes as inclusive ranges, default 200-399.
+        expected_status: Vec<(u16, u16)>,
+    },
+}

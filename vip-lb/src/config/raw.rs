@@ -1,0 +1,275 @@
+//! The file as it is written: every field may be missing, nothing is checked against anything else.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    num::NonZeroU16,
+    path::PathBuf,
+    time::Duration,
+};
+
+use super::{
+    decode::{At, Field, Fields, Kind, List},
+    issue::{Issues, Place},
+    kinds,
+    model::{
+        AdminState, Affinity, AttachMode, ForwardMode, OnDown, OnExit, Ownership, Protocol, RingSize,
+        UnknownService,
+    },
+    tree::{Node, Value},
+};
+
+const NODE: &str = "a mapping that describes this machine, with at least interfaces and seed";
+const INTERFACE: &str = "the name of an interface or a mapping with name and attach";
+const INTERFACES: List = List::not_empty("a list of at least one interface, such as [eth0]");
+const PEERS: List = List::any("a list of addresses of other nodes");
+const VIPS: List = List::any("a list of virtual IPs");
+const SERVICES: List = List::not_empty("a list of at least one service");
+const BACKENDS: List = List::not_empty("a list of at least one backend");
+const STATUSES: List = List::not_empty("a list of at least one status code or range, such as [200-399]");
+const CHECK: Kind<RawKind> = Kind::new("one of tcp, http", |node| match node.text()? {
+    "tcp" => Some(RawKind::Tcp),
+    "http" => Some(RawKind::Http),
+    _ => None,
+});
+pub(super) const HEALTH: &str = "none, tcp, http or a mapping that describes a check";
+
+pub(super) struct RawConfig {
+    pub(super) node: Field<RawNode>,
+    pub(super) vips: Field<Vec<RawVip>>,
+}
+
+pub(super) struct RawNode {
+    pub(super) name: Field<String>,
+    pub(super) interfaces: Field<Vec<RawInterface>>,
+    pub(super) seed: Field<String>,
+    pub(super) peers: Field<Vec<At<IpAddr>>>,
+    pub(super) tunnel_source_v4: Field<Ipv4Addr>,
+    pub(super) tunnel_source_v6: Field<Ipv6Addr>,
+    pub(super) on_exit: Field<OnExit>,
+    pub(super) socket: Field<PathBuf>,
+    pub(super) pins: Field<PathBuf>,
+    pub(super) tables: Field<RawTables>,
+}
+
+pub(super) struct RawInterface {
+    pub(super) name: Field<String>,
+    pub(super) attach: Field<AttachMode>,
+}
+
+pub(super) struct RawTables {
+    pub(super) flows: Field<u32>,
+    pub(super) newborn: Field<u32>,
+    pub(super) survivors: Field<u32>,
+}
+
+pub(super) struct RawVip {
+    pub(super) address: Field<IpAddr>,
+    pub(super) ownership: Field<Ownership>,
+    pub(super) unknown_service: Field<UnknownService>,
+    pub(super) services: Field<Vec<RawService>>,
+}
+
+pub(super) struct RawService {
+    pub(super) place: Place,
+    pub(super) name: Field<String>,
+    pub(super) port: Field<u16>,
+    pub(super) protocol: Field<Protocol>,
+    pub(super) affinity: Field<Affinity>,
+    pub(super) ring: Field<RingSize>,
+    pub(super) idle_timeout: Field<Duration>,
+    pub(super) defaults: RawDefaults,
+    pub(super) backends: Field<Vec<RawBackend>>,
+}
+
+/// What a service gives for all its backends, or a backend for itself.
+pub(super) struct RawDefaults {
+    pub(super) mode: Field<ForwardMode>,
+    pub(super) health: Field<RawHealth>,
+    pub(super) on_down: Field<OnDown>,
+}
+
+pub(super) struct RawBackend {
+    pub(super) name: Field<String>,
+    pub(super) address: Field<IpAddr>,
+    pub(super) weight: Field<NonZeroU16>,
+    pub(super) state: Field<AdminState>,
+    pub(super) overrides: RawDefaults,
+}
+
+pub(super) enum RawHealth {
+    /// `health: none`
+    None,
+    Check(Box<RawCheck>),
+}
+
+#[derive(Default)]
+pub(super) struct RawCheck {
+    pub(super) kind: Field<RawKind>,
+    pub(super) port: Field<u16>,
+    pub(super) interval: Field<Duration>,
+    pub(super) timeout: Field<Duration>,
+    pub(super) rise: Field<u32>,
+    pub(super) fall: Field<u32>,
+    pub(super) jitter: Field<u8>,
+    pub(super) path: Field<String>,
+    pub(super) host: Field<String>,
+    pub(super) expected_status: Field<Vec<At<(u16, u16)>>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RawKind {
+    Tcp,
+    Http,
+}
+
+/// Reads the whole file. `None` if it is not even a mapping.
+pub(super) fn decode(root: &Node, issues: &mut Issues) -> Option<RawConfig> {
+    let place = Place { at: Some(root.at), key: String::new() };
+    let fields = Fields::open(root, place, &["node", "vips"], "a mapping with the keys node, vips", issues)?;
+    let node = fields.with("node", issues, node);
+    Some(RawConfig {
+        node: fields.demand(node, "node", NODE, issues),
+        vips: fields.required_list("vips", &VIPS, issues, vip),
+    })
+}
+
+fn node(node: &Node, place: Place, issues: &mut Issues) -> Option<RawNode> {
+    const KEYS: &[&str] = &[
+        "name",
+        "interfaces",
+        "seed",
+        "peers",
+        "tunnel_source_v4",
+        "tunnel_source_v6",
+        "on_exit",
+        "socket",
+        "pins",
+        "tables",
+    ];
+    let fields = Fields::open(node, place, KEYS, NODE, issues)?;
+    Some(RawNode {
+        name: fields.optional("name", &kinds::NODE_NAME, issues),
+        interfaces: fields.required_list("interfaces", &INTERFACES, issues, interface),
+        seed: fields.required("seed", &kinds::SEED, issues),
+        peers: fields
+            .list("peers", &PEERS, issues, |node, place, issues| kinds::ADDRESS.decode(node, place, issues)),
+        tunnel_source_v4: fields.optional("tunnel_source_v4", &kinds::ADDRESS_V4, issues),
+        tunnel_source_v6: fields.optional("tunnel_source_v6", &kinds::ADDRESS_V6, issues),
+        on_exit: fields.optional("on_exit", &kinds::ON_EXIT, issues),
+        socket: fields.optional("socket", &kinds::SOCKET, issues),
+        pins: fields.optional("pins", &kinds::PINS, issues),
+        tables: fields.with("tables", issues, tables),
+    })
+}
+
+/// An interface is its name, or a mapping where more than the name is to be said.
+fn interface(node: &Node, place: Place, issues: &mut Issues) -> Option<RawInterface> {
+    if !matches!(node.value, Value::Map(_)) {
+        let name = kinds::INTERFACE.decode(node, place, issues)?;
+        return Some(RawInterface { name: Field::Given(name), attach: Field::Absent });
+    }
+    let fields = Fields::open(node, place, &["name", "attach"], INTERFACE, issues)?;
+    Some(RawInterface {
+        name: fields.required("name", &kinds::INTERFACE, issues),
+        attach: fields.optional("attach", &kinds::ATTACH, issues),
+    })
+}
+
+fn tables(node: &Node, place: Place, issues: &mut Issues) -> Option<RawTables> {
+    let keys = &["flows", "newborn", "survivors"];
+    let fields =
+        Fields::open(node, place, keys, "a mapping with any of the keys flows, newborn, survivors", issues)?;
+    Some(RawTables {
+        flows: fields.optional("flows", &kinds::TABLE, issues),
+        newborn: fields.optional("newborn", &kinds::TABLE, issues),
+        survivors: fields.optional("survivors", &kinds::TABLE, issues),
+    })
+}
+
+fn vip(node: &Node, place: Place, issues: &mut Issues) -> Option<RawVip> {
+    const KEYS: &[&str] = &["address", "ownership", "unknown_service", "services"];
+    let fields = Fields::open(node, place, KEYS, "a mapping with at least address and services", issues)?;
+    Some(RawVip {
+        address: fields.required("address", &kinds::ADDRESS, issues),
+        ownership: fields.optional("ownership", &kinds::OWNERSHIP, issues),
+        unknown_service: fields.optional("unknown_service", &kinds::UNKNOWN_SERVICE, issues),
+        services: fields.required_list("services", &SERVICES, issues, service),
+    })
+}
+
+fn service(node: &Node, place: Place, issues: &mut Issues) -> Option<RawService> {
+    const KEYS: &[&str] = &[
+        "name",
+        "port",
+        "protocol",
+        "mode",
+        "affinity",
+        "ring",
+        "idle_timeout",
+        "on_down",
+        "health",
+        "backends",
+    ];
+    let fields =
+        Fields::open(node, place.clone(), KEYS, "a mapping with at least name, port and backends", issues)?;
+    Some(RawService {
+        place,
+        name: fields.required("name", &kinds::NAME, issues),
+        port: fields.required("port", &kinds::SERVICE_PORT, issues),
+        protocol: fields.optional("protocol", &kinds::PROTOCOL, issues),
+        affinity: fields.optional("affinity", &kinds::AFFINITY, issues),
+        ring: fields.optional("ring", &kinds::RING, issues),
+        idle_timeout: fields.optional("idle_timeout", &kinds::IDLE_TIMEOUT, issues),
+        defaults: defaults(&fields, issues),
+        backends: fields.required_list("backends", &BACKENDS, issues, backend),
+    })
+}
+
+fn backend(node: &Node, place: Place, issues: &mut Issues) -> Option<RawBackend> {
+    const KEYS: &[&str] = &["name", "address", "weight", "state", "mode", "health", "on_down"];
+    let fields = Fields::open(node, place, KEYS, "a mapping with at least name and address", issues)?;
+    Some(RawBackend {
+        name: fields.required("name", &kinds::NAME, issues),
+        address: fields.required("address", &kinds::ADDRESS, issues),
+        weight: fields.optional("weight", &kinds::WEIGHT, issues),
+        state: fields.optional("state", &kinds::STATE, issues),
+        overrides: defaults(&fields, issues),
+    })
+}
+
+fn defaults(fields: &Fields<'_>, issues: &mut Issues) -> RawDefaults {
+    RawDefaults {
+        mode: fields.optional("mode", &kinds::MODE, issues),
+        health: fields.with("health", issues, health),
+        on_down: fields.optional("on_down", &kinds::ON_DOWN, issues),
+    }
+}
+
+/// `none`, the short form `tcp` or `http`, or a mapping.
+fn health(node: &Node, place: Place, issues: &mut Issues) -> Option<RawHealth> {
+    const KEYS: &[&str] =
+        &["kind", "port", "interval", "timeout", "rise", "fall", "jitter", "path", "host", "expected_status"];
+    if node.text() == Some("none") {
+        return Some(RawHealth::None);
+    }
+    if let Some(value) = (CHECK.read)(node) {
+        let kind = Field::Given(At { value, place });
+        return Some(RawHealth::Check(Box::new(RawCheck { kind, ..RawCheck::default() })));
+    }
+    let fields = Fields::open(node, place, KEYS, HEALTH, issues)?;
+    let check = RawCheck {
+        kind: fields.optional("kind", &CHECK, issues),
+        port: fields.optional("port", &kinds::CHECK_PORT, issues),
+        interval: fields.optional("interval", &kinds::INTERVAL, issues),
+        timeout: fields.optional("timeout", &kinds::TIMEOUT, issues),
+        rise: fields.optional("rise", &kinds::THRESHOLD, issues),
+        fall: fields.optional("fall", &kinds::THRESHOLD, issues),
+        jitter: fields.optional("jitter", &kinds::JITTER, issues),
+        path: fields.optional("path", &kinds::URL_PATH, issues),
+        host: fields.optional("host", &kinds::HOST, issues),
+        expected_status: fields.list("expected_status", &STATUSES, issues, |node, place, issues| {
+            kinds::STATUS.decode(node, place, issues)
+        }),
+    };
+    Some(RawHealth::Check(Box::new(check)))
+}

@@ -1,0 +1,3 @@
+//! The vip-lb daemon as a library: one module per capability.
+
+pub mod config;

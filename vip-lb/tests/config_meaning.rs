@@ -1,0 +1,262 @@
+//! What a valid configuration means: defaults, and what backends inherit.
+
+use std::{net::IpAddr, path::Path, time::Duration};
+
+use vip_lb::config::{
+    self, Config,
+    model::{
+        AdminState, Affinity, AttachMode, Backend, CheckKind, ForwardMode, HashSeed, HealthCheck, Interface,
+        OnDown, OnExit, Ownership, Protocol, RingSize, Tables, UnknownService,
+    },
+};
+
+fn parse(text: &str) -> Config {
+    config::parse(text, Path::new("c.yaml")).unwrap_or_else(|errors| panic!("{errors}")).config
+}
+
+/// A file with one service of the given further keys.
+fn service(keys: &str) -> Config {
+    parse(&format!(
+        "node: {{seed: a long enough seed, interfaces: [eth0]}}
+vips:
+  - address: 198.51.100.10
+    services:
+      - {{name: web, port: 80, {keys}}}
+"
+    ))
+}
+
+fn backend(keys: &str) -> Backend {
+    service(keys).vips.remove(0).services.remove(0).backends.remove(0)
+}
+
+fn check(keys: &str) -> HealthCheck {
+    backend(keys).health.expect("a check")
+}
+
+#[test]
+fn the_shortest_file_gets_the_documented_defaults() {
+    let mut config = service("mode: l2, backends: [{name: a, address: 10.0.0.1}]");
+    let node = &config.node;
+    assert!(!node.name.is_empty(), "the host name");
+    assert_eq!(node.interfaces, [Interface { name: "eth0".into(), attach: AttachMode::Auto }]);
+    assert_eq!(node.seed, HashSeed::from_text("a long enough seed"));
+    assert_eq!(node.peers, [] as [IpAddr; 0]);
+    assert_eq!((node.tunnel_source_v4, node.tunnel_source_v6), (None, None));
+    assert_eq!(node.on_exit, OnExit::Keep);
+    assert_eq!(node.socket, Path::new("/run/vip-lb/control.sock"));
+    assert_eq!(node.pins, Path::new("/sys/fs/bpf/vip-lb"));
+    assert_eq!(node.tables, Tables { flows: 262_144, newborn: 65_536, survivors: 65_536 });
+
+    let mut vip = config.vips.remove(0);
+    assert_eq!(vip.ownership, Ownership::Always);
+    assert_eq!(vip.unknown_service, UnknownService::Drop);
+
+    let mut service = vip.services.remove(0);
+    assert_eq!(service.protocol, Protocol::Tcp);
+    assert_eq!(service.affinity, Affinity::Flow);
+    assert_eq!(service.ring, RingSize::Small);
+    assert_eq!(service.idle_timeout, Duration::from_secs(600));
+
+    let backend = service.backends.remove(0);
+    assert_eq!(backend.weight.get(), 100);
+    assert_eq!(backend.mode, ForwardMode::L2);
+    assert_eq!(backend.state, AdminState::Enabled);
+    assert_eq!(backend.on_down, OnDown::Auto);
+    let check = HealthCheck {
+        kind: CheckKind::Tcp,
+        port: 80,
+        interval: Duration::from_secs(2),
+        timeout: Duration::from_secs(1),
+        rise: 2,
+        fall: 3,
+        jitter_percent: 10,
+    };
+    assert_eq!(backend.health, Some(check));
+}
+
+#[test]
+fn every_key_is_taken_over() {
+    let config = parse(
+        "
+node:
+  name: edge-1
+  seed: \"a long enough seed\"
+  interfaces: [eth0, {name: eth1, attach: native}, {name: eth2, attach: generic}]
+  peers: [192.0.2.12, 2001:db8::12]
+  tunnel_source_v4: 192.0.2.1
+  tunnel_source_v6: 2001:db8::1
+  on_exit: unload
+  socket: /run/other.sock
+  pins: /sys/fs/bpf/other
+  tables: {flows: 1024, newborn: 2048, survivors: 16777216}
+vips:
+  - address: 2001:db8:100::10
+    ownership: always
+    unknown_service: pass
+    services:
+      - name: dns
+        port: 53
+        protocol: udp
+        mode: ipip
+        affinity: source
+        ring: 131071
+        idle_timeout: 90s
+        on_down: drain
+        health: {kind: http, port: 8080, path: '/ready?full=1', host: dns.example, expected_status: [200, 300-399],
+                 interval: 500ms, timeout: 250ms, rise: 1, fall: 1, jitter: 0}
+        backends:
+          - {name: a, address: 2001:db8::a, weight: 65535, state: disabled}
+          - {name: b, address: 192.0.2.2, weight: 1}
+",
+    );
+    let node = &config.node;
+    assert_eq!(node.name, "edge-1");
+    let attach: Vec<AttachMode> = node.interfaces.iter().map(|interface| interface.attach).collect();
+    assert_eq!(attach, [AttachMode::Auto, AttachMode::Native, AttachMode::Generic]);
+    assert_eq!(node.peers, ["192.0.2.12", "2001:db8::12"].map(|peer| peer.parse::<IpAddr>().unwrap()));
+    assert_eq!(node.tunnel_source_v4, Some("192.0.2.1".parse().unwrap()));
+    assert_eq!(node.tunnel_source_v6, Some("2001:db8::1".parse().unwrap()));
+    assert_eq!(node.on_exit, OnExit::Unload);
+    assert_eq!(node.socket, Path::new("/run/other.sock"));
+    assert_eq!(node.pins, Path::new("/sys/fs/bpf/other"));
+    assert_eq!(node.tables, Tables { flows: 1024, newborn: 2048, survivors: 16_777_216 });
+    let vip = &config.vips[0];
+    assert_eq!(vip.unknown_service, UnknownService::Pass);
+    let service = &vip.services[0];
+    assert_eq!((service.port, service.protocol), (53, Protocol::Udp));
+    assert_eq!((service.affinity, service.ring), (Affinity::Source, RingSize::Large));
+    assert_eq!(service.idle_timeout, Duration::from_secs(90));
+    let [a, b] = &service.backends[..] else { panic!("two backends") };
+    assert_eq!((a.weight.get(), a.state), (65_535, AdminState::Disabled));
+    assert_eq!((b.weight.get(), b.state), (1, AdminState::Enabled));
+    let check = HealthCheck {
+        kind: CheckKind::Http {
+            path: "/ready?full=1".into(),
+            host: "dns.example".into(),
+            expected_status: vec![(200, 200), (300, 399)],
+        },
+        port: 8080,
+        interval: Duration::from_millis(500),
+        timeout: Duration::from_millis(250),
+        rise: 1,
+        fall: 1,
+        jitter_percent: 0,
+    };
+    for backend in [a, b] {
+        assert_eq!((backend.mode, backend.on_down), (ForwardMode::Ipip, OnDown::Drain));
+        assert_eq!(backend.health.as_ref(), Some(&check));
+    }
+}
+
+#[test]
+fn a_backend_says_otherwise_for_itself_alone() {
+    let config = service(
+        "mode: l2, on_down: cut, health: {kind: http, path: /a, interval: 5s, fall: 7}, backends: [
+          {name: a, address: 10.0.0.1},
+          {name: b, address: 10.0.0.2, mode: ipip, on_down: drain, health: {port: 81, interval: 3s}},
+          {name: c, address: 10.0.0.3, health: none},
+          {name: d, address: 10.0.0.4, health: tcp},
+        ]",
+    );
+    let [a, b, c, d] = &config.vips[0].services[0].backends[..] else { panic!("four backends") };
+    assert_eq!((a.mode, a.on_down), (ForwardMode::L2, OnDown::Cut));
+    assert_eq!((b.mode, b.on_down), (ForwardMode::Ipip, OnDown::Drain));
+    let [a, b, d] = [a, b, d].map(|backend| backend.health.clone().unwrap());
+    assert_eq!((a.port, a.interval, a.fall), (80, Duration::from_secs(5), 7));
+    assert_eq!((b.port, b.interval, b.fall), (81, Duration::from_secs(3), 7));
+    assert_eq!(a.kind, b.kind);
+    assert_eq!(c.health, None);
+    // Another kind of question with the service's timing.
+    assert_eq!((d.kind, d.port, d.fall), (CheckKind::Tcp, 80, 7));
+}
+
+#[test]
+fn a_mode_for_every_backend_is_as_good_as_one_for_the_service() {
+    let config = service(
+        "backends: [{name: a, address: 10.0.0.1, mode: ipip}, {name: b, address: 10.0.0.2, mode: l2}]",
+    );
+    let modes: Vec<ForwardMode> =
+        config.vips[0].services[0].backends.iter().map(|backend| backend.mode).collect();
+    assert_eq!(modes, [ForwardMode::Ipip, ForwardMode::L2]);
+}
+
+#[test]
+fn short_forms_of_health_are_whole_checks() {
+    let tail = "mode: l2, backends: [{name: a, address: 10.0.0.1}]";
+    assert_eq!(check(&format!("health: tcp, {tail}")), check(tail));
+    assert_eq!(check(&format!("health: {{}}, {tail}")), check(tail));
+    assert_eq!(check(&format!("health: http, {tail}")), check(&format!("health: {{kind: http}}, {tail}")));
+    assert_eq!(backend(&format!("health: none, {tail}")).health, None);
+    assert_eq!(
+        check(&format!("health: http, {tail}")).kind,
+        CheckKind::Http { path: "/".into(), host: "198.51.100.10".into(), expected_status: vec![(200, 399)] }
+    );
+}
+
+#[test]
+fn an_ipv6_vip_is_a_host_in_brackets() {
+    let config = parse(
+        "node: {seed: a long enough seed, interfaces: [eth0]}
+vips:
+  - address: 2001:db8::10
+    services: [{name: web, port: 80, mode: l2, health: http, backends: [{name: a, address: 10.0.0.1}]}]
+",
+    );
+    let check = config.vips[0].services[0].backends[0].health.as_ref().unwrap();
+    let CheckKind::Http { host, .. } = &check.kind else { panic!("an http check") };
+    assert_eq!(host, "[2001:db8::10]");
+}
+
+#[test]
+fn a_short_interval_shortens_the_default_timeout() {
+    let check = check("mode: l2, health: {interval: 200ms}, backends: [{name: a, address: 10.0.0.1}]");
+    assert_eq!(check.timeout, Duration::from_millis(200));
+}
+
+#[test]
+fn port_0_is_every_port_once_per_protocol() {
+    let config = parse(
+        "node: {seed: a long enough seed, interfaces: [eth0]}
+vips:
+  - address: 198.51.100.10
+    services:
+      - {name: t, port: 0, mode: l2, health: {port: 22}, backends: [{name: a, address: 10.0.0.1}]}
+      - {name: u, port: 0, protocol: udp, mode: l2, health: none, backends: [{name: a, address: 10.0.0.1}]}
+      - {name: web, port: 80, mode: l2, backends: [{name: a, address: 10.0.0.1}]}
+",
+    );
+    let [tcp, udp, web] = &config.vips[0].services[..] else { panic!("three services") };
+    assert_eq!(tcp.backends[0].health.as_ref().unwrap().port, 22);
+    assert_eq!(udp.idle_timeout, Duration::from_secs(60));
+    assert_eq!(web.backends[0].health.as_ref().unwrap().port, 80);
+}
+
+/// The service's check lacks a port that no backend needs from it.
+#[test]
+fn a_port_given_by_every_backend_need_not_be_the_services() {
+    let config = parse(
+        "node: {seed: a long enough seed, interfaces: [eth0]}
+vips:
+  - address: 198.51.100.10
+    services:
+      - {name: all, port: 0, mode: l2, health: {fall: 5}, backends: [{name: a, address: 10.0.0.1, health: {port: 22}}]}
+",
+    );
+    let check = config.vips[0].services[0].backends[0].health.clone().unwrap();
+    assert_eq!((check.port, check.fall), (22, 5));
+}
+
+#[test]
+fn the_names_of_values_are_read_back() {
+    for protocol in Protocol::ALL {
+        assert_eq!(protocol.to_string().parse(), Ok(*protocol));
+    }
+    let unknown = "sctp".parse::<Protocol>().unwrap_err();
+    assert_eq!(unknown.to_string(), "found \"sctp\", expected one of tcp, udp");
+    assert_eq!(Protocol::ALL.iter().map(|protocol| protocol.number()).collect::<Vec<_>>(), [6, 17]);
+    for ring in RingSize::ALL {
+        assert_eq!(ring.slots().to_string(), ring.as_str());
+    }
+    assert_eq!(serde_json::to_value(AdminState::Drain).unwrap(), AdminState::Drain.as_str());
+}
