@@ -1,3 +1,4 @@
 //! The vip-lb daemon as a library: one module per capability.
 
 pub mod config;
+pub mod health;

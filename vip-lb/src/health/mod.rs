@@ -1,0 +1,40 @@
+//! Health checks: whether a backend may take connections, and what becomes of those it has when it may not.
+//!
+//! [`threshold`] decides (pure), [`probe`] asks one backend once, [`monitor`] runs the probes of all backends.
+
+pub mod monitor;
+pub mod probe;
+pub mod threshold;
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::config::model::{CheckKind, HealthCheck};
+
+pub use monitor::{HealthEvent, Monitor, TargetHealth};
+pub use threshold::{Connections, Down, DownCause, Outcome, State, Transition};
+
+/// What is probed: one backend by one check, shared by all services that want just this.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Target {
+    /// The backend's own address.
+    pub address: IpAddr,
+    /// How it is found to be alive.
+    pub check: HealthCheck,
+}
+
+impl Target {
+    /// Address and port that are asked.
+    #[must_use]
+    pub fn socket_address(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.check.port)
+    }
+
+    /// The kind of check in a word, as the configuration names it.
+    #[must_use]
+    pub fn check_name(&self) -> &'static str {
+        match self.check.kind {
+            CheckKind::Tcp => "tcp",
+            CheckKind::Http { .. } => "http",
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! Runs the probes of all targets and tells of their changes.
+//!
+//! Every target has one task, which sleeps until its [`Threshold`] wants the next probe. What two services want of the
+//! same backend is one target and probed once. A target's state is asked for with [`Monitor::state`]; events only say
+//! that it changed.
+
+use std::{
+    collections::{HashMap, HashSet},
+    hash::{BuildHasher, Hasher, RandomState},
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime},
+};
+
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, Semaphore, mpsc},
+    task::AbortHandle,
+};
+use tracing::{info, warn};
+
+use super::{
+    Down, DownCause, Outcome, State, Target, Transition,
+    probe::{Via, probe},
+    threshold::Threshold,
+};
+
+#[cfg(test)]
+mod tests;
+
+/// Probes under way at a time; the others wait for their turn. Each costs a file descriptor, of which a process has
+/// 1024 by default.
+const MAX_CONCURRENT_PROBES: usize = 256;
+
+/// First probes of new targets are spread over their interval, but over no more than this.
+const MAX_SPREAD: Duration = Duration::from_secs(1);
+
+/// Makes one probe of a target.
+pub type Prober = dyn Fn(Arc<Target>) -> Pin<Box<dyn Future<Output = Outcome> + Send>> + Send + Sync;
+
+/// A change of a target's state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthEvent {
+    /// Whose state.
+    pub target: Arc<Target>,
+    /// What changed.
+    pub transition: Transition,
+    /// When the probe ended that completed the change.
+    pub at: Instant,
+}
+
+/// The health of one target, for status.
+#[derive(Clone, Debug)]
+pub struct TargetHealth {
+    /// Who is probed, and how.
+    pub target: Arc<Target>,
+    /// What it is taken for.
+    pub state: State,
+    /// Since when, by the wall clock.
+    pub since: SystemTime,
+    /// For how long.
+    pub age: Duration,
+    /// What the last probe found; `None` before the first.
+    pub last_outcome: Option<Outcome>,
+    /// How long ago the last probe ended; `None` before the first.
+    pub last_probe_age: Option<Duration>,
+    /// How long the last successful probe took; `None` before it.
+    pub last_latency: Option<Duration>,
+    /// Successes in a row up to now.
+    pub successes: u32,
+    /// Failures in a row up to now.
+    pub failures: u32,
+}
+
+/// All checks of this node. Dropped, it stops probing at once.
+pub struct Monitor {
+    targets: Mutex<HashMap<Arc<Target>, Probed>>,
+    shared: Arc<Shared>,
+    runtime: Handle,
+}
+
+/// What the tasks of all targets use.
+struct Shared {
+    prober: Box<Prober>,
+    permits: Semaphore,
+    events: mpsc::UnboundedSender<HealthEvent>,
+}
+
+/// One target. Dropped, its task ends.
+struct Probed {
+    record: Arc<Record>,
+    task: AbortHandle,
+}
+
+/// What a target's task shares with the monitor.
+struct Record {
+    target: Arc<Target>,
+    recheck: Notify,
+    health: Mutex<Health>,
+}
+
+struct Health {
+    threshold: Threshold,
+    last_outcome: Option<Outcome>,
+    last_probe: Option<Instant>,
+    last_latency: Option<Duration>,
+}
+
+impl Monitor {
+    /// A monitor without targets, probing over the network, and the stream of its events.
+    ///
+    /// Events are few (one per change of state) and never wait, so the receiver has to be read.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime; probes run on the one it is started in.
+    #[must_use]
+    pub fn start() -> (Self, mpsc::UnboundedReceiver<HealthEvent>) {
+        Self::with_prober(Box::new(|target| Box::pin(async move { probe(&target, Via::Direct).await })))
+    }
+
+    /// Like [`Monitor::start`], with probes made by `prober`, which keeps to the timeout of the check by itself.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    #[must_use]
+    pub fn with_prober(prober: Box<Prober>) -> (Self, mpsc::UnboundedReceiver<HealthEvent>) {
+        let (events, receiver) = mpsc::unbounded_channel();
+        let shared = Shared { prober, permits: Semaphore::new(MAX_CONCURRENT_PROBES), events };
+        let monitor =
+            Self { targets: Mutex::default(), shared: Arc::new(shared), runtime: Handle::current() };
+        (monitor, receiver)
+    }
+
+    /// Makes `targets` the ones that are probed. New ones begin as [`State::Unknown`]; see
+    /// [`Monitor::set_targets_from`] for the rest.
+    pub fn set_targets(&self, targets: Vec<Target>) {
+        self.set_targets_from(targets.into_iter().map(|target| (target, State::Unknown)).collect());
+    }
+
+    /// Makes `targets` the ones that are probed, each new one with the state it begins in: what a restarted daemon
+    /// knows from before, lest a restart takes backends out. Targets named twice are one; the first state counts.
+    ///
+    /// A target that is probed already keeps its state and its schedule. A new one that would begin as unknown takes
+    /// the state of one that leaves with the same address and port, up rather than down if there are several: a reload
+    /// that only tunes a check changes nobody's state. No event tells of a state that a target begins in. An event of
+    /// a target that just left may still come.
+    pub fn set_targets_from(&self, mut targets: Vec<(Target, State)>) {
+        let now = now();
+        let mut seen = HashSet::new();
+        targets.retain(|(target, _)| seen.insert(target.clone()));
+
+        let mut current = lock(&self.targets);
+        let mut before = std::mem::take(&mut *current);
+        let mut new = Vec::new();
+        for (target, state) in targets {
+            match before.remove_entry(&target) {
+                Some((target, probed)) => drop(current.insert(target, probed)),
+                None => new.push((target, state)),
+            }
+        }
+        let mut left: HashMap<SocketAddr, (State, Instant)> = HashMap::new();
+        for (target, probed) in &before {
+            let health = lock(&probed.record.health);
+            let (state, since) = (health.threshold.state(), health.threshold.since());
+            let known = left.entry(target.socket_address()).or_insert((State::Unknown, now));
+            if state.is_up() || known.0 == State::Unknown {
+                *known = (state.clone(), since);
+            }
+        }
+
+        let count = u32::try_from(new.len()).unwrap_or(u32::MAX);
+        for (index, (target, state)) in (0u32..).zip(new) {
+            let (state, since) = match (state, left.get(&target.socket_address())) {
+                (State::Unknown, Some(known)) => known.clone(),
+                (state, _) => (state, now),
+            };
+            let first_probe = now + target.check.interval.min(MAX_SPREAD) * index / count;
+            let threshold = Threshold::new(&target.check, state, since, first_probe);
+            let target = Arc::new(target);
+            current.insert(Arc::clone(&target), self.spawn(target, threshold));
+        }
+    }
+
+    /// The state of `target`; `None` if it is not among those that are probed.
+    #[must_use]
+    pub fn state(&self, target: &Target) -> Option<State> {
+        let targets = lock(&self.targets);
+        let probed = targets.get(target)?;
+        Some(lock(&probed.record.health).threshold.state().clone())
+    }
+
+    /// Everything known about all targets, ordered by address and port.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<TargetHealth> {
+        let now = now();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "people want to know since when by the clock on the wall"
+        )]
+        let wall_clock = SystemTime::now();
+        let mut all: Vec<_> = lock(&self.targets)
+            .values()
+            .map(|probed| {
+                let health = lock(&probed.record.health);
+                let age = now.saturating_duration_since(health.threshold.since());
+                TargetHealth {
+                    target: Arc::clone(&probed.record.target),
+                    state: health.threshold.state().clone(),
+                    since: wall_clock.checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH),
+                    age,
+                    last_outcome: health.last_outcome.clone(),
+                    last_probe_age: health.last_probe.map(|at| now.saturating_duration_since(at)),
+                    last_latency: health.last_latency,
+                    successes: health.threshold.successes(),
+                    failures: health.threshold.failures(),
+                }
+            })
+            .collect();
+        all.sort_by_key(|health| health.target.socket_address());
+        all
+    }
+
+    /// Probes `target` at once rather than when it is due. A probe under way is followed by another.
+    ///
+    /// Returns whether it is among those that are probed.
+    pub fn recheck(&self, target: &Target) -> bool {
+        let targets = lock(&self.targets);
+        let probed = targets.get(target);
+        probed.inspect(|probed| probed.record.recheck.notify_one()).is_some()
+    }
+
+    /// Probes all targets at once, as many at a time as there may be.
+    pub fn recheck_all(&self) {
+        for probed in lock(&self.targets).values() {
+            probed.record.recheck.notify_one();
+        }
+    }
+
+    fn spawn(&self, target: Arc<Target>, threshold: Threshold) -> Probed {
+        let health = Health { threshold, last_outcome: None, last_probe: None, last_latency: None };
+        let record = Arc::new(Record { target, recheck: Notify::new(), health: Mutex::new(health) });
+        let task = self.runtime.spawn(watch(Arc::clone(&record), Arc::clone(&self.shared)));
+        Probed { record, task: task.abort_handle() }
+    }
+}
+
+impl Drop for Probed {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The task of one target.
+async fn watch(record: Arc<Record>, shared: Arc<Shared>) {
+    loop {
+        let due = lock(&record.health).threshold.next_probe();
+        tokio::select! {
+            () = tokio::time::sleep_until(due.into()) => {}
+            () = record.recheck.notified() => {}
+        }
+        // The semaphore is never closed.
+        let Ok(permit) = shared.permits.acquire().await else {
+            return;
+        };
+        let started = now();
+        let outcome = (shared.prober)(Arc::clone(&record.target)).await;
+        let finished = now();
+        drop(permit);
+        record.take(outcome, started, finished, &shared.events);
+    }
+}
+
+impl Record {
+    /// Takes the outcome of a probe; logs and sends the transition it completes.
+    fn take(
+        &self,
+        outcome: Outcome,
+        started: Instant,
+        finished: Instant,
+        events: &mpsc::UnboundedSender<HealthEvent>,
+    ) {
+        let mut health = lock(&self.health);
+        if let Outcome::NotProbed { reason } = &outcome
+            && !matches!(health.last_outcome, Some(Outcome::NotProbed { .. }))
+        {
+            warn!(backend = %self.target.socket_address(), %reason, "cannot probe backend, its state stays");
+        }
+        if let Outcome::Healthy { latency } = outcome {
+            health.last_latency = Some(latency);
+        }
+        let transition = health.threshold.probe_finished(&outcome, started, finished, random());
+        health.last_outcome = Some(outcome);
+        health.last_probe = Some(finished);
+        if let Some(transition) = transition {
+            self.log(&transition);
+            // Nobody listens any more: the owner is about to drop the monitor.
+            let _closed =
+                events.send(HealthEvent { target: Arc::clone(&self.target), transition, at: finished });
+        }
+    }
+
+    fn log(&self, transition: &Transition) {
+        let backend = self.target.socket_address();
+        let check = self.target.check_name();
+        match transition {
+            Transition::CameUp => info!(%backend, check, "backend is up"),
+            Transition::WentDown(Down { cause, reason }) => {
+                warn!(%backend, check, %cause, reason, "backend is down");
+            }
+            Transition::CauseChanged(Down { cause: cause @ DownCause::Unreachable, reason }) => {
+                warn!(%backend, check, %cause, reason, "backend is down and no longer answers");
+            }
+            Transition::CauseChanged(Down { cause: cause @ DownCause::Unhealthy, reason }) => {
+                warn!(%backend, check, %cause, reason, "backend is still down but answers again");
+            }
+        }
+    }
+}
+
+/// The clock that tokio's timers go by.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// Spreads probes; nothing hangs on its quality. Every `RandomState` has other keys.
+fn random() -> u16 {
+    let [low, high, ..] = RandomState::new().build_hasher().finish().to_le_bytes();
+    u16::from_le_bytes([low, high])
+}
+
+/// What is locked is only ever replaced as a whole, so a panic elsewhere leaves it sound.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,288 @@
+//! Schedules and states with made-up probes in paused time.
+
+#![expect(clippy::disallowed_methods, reason = "tests are the edge: they bring the time along")]
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use super::*;
+use crate::config::model::{CheckKind, HealthCheck};
+
+mod log;
+mod network;
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Timers of tokio are exact to this.
+const TICK: Duration = Duration::from_millis(1);
+
+fn target(last_octet: u8, interval: Duration) -> Target {
+    let check = HealthCheck {
+        kind: CheckKind::Tcp,
+        port: 80,
+        interval,
+        timeout: SECOND,
+        rise: 2,
+        fall: 3,
+        jitter_percent: 0,
+    };
+    Target { address: IpAddr::from([192, 0, 2, last_octet]), check }
+}
+
+fn healthy() -> Outcome {
+    Outcome::Healthy { latency: Duration::from_millis(1) }
+}
+
+fn unreachable(reason: &str) -> Outcome {
+    Outcome::Unreachable { reason: reason.to_owned() }
+}
+
+type Calls = UnboundedReceiver<(Arc<Target>, tokio::time::Instant)>;
+
+/// A monitor whose probes answer at once as `answer` says, and every call of a probe with its time.
+fn scripted(
+    answer: impl Fn(&Target) -> Outcome + Send + Sync + 'static,
+) -> (Monitor, UnboundedReceiver<HealthEvent>, Calls) {
+    let (sender, calls) = unbounded_channel();
+    let (monitor, events) = Monitor::with_prober(Box::new(move |target| {
+        sender.send((Arc::clone(&target), tokio::time::Instant::now())).unwrap();
+        let outcome = answer(&target);
+        Box::pin(async move { outcome })
+    }));
+    (monitor, events, calls)
+}
+
+async fn transition(events: &mut UnboundedReceiver<HealthEvent>) -> Transition {
+    events.recv().await.expect("the monitor lives").transition
+}
+
+#[tokio::test(start_paused = true)]
+async fn first_probes_are_spread_over_a_second_or_a_shorter_interval() {
+    for (interval, gap) in [(2 * SECOND, SECOND / 10), (SECOND / 2, SECOND / 20)] {
+        let (monitor, _events, mut calls) = scripted(|_| healthy());
+        let begin = tokio::time::Instant::now();
+        monitor.set_targets((0..10).map(|octet| target(octet, interval)).collect());
+        for index in 0..10u32 {
+            let (probed, at) = calls.recv().await.unwrap();
+            assert_eq!(*probed, target(u8::try_from(index).unwrap(), interval));
+            let off = (at - begin).abs_diff(gap * index);
+            assert!(
+                off <= TICK,
+                "probe {index} of interval {interval:?} came {:?} after the start",
+                at - begin
+            );
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_of_several_services_is_probed_once_per_interval() {
+    let (monitor, mut events, mut calls) = scripted(|_| healthy());
+    let shared = target(1, 2 * SECOND);
+    let other_port = Target { check: HealthCheck { port: 81, ..shared.check.clone() }, ..shared.clone() };
+    monitor.set_targets(vec![shared.clone(), other_port.clone(), shared.clone(), shared.clone()]);
+    assert_eq!(monitor.snapshot().len(), 2);
+    tokio::time::sleep(9 * SECOND).await;
+    drop(monitor);
+    let mut counts = HashMap::new();
+    while let Some((probed, _)) = calls.recv().await {
+        *counts.entry((*probed).clone()).or_insert(0) += 1;
+    }
+    assert_eq!(counts, HashMap::from([(shared, 5), (other_port, 5)]));
+    assert_eq!(transition(&mut events).await, Transition::CameUp);
+    assert_eq!(transition(&mut events).await, Transition::CameUp);
+    assert_eq!(events.recv().await, None, "one event per change");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_probes_run_at_a_time_than_allowed() {
+    let running = Arc::new(AtomicUsize::new(0));
+    let most = Arc::new(AtomicUsize::new(0));
+    let (monitor, mut events) = Monitor::with_prober(Box::new({
+        let (running, most) = (Arc::clone(&running), Arc::clone(&most));
+        move |_| {
+            let (running, most) = (Arc::clone(&running), Arc::clone(&most));
+            Box::pin(async move {
+                most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                tokio::time::sleep(10 * SECOND).await;
+                running.fetch_sub(1, Ordering::SeqCst);
+                healthy()
+            })
+        }
+    }));
+    let targets: Vec<_> = (0..1000)
+        .map(|port| Target {
+            check: HealthCheck { port, ..target(1, HOUR).check },
+            address: Ipv4Addr::LOCALHOST.into(),
+        })
+        .collect();
+    let count = targets.len();
+    monitor.set_targets(targets);
+    for _ in 0..count {
+        assert_eq!(transition(&mut events).await, Transition::CameUp);
+    }
+    assert_eq!(most.load(Ordering::SeqCst), MAX_CONCURRENT_PROBES);
+}
+
+#[tokio::test(start_paused = true)]
+async fn set_targets_keeps_the_state_and_the_schedule_of_those_that_stay() {
+    let (monitor, mut events, mut calls) = scripted(|_| healthy());
+    let (stays, leaves, comes) = (target(1, HOUR), target(2, HOUR), target(3, HOUR));
+    monitor.set_targets(vec![stays.clone(), leaves.clone()]);
+    assert_eq!(monitor.state(&stays), Some(State::Unknown));
+    for _ in 0..2 {
+        assert_eq!(transition(&mut events).await, Transition::CameUp);
+        calls.recv().await.unwrap();
+    }
+    tokio::time::sleep(60 * SECOND).await;
+
+    monitor.set_targets(vec![comes.clone(), stays.clone()]);
+    assert_eq!(monitor.state(&stays), Some(State::Up));
+    assert_eq!(monitor.state(&leaves), None);
+    assert_eq!(monitor.state(&comes), Some(State::Unknown));
+    let age = monitor.snapshot()[0].age;
+    assert!(age > 59 * SECOND, "up since the first probe, not since the change: {age:?}");
+
+    let event = events.recv().await.unwrap();
+    assert_eq!((&*event.target, event.transition), (&comes, Transition::CameUp));
+    assert_eq!(*calls.recv().await.unwrap().0, comes);
+    let (next, _) = calls.recv().await.unwrap();
+    assert_eq!(*next, stays, "its next probe comes an hour after its first");
+    assert_eq!(*calls.recv().await.unwrap().0, comes, "the one that left is not probed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tuned_check_takes_over_the_state_of_the_one_it_replaces() {
+    let (monitor, mut events, _calls) = scripted(|_| healthy());
+    let before = target(1, HOUR);
+    monitor.set_targets(vec![before.clone()]);
+    assert_eq!(transition(&mut events).await, Transition::CameUp);
+    tokio::time::sleep(60 * SECOND).await;
+
+    let tuned = Target { check: HealthCheck { fall: 5, ..before.check.clone() }, ..before.clone() };
+    let elsewhere = Target { check: HealthCheck { port: 81, ..before.check.clone() }, ..before.clone() };
+    monitor.set_targets(vec![tuned.clone(), elsewhere.clone()]);
+    assert_eq!(monitor.state(&before), None);
+    assert_eq!(monitor.state(&tuned), Some(State::Up));
+    assert_eq!(monitor.state(&elsewhere), Some(State::Unknown), "another port is another matter");
+    assert!(monitor.snapshot()[0].age > 59 * SECOND, "since when is taken over too");
+
+    let beside = Target { check: HealthCheck { rise: 7, ..before.check.clone() }, ..before.clone() };
+    monitor.set_targets(vec![tuned, elsewhere, beside.clone()]);
+    assert_eq!(monitor.state(&beside), Some(State::Unknown), "it replaces nobody");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_known_from_before_takes_fall_failures_to_change() {
+    let (monitor, mut events, mut calls) = scripted(|_| unreachable("connection refused"));
+    let known = target(1, 2 * SECOND);
+    monitor.set_targets_from(vec![(known.clone(), State::Up), (known.clone(), State::Unknown)]);
+    assert_eq!(monitor.state(&known), Some(State::Up));
+    let down = Down { cause: DownCause::Unreachable, reason: "connection refused".to_owned() };
+    assert_eq!(transition(&mut events).await, Transition::WentDown(down.clone()));
+    assert_eq!(monitor.state(&known), Some(State::Down(down)));
+    for _ in 0..3 {
+        calls.recv().await.unwrap();
+    }
+    assert!(calls.try_recv().is_err(), "three probes decided");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recheck_probes_at_once() {
+    let (monitor, mut events, mut calls) = scripted(|_| healthy());
+    let targets = [target(1, HOUR), target(2, HOUR)];
+    monitor.set_targets(targets.to_vec());
+    for _ in &targets {
+        transition(&mut events).await;
+        calls.recv().await.unwrap();
+    }
+    let begin = tokio::time::Instant::now();
+
+    assert!(monitor.recheck(&targets[1]));
+    assert_eq!(*calls.recv().await.unwrap().0, targets[1]);
+    assert!(!monitor.recheck(&target(3, HOUR)), "nobody probes that one");
+
+    monitor.recheck_all();
+    let mut probed = Vec::new();
+    for _ in &targets {
+        probed.push(calls.recv().await.unwrap().0.address);
+    }
+    probed.sort();
+    assert_eq!(probed, targets.each_ref().map(|target| target.address));
+    assert_eq!(tokio::time::Instant::now(), begin, "no time had to pass");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recheck_during_a_probe_is_followed_by_another() {
+    let (sender, mut calls) = unbounded_channel();
+    let (finish, finished) = (Arc::new(Notify::new()), Arc::new(AtomicUsize::new(0)));
+    let (monitor, _events) = Monitor::with_prober(Box::new({
+        let (finish, finished) = (Arc::clone(&finish), Arc::clone(&finished));
+        move |_| {
+            sender.send(tokio::time::Instant::now()).unwrap();
+            let (finish, finished) = (Arc::clone(&finish), Arc::clone(&finished));
+            Box::pin(async move {
+                finish.notified().await;
+                finished.fetch_add(1, Ordering::SeqCst);
+                healthy()
+            })
+        }
+    }));
+    let target = target(1, HOUR);
+    monitor.set_targets(vec![target.clone()]);
+    let first = calls.recv().await.unwrap();
+    monitor.recheck(&target);
+    finish.notify_one();
+    let second = calls.recv().await.unwrap();
+    assert_eq!((first, finished.load(Ordering::SeqCst)), (second, 1), "at once, after the first ended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_monitor_stops_its_probes() {
+    let (sender, mut calls) = unbounded_channel();
+    let (monitor, mut events) = Monitor::with_prober(Box::new(move |_| {
+        sender.send(()).unwrap();
+        Box::pin(std::future::pending())
+    }));
+    monitor.set_targets(vec![target(1, SECOND), target(2, SECOND)]);
+    calls.recv().await.unwrap();
+    drop(monitor);
+    let end = tokio::time::timeout(HOUR, events.recv()).await.expect("a task lives on");
+    assert_eq!(end, None, "every task has ended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_snapshot_tells_everything_about_a_target() {
+    let fails = Arc::new(AtomicUsize::new(0));
+    let (monitor, mut events, mut calls) = scripted({
+        let fails = Arc::clone(&fails);
+        move |_| {
+            if fails.load(Ordering::SeqCst) == 0 { healthy() } else { unreachable("no route to host") }
+        }
+    });
+    let target = target(1, 4 * SECOND);
+    monitor.set_targets(vec![target.clone()]);
+    let fresh = &monitor.snapshot()[0];
+    assert_eq!((&*fresh.target, &fresh.state), (&target, &State::Unknown));
+    assert!(fresh.last_outcome.is_none() && fresh.last_probe_age.is_none() && fresh.last_latency.is_none());
+
+    transition(&mut events).await;
+    calls.recv().await.unwrap();
+    calls.recv().await.unwrap();
+    fails.store(1, Ordering::SeqCst);
+    calls.recv().await.unwrap();
+    tokio::time::sleep(SECOND / 2).await;
+    let seen = &monitor.snapshot()[0];
+    assert_eq!(seen.state, State::Up);
+    assert_eq!((seen.successes, seen.failures), (0, 1));
+    assert_eq!(seen.last_outcome.as_ref().and_then(Outcome::reason), Some("no route to host"));
+    assert_eq!(seen.last_latency, Some(Duration::from_millis(1)));
+    let last_probe_age = seen.last_probe_age.unwrap();
+    assert!(last_probe_age.abs_diff(SECOND / 2) <= TICK, "{last_probe_age:?}");
+    assert!(seen.age > 8 * SECOND && seen.since < SystemTime::now(), "up for {:?}", seen.age);
+}
