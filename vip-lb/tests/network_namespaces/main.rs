@@ -1,0 +1,8 @@
+//! What `vip_lb::network` asks of the kernel, against a real one: each test in network namespaces of its own.
+//! Needs root.
+
+mod changes;
+mod lab;
+mod neighbours;
+mod routes;
+mod settings;
