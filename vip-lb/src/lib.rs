@@ -1,6 +1,7 @@
 //! The vip-lb daemon as a library: one module per capability.
 
 pub mod config;
+pub mod dataplane;
 pub mod health;
 pub mod network;
 pub mod steering;

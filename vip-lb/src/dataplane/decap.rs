@@ -1,0 +1,91 @@
+//! The decapsulator, for backends: loads, fills, attaches and pins; no process stays.
+
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use aya::maps::{HashMap, LpmTrie, MapData, lpm_trie::Key};
+use vip_lb_common::abi::Address;
+
+use super::{
+    attach::{self, Attachment},
+    loader::{load_decapsulator, load_program, take},
+    pins,
+    raw::Raw,
+};
+use crate::config::model::AttachMode;
+
+/// Bits before the IPv4 part of a mapped address.
+const MAPPED_BITS: u32 = 96;
+
+/// Who may send tunnelled packets to whom.
+#[derive(Clone, Debug)]
+pub struct DecapOptions {
+    /// Interface that tunnelled packets come in by.
+    pub interface: String,
+    /// Its kernel index.
+    pub index: u32,
+    /// Outer sources: address and prefix length in bits of its own family.
+    pub from: Vec<(IpAddr, u8)>,
+    /// Inner destinations.
+    pub vips: Vec<IpAddr>,
+    /// Folder of all pins; the decapsulator's are in a folder of their own below it.
+    pub pins: PathBuf,
+}
+
+/// Starts decapsulating on an interface, or changes what is decapsulated there, without losing a packet. What fails at
+/// the start leaves nothing behind.
+pub fn decapsulate(options: &DecapOptions) -> anyhow::Result<Attachment> {
+    pins::check_place(&options.pins)?;
+    let folder = pins::decapsulator(&options.pins, &options.interface);
+    let is_new = !folder.exists();
+    let result = load_and_attach(options, &folder);
+    if result.is_err() && is_new {
+        // The first error is the one to tell.
+        let _ = stop_decapsulating(&options.pins, &options.interface);
+    }
+    result
+}
+
+fn load_and_attach(options: &DecapOptions, folder: &Path) -> anyhow::Result<Attachment> {
+    let (mut bpf, pins) = load_decapsulator(folder)?;
+    let mut sources: LpmTrie<MapData, Raw<Address>, u32> = take(&mut bpf, "DECAP_SOURCES")?;
+    let mut vips: HashMap<MapData, Raw<Address>, u32> = take(&mut bpf, "DECAP_VIPS")?;
+    let wanted_sources: Vec<_> =
+        options.from.iter().map(|&(address, length)| prefix(address, length)).collect();
+    let wanted_vips: Vec<_> = options.vips.iter().map(|&address| Raw(Address::from(address))).collect();
+    for source in &wanted_sources {
+        sources.insert(source, 1, 0).context("cannot allow a tunnel source")?;
+    }
+    for vip in &wanted_vips {
+        vips.insert(vip, 1, 0).context("cannot allow a VIP")?;
+    }
+    // What is allowed no more goes last, so that nothing in between is refused.
+    for source in sources.keys().collect::<Result<Vec<_>, _>>()? {
+        let kept = |wanted: &Key<Raw<Address>>| {
+            wanted.prefix_len() == source.prefix_len() && wanted.data() == source.data()
+        };
+        if !wanted_sources.iter().any(kept) {
+            sources.remove(&source)?;
+        }
+    }
+    for vip in vips.keys().collect::<Result<Vec<_>, _>>()? {
+        if !wanted_vips.contains(&vip) {
+            vips.remove(&vip)?;
+        }
+    }
+    let program = load_program(&mut bpf, "vip_lb_decap")?;
+    Ok(attach::attach(program, &pins, &options.interface, options.index, AttachMode::Auto)?)
+}
+
+/// Stops decapsulating on an interface. Tells whether it was.
+pub fn stop_decapsulating(pins: &Path, interface: &str) -> Result<bool, pins::PinError> {
+    pins::unload_decapsulator(pins, interface)
+}
+
+fn prefix(address: IpAddr, length: u8) -> Key<Raw<Address>> {
+    let length = u32::from(length) + if address.is_ipv4() { MAPPED_BITS } else { 0 };
+    Key::new(length, Raw(Address::from(address)))
+}

@@ -1,0 +1,176 @@
+//! The pipeline's view of the maps from userspace: `explain` runs the code that the kernel runs, without its writes.
+
+use std::cell::RefCell;
+
+use vip_lb_common::{
+    Tables,
+    abi::{
+        Address, Backend, FlowEntry, FlowKey, LinkAddress, Peer, PortKey, RingClass, ServiceRef, Settings,
+        Slot, Survivor, Vip,
+    },
+    pipeline::{Fate, Step},
+    tables::FlowCell,
+};
+
+use super::{maps::Dataplane, raw};
+
+/// The maps, read only. What a packet would write is left out; where the outcome of a write matters, it is foretold: a record would
+/// be granted while the budget is not 0.
+pub struct ObservedTables<'d> {
+    dataplane: &'d Dataplane,
+    steps: RefCell<Vec<Step>>,
+    errors: RefCell<Vec<anyhow::Error>>,
+}
+
+/// A value read from a map.
+#[derive(Clone, Copy, Debug)]
+pub struct Snapshot<T>(T);
+
+impl<T> std::ops::Deref for Snapshot<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl FlowCell for Snapshot<FlowEntry> {
+    fn get(&self) -> FlowEntry {
+        self.0
+    }
+
+    fn set_seen(&self, _: u32) {}
+
+    fn set_closing(&self, _: bool) {}
+}
+
+impl<'d> ObservedTables<'d> {
+    /// Looks at the maps of a loaded balancer.
+    #[must_use]
+    pub fn new(dataplane: &'d Dataplane) -> Self {
+        Self { dataplane, steps: RefCell::default(), errors: RefCell::default() }
+    }
+
+    /// What the pipeline reported, in order; the first failed look-up instead, if one failed.
+    pub fn finish(self) -> anyhow::Result<Vec<Step>> {
+        match self.errors.into_inner().into_iter().next() {
+            Some(error) => Err(error),
+            None => Ok(self.steps.into_inner()),
+        }
+    }
+
+    fn look<T>(&self, result: anyhow::Result<Option<T>>) -> Option<T> {
+        result.unwrap_or_else(|error| {
+            self.errors.borrow_mut().push(error);
+            None
+        })
+    }
+}
+
+impl Tables for ObservedTables<'_> {
+    type Ref<'a, T: Copy + 'a>
+        = Snapshot<T>
+    where
+        Self: 'a;
+    type Flow<'a>
+        = Snapshot<FlowEntry>
+    where
+        Self: 'a;
+
+    fn settings(&self) -> Option<Snapshot<Settings>> {
+        self.look(self.dataplane.setting().map(Some)).map(Snapshot)
+    }
+
+    fn vip(&self, address: &Address) -> Option<Snapshot<Vip>> {
+        self.look(self.dataplane.vip(address)).map(Snapshot)
+    }
+
+    fn port(&self, key: &PortKey) -> Option<ServiceRef> {
+        self.look(self.dataplane.port(key))
+    }
+
+    fn slot(&self, service: ServiceRef, index: u32) -> Option<Snapshot<Slot>> {
+        let ring = self.look(self.dataplane.ring(service.id, RingClass::from_u8(service.ring_class)))?;
+        ring.get(index as usize).copied().map(Snapshot)
+    }
+
+    fn mark_unrecorded(&self, _: ServiceRef, _: u32, _: u32) {}
+
+    fn backend(&self, index: u16) -> Option<Snapshot<Backend>> {
+        self.look(self.dataplane.backend(index).map(Some)).map(Snapshot)
+    }
+
+    fn flow(&self, key: &FlowKey) -> Option<Snapshot<FlowEntry>> {
+        self.look(self.dataplane.flow(key)).map(Snapshot)
+    }
+
+    fn insert_flow(&self, _: &FlowKey, _: &FlowEntry) -> bool {
+        true
+    }
+
+    fn remove_flow(&self, _: &FlowKey) {}
+
+    fn newborn(&self, key: &FlowKey) -> Option<Snapshot<FlowEntry>> {
+        self.look(self.dataplane.newborn_entry(key)).map(Snapshot)
+    }
+
+    fn insert_newborn(&self, _: &FlowKey, _: &FlowEntry) -> bool {
+        true
+    }
+
+    fn may_record(&self, settings: &Settings) -> bool {
+        settings.record_budget > 0
+    }
+
+    fn seconds(&self) -> u32 {
+        monotonic_seconds()
+    }
+
+    fn note_survivor(&self, _: &FlowKey, _: &Survivor, _: &Settings) {}
+
+    fn peer(&self, mac: &LinkAddress) -> Option<Peer> {
+        self.look(self.dataplane.peer(mac))
+    }
+
+    fn tunnel_peer(&self, source: &Address) -> bool {
+        self.look(self.dataplane.tunnel_peer(source).map(Some)).unwrap_or(false)
+    }
+
+    fn link_address(&self, interface: u32) -> Option<Snapshot<LinkAddress>> {
+        self.look(self.dataplane.interface(interface)).map(Snapshot)
+    }
+
+    fn count(&self, _: &Fate) {}
+
+    fn observe(&self, step: Step) {
+        self.steps.borrow_mut().push(step);
+    }
+}
+
+/// The clock that the program compares with [`Settings::fresh_until`]: CLOCK_MONOTONIC in seconds.
+#[must_use]
+pub fn monotonic_seconds() -> u32 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the buffer is of the right type; this clock always exists.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    time.tv_sec as u32
+}
+
+impl Dataplane {
+    fn flow(&self, key: &FlowKey) -> anyhow::Result<Option<FlowEntry>> {
+        entry(self.flow_table(), key, "FLOWS")
+    }
+
+    fn newborn_entry(&self, key: &FlowKey) -> anyhow::Result<Option<FlowEntry>> {
+        entry(self.newborn_table(), key, "NEWBORN")
+    }
+}
+
+fn entry(map: &aya::maps::MapData, key: &FlowKey, name: &'static str) -> anyhow::Result<Option<FlowEntry>> {
+    let mut value = [FlowEntry::default()];
+    match raw::lookup_into(map.fd(), *key, &mut value) {
+        Ok(()) => Ok(Some(value[0])),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(anyhow::Error::new(error).context(format!("cannot read {name}"))),
+    }
+}

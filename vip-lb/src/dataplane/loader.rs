@@ -1,0 +1,187 @@
+//! Loads the object, on the pinned maps where there are any.
+
+use std::path::{Path, PathBuf};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Map, MapType, lpm_trie::Key},
+    programs::Xdp,
+};
+use thiserror::Error;
+use vip_lb_common::abi::{
+    Address, Backend, FlowEntry, FlowKey, LinkAddress, Peer, PortKey, Recording, ServiceRef, Settings, Stats,
+    Survivor, Vip, VipPlace,
+};
+
+use super::{
+    object,
+    pins::{PinError, Pins, check_map},
+    raw::Raw,
+};
+
+/// What is loaded, and with which sizes.
+#[derive(Clone, Debug)]
+pub struct LoadOptions {
+    /// Folder of the pins, on bpffs.
+    pub pins: PathBuf,
+    /// Entries of FLOWS.
+    pub flows: u32,
+    /// Entries of NEWBORN.
+    pub newborn: u32,
+    /// Entries of SURVIVORS.
+    pub survivors: u32,
+}
+
+/// What the verifier said of a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProgramCost {
+    /// Instructions it walked through (kernel 5.16).
+    pub verified_instructions: Option<u32>,
+    /// Bytes of the translated program.
+    pub translated_bytes: Option<u32>,
+}
+
+/// Why the object cannot be loaded.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// Its pins are in the way.
+    #[error(transparent)]
+    Pins(#[from] PinError),
+    /// The kernel does not take the maps.
+    #[error("cannot create the BPF maps{hint}")]
+    Maps {
+        /// What may help.
+        hint: &'static str,
+        /// Why.
+        #[source]
+        source: Box<aya::EbpfError>,
+    },
+    /// The kernel does not take the program.
+    #[error("the kernel refuses program {name}{hint}")]
+    Program {
+        /// The program.
+        name: &'static str,
+        /// What may help.
+        hint: &'static str,
+        /// Why, with the end of the verifier's log.
+        #[source]
+        source: Box<aya::programs::ProgramError>,
+    },
+    /// The object lacks something: the build is broken.
+    #[error("the built-in BPF object has no {what}")]
+    Object {
+        /// The missing part.
+        what: String,
+    },
+}
+
+const NOT_PERMITTED: &str =
+    ": not permitted; CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are needed (root has them)";
+
+/// A map as the object declares it: what a pin must match.
+pub(super) struct MapLayout {
+    name: &'static str,
+    map_type: MapType,
+    key_size: usize,
+    value_size: usize,
+}
+
+const fn layout<K, V>(name: &'static str, map_type: MapType) -> MapLayout {
+    MapLayout { name, map_type, key_size: size_of::<K>(), value_size: size_of::<V>() }
+}
+
+/// The maps of the balancer's program, all of which are pinned.
+const MAPS: [MapLayout; 18] = [
+    layout::<u32, Settings>("SETTINGS", MapType::Array),
+    layout::<u32, VipPlace>("VIP_INDEX", MapType::Array),
+    layout::<Address, Vip>("VIPS", MapType::Hash),
+    layout::<PortKey, ServiceRef>("PORTS", MapType::Hash),
+    layout::<u32, u32>("RINGS_16381", MapType::ArrayOfMaps),
+    layout::<u32, u32>("RINGS_65537", MapType::ArrayOfMaps),
+    layout::<u32, u32>("RINGS_131071", MapType::ArrayOfMaps),
+    layout::<u32, Backend>("BACKENDS", MapType::Array),
+    layout::<FlowKey, FlowEntry>("FLOWS", MapType::Hash),
+    layout::<FlowKey, FlowEntry>("NEWBORN", MapType::LruHash),
+    layout::<FlowKey, Survivor>("SURVIVORS", MapType::LruHash),
+    layout::<u32, Recording>("RECORDING", MapType::PerCpuArray),
+    layout::<LinkAddress, Peer>("PEERS", MapType::Hash),
+    layout::<u32, LinkAddress>("INTERFACES", MapType::Hash),
+    DECAP_SOURCES,
+    VERDICTS,
+    layout::<u32, Stats>("SERVICE_STATS", MapType::PerCpuArray),
+    layout::<u32, Stats>("BACKEND_STATS", MapType::PerCpuArray),
+];
+
+/// The maps of the decapsulator.
+const DECAP_MAPS: [MapLayout; 3] =
+    [DECAP_SOURCES, layout::<Address, u32>("DECAP_VIPS", MapType::Hash), VERDICTS];
+
+const DECAP_SOURCES: MapLayout = layout::<Key<Raw<Address>>, u32>("DECAP_SOURCES", MapType::LpmTrie);
+const VERDICTS: MapLayout = layout::<u32, u64>("VERDICTS", MapType::PerCpuArray);
+
+/// Loads the balancer on its pins. Tells whether the maps were there before.
+pub(super) fn load_balancer(options: &LoadOptions) -> Result<(Ebpf, Pins, bool), LoadError> {
+    let pins = Pins::create(&options.pins)?;
+    let mut loader = EbpfLoader::new();
+    loader
+        .map_max_entries("FLOWS", options.flows)
+        .map_max_entries("NEWBORN", options.newborn)
+        .map_max_entries("SURVIVORS", options.survivors);
+    let (bpf, adopted) = load(loader, &pins, &MAPS)?;
+    Ok((bpf, pins, adopted))
+}
+
+/// Loads the decapsulator on its pins, with the balancer's large tables shrunk to nothing.
+pub(super) fn load_decapsulator(folder: &Path) -> Result<(Ebpf, Pins), LoadError> {
+    let pins = Pins::create(folder)?;
+    let mut loader = EbpfLoader::new();
+    for name in
+        ["FLOWS", "NEWBORN", "SURVIVORS", "BACKENDS", "BACKEND_STATS", "SERVICE_STATS", "VIPS", "PORTS"]
+    {
+        loader.map_max_entries(name, 1);
+    }
+    let (bpf, _) = load(loader, &pins, &DECAP_MAPS)?;
+    Ok((bpf, pins))
+}
+
+fn load(mut loader: EbpfLoader<'_>, pins: &Pins, maps: &[MapLayout]) -> Result<(Ebpf, bool), LoadError> {
+    let mut adopted = false;
+    for map in maps {
+        adopted |=
+            check_map(&pins.map(map.name), map.map_type as u32, map.key_size as u32, map.value_size as u32)?;
+        loader.map_pin_path(map.name, pins.map(map.name));
+    }
+    let bpf = loader.load(object::BYTES).map_err(|source| {
+        let hint = if is_permission(&source) { NOT_PERMITTED } else { "" };
+        LoadError::Maps { hint, source: Box::new(source) }
+    })?;
+    Ok((bpf, adopted))
+}
+
+/// Hands a program to the verifier.
+pub(super) fn load_program<'b>(bpf: &'b mut Ebpf, name: &'static str) -> Result<&'b mut Xdp, LoadError> {
+    let missing = || LoadError::Object { what: format!("program {name}") };
+    let program: &mut Xdp = bpf.program_mut(name).ok_or_else(missing)?.try_into().map_err(|_| missing())?;
+    program.load().map_err(|source| {
+        let hint = if is_permission(&source) { NOT_PERMITTED } else { "" };
+        LoadError::Program { name, hint, source: Box::new(source) }
+    })?;
+    Ok(program)
+}
+
+/// Takes a map out of the loaded object, in its typed form.
+pub(super) fn take<M: TryFrom<Map>>(bpf: &mut Ebpf, name: &str) -> Result<M, LoadError> {
+    let missing = || LoadError::Object { what: format!("map {name} of the expected type") };
+    bpf.take_map(name).ok_or_else(missing)?.try_into().map_err(|_| missing())
+}
+
+fn is_permission(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            return io.kind() == std::io::ErrorKind::PermissionDenied;
+        }
+        cause = error.source();
+    }
+    false
+}

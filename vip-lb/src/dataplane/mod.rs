@@ -1,0 +1,24 @@
+//! The kernel side as userspace sees it: the object, its maps, pins and links. The only place that names maps and aya.
+//!
+//! Nothing here decides anything. [`Dataplane`] carries out [`Write`]s one by one, in the order given, and reads back
+//! what the program wrote.
+
+mod attach;
+mod decap;
+mod inspect;
+mod loader;
+mod maps;
+pub mod object;
+mod pins;
+mod raw;
+mod rings;
+mod vips;
+mod write;
+
+pub use attach::{AttachError, Attachment, XdpMode};
+pub use decap::{DecapOptions, decapsulate, stop_decapsulating};
+pub use inspect::{ObservedTables, Snapshot, monotonic_seconds};
+pub use loader::{LoadError, LoadOptions, ProgramCost};
+pub use maps::{Dataplane, Fill, Found};
+pub use pins::{PinError, unload, unload_balancer};
+pub use write::{Publication, Write};
