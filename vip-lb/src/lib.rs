@@ -1,5 +1,6 @@
 //! The vip-lb daemon as a library: one module per capability.
 
+pub mod api;
 pub mod config;
 pub mod dataplane;
 pub mod health;

@@ -1,0 +1,45 @@
+//! What the API asks of the daemon.
+
+use std::future::Future;
+
+use super::model::{
+    ApiError, BackendSelector, Counters, DrainReport, ExplainRequest, Explanation, ReloadReport, Status,
+};
+
+/// The daemon, as the API sees it.
+///
+/// Requests arrive concurrently. A caller that hangs up cancels its future, so an implementation hands orders to
+/// the task that owns them rather than carrying them out inside the future.
+pub trait Control: Send + Sync + 'static {
+    /// Everything `vip-lb status` shows, at this moment.
+    fn status(&self) -> impl Future<Output = Result<Status, ApiError>> + Send;
+
+    /// Every verdict with the packets that ended so, in the order of the verdicts, zero ones included.
+    fn counters(&self) -> impl Future<Output = Result<Counters, ApiError>> + Send;
+
+    /// What would happen to a packet of this flow now. Changes nothing.
+    fn explain(&self, request: ExplainRequest) -> impl Future<Output = Result<Explanation, ApiError>> + Send;
+
+    /// Takes a backend out of the rings and lets its connections end. Draining twice changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`](super::model::ErrorKind::NotFound) if the selector matches no backend.
+    fn drain(&self, backend: BackendSelector) -> impl Future<Output = Result<DrainReport, ApiError>> + Send;
+
+    /// Withdraws [`drain`](Self::drain); what the configuration says of the backend holds again.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`](super::model::ErrorKind::NotFound) if the selector matches no backend.
+    fn undrain(&self, backend: BackendSelector)
+    -> impl Future<Output = Result<DrainReport, ApiError>> + Send;
+
+    /// Reads the configuration file again and applies what changed.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidConfig`](super::model::ErrorKind::InvalidConfig) with one line per mistake in
+    /// [`ApiError::details`]; then nothing was changed.
+    fn reload(&self) -> impl Future<Output = Result<ReloadReport, ApiError>> + Send;
+}

@@ -1,0 +1,25 @@
+//! The control API: HTTP/JSON over a unix socket, as types, a server generic over the daemon, and a client.
+//!
+//! | route | question or order | answer |
+//! |---|---|---|
+//! | `GET /v1/health` | does the process answer | [`Liveness`](model::Liveness) |
+//! | `GET /v1/status` | what runs and how it is | [`Status`](model::Status) |
+//! | `GET /v1/counters` | how packets ended | [`Counters`](model::Counters) |
+//! | `GET /v1/explain?source=..&destination=..&destination_port=..&protocol=..[&source_port=..]` | what would happen to a packet | [`Explanation`](model::Explanation) |
+//! | `POST /v1/drain` | [`DrainRequest`](model::DrainRequest) | [`DrainReport`](model::DrainReport) |
+//! | `POST /v1/undrain` | [`DrainRequest`](model::DrainRequest) | [`DrainReport`](model::DrainReport) |
+//! | `POST /v1/reload` | read the configuration file again | [`ReloadReport`](model::ReloadReport) |
+//!
+//! Whatever is refused is answered with an [`ApiError`](model::ApiError). Nothing here decides anything about
+//! packets or backends: that is [`crate::control`], behind the trait [`Control`].
+
+pub mod client;
+pub mod control;
+pub mod model;
+#[cfg(test)]
+pub(crate) mod samples;
+pub mod server;
+pub mod socket;
+
+pub use client::{Client, ClientError};
+pub use control::Control;

@@ -1,0 +1,272 @@
+//! What runs and how it is.
+
+use std::{net::IpAddr, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::model::{AdminState, Affinity, ForwardMode, Ownership, Protocol};
+
+/// Answer of a process that is alive, whatever its state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Liveness {
+    /// Version of the daemon.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+}
+
+/// The daemon, its VIPs and everything behind them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Name of this machine in the configuration.
+    pub node: String,
+    /// Version of the daemon.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// When it started, Unix seconds.
+    pub started: u64,
+    /// What it runs by.
+    pub config: ConfigInfo,
+    /// Where the packet program is attached.
+    pub interfaces: Vec<InterfaceStatus>,
+    /// In the order of the configuration.
+    pub vips: Vec<VipStatus>,
+    /// The tables that can fill.
+    pub tables: Vec<TableStatus>,
+    /// What an operator should know, one lower-case phrase each.
+    pub warnings: Vec<String>,
+}
+
+/// The configuration in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigInfo {
+    /// The file it was read from.
+    pub path: PathBuf,
+    /// Fingerprint of its text; nodes with the same file show the same.
+    pub hash: String,
+    /// When it was read, Unix seconds.
+    pub loaded_at: u64,
+}
+
+/// An interface that the packet program is attached to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceStatus {
+    /// Kernel name, as in `ip link`.
+    pub name: String,
+    /// Kernel index.
+    pub index: u32,
+    /// Where in the receive path the program runs.
+    pub mode: AttachedMode,
+    /// What became of receive VLAN offload, which hides tags from XDP; absent if nothing is to be said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan_offload: Option<String>,
+}
+
+/// Where in the receive path the program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AttachedMode {
+    /// In the driver.
+    Native,
+    /// In the kernel's stack, after the allocation of the socket buffer: slower, works with any driver.
+    Generic,
+}
+
+/// A virtual IP.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VipStatus {
+    /// The address clients dial.
+    pub address: IpAddr,
+    /// How it is decided which node answers for it.
+    pub ownership: Ownership,
+    /// Whether this node answers ARP, neighbour solicitations and echo for it now.
+    pub answering: bool,
+    /// In the order of the configuration.
+    pub services: Vec<ServiceStatus>,
+}
+
+/// Counts since the maps were created, and rates over the daemon's last sampling period.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Packets from clients.
+    pub packets: u64,
+    /// Their bytes, Ethernet header included, encapsulation not.
+    pub bytes: u64,
+    /// Connections begun: TCP handshakes, or recorded UDP flows.
+    pub new_connections: u64,
+    /// Packets per second.
+    pub packets_per_second: f64,
+    /// Bits per second.
+    pub bits_per_second: f64,
+    /// Connections begun per second.
+    pub new_connections_per_second: f64,
+}
+
+/// A service: VIP, port and protocol.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// Its name, unique on this node.
+    pub name: String,
+    /// 0 means every port.
+    pub port: u16,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// What keeps to one backend.
+    pub affinity: Affinity,
+    /// Size of its Maglev table.
+    pub ring_slots: u32,
+    /// Slots whose backend changed and that still remember the earlier one.
+    pub open_slots: u32,
+    /// Entries of FLOWS that belong to it.
+    pub recorded_flows: u64,
+    /// Entries of NEWBORN that belong to it.
+    pub newborn: u64,
+    /// Entries of SURVIVORS that belong to it.
+    pub survivors: u64,
+    /// What it carried.
+    #[serde(flatten)]
+    pub traffic: Traffic,
+    /// In the order of the configuration.
+    pub backends: Vec<BackendStatus>,
+}
+
+/// A server of a service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BackendStatus {
+    /// Its name, unique within the service.
+    pub name: String,
+    /// Its own address.
+    pub address: IpAddr,
+    /// How packets reach it.
+    pub mode: ForwardMode,
+    /// Its share relative to the others, as configured.
+    pub weight: u16,
+    /// What the configuration wants of it.
+    pub admin: AdminState,
+    /// Whether an operator drains it, over what the configuration says.
+    pub drained_by_operator: bool,
+    /// Whether it is alive.
+    pub health: Health,
+    /// Whether it gets packets.
+    pub forwarding: Forwarding,
+    /// Slots of the ring whose `current` it is.
+    pub ring_slots: u32,
+    /// The same as a share of the ring, 0 to 1.
+    pub ring_share: f64,
+    /// Open slots whose `previous` it is: what keeps it from being drained.
+    pub previous_slots: u32,
+    /// Recorded flows that name it.
+    pub entries: u64,
+    /// Interface and MAC address packets for it leave by: `eth0 02:00:00:00:00:11`, `eth0 unresolved`, `local`.
+    pub next_hop: String,
+    /// What was sent to it.
+    #[serde(flatten)]
+    pub traffic: Traffic,
+}
+
+/// What the health checks know of a backend.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Health {
+    /// The verdict of the checks.
+    pub state: HealthState,
+    /// What led to it: a lower-case phrase such as `connection refused`; absent when there is nothing to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Since when it is so, Unix seconds.
+    pub since: u64,
+    /// How long the last successful probe took, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_latency_ms: Option<f64>,
+}
+
+/// The verdict of the health checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HealthState {
+    /// Passes its checks.
+    Up,
+    /// Fails its checks.
+    Down,
+    /// Not yet decided.
+    Unknown,
+    /// Has no check and counts as up.
+    Unchecked,
+}
+
+/// Whether a backend gets packets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forwarding {
+    /// The short answer.
+    pub state: ForwardingState,
+    /// Why it is not in the ring: a lower-case phrase such as `health check failed` or `drained`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Whether a backend gets packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ForwardingState {
+    /// New flows and old ones.
+    #[serde(rename = "in ring")]
+    InRing,
+    /// Old flows only, until they end.
+    #[serde(rename = "draining")]
+    Draining,
+    /// None: no slot and no entry names it.
+    #[serde(rename = "out")]
+    Out,
+}
+
+/// How full a table is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableStatus {
+    /// Name of the map.
+    pub name: String,
+    /// Entries in it.
+    pub entries: u64,
+    /// Entries it can hold.
+    pub capacity: u64,
+}
+
+/// Every verdict and how many packets ended so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// In the order of the verdicts, zero ones included.
+    pub verdicts: Vec<VerdictCount>,
+}
+
+/// One verdict and its counter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerdictCount {
+    /// The verdict.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+    /// Packets that ended so since the maps were created, over all CPUs.
+    pub packets: u64,
+}
+
+/// One of the closed list of ways a packet can end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Its name in the code and on the counter.
+    pub name: String,
+    /// What it means: one sentence.
+    pub meaning: String,
+    /// What becomes of the packet.
+    pub action: Action,
+}
+
+/// What becomes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// Handed to this host's stack.
+    Pass,
+    /// Dropped.
+    Drop,
+    /// Answered by the program, out of the interface it came in by.
+    Reply,
+    /// Sent to a backend.
+    Forward,
+}

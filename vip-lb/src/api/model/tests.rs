@@ -1,0 +1,56 @@
+//! The form of what goes over the socket.
+
+use serde_json::json;
+
+use super::*;
+
+#[test]
+fn a_selector_names_one_service_or_all() {
+    for (text, service, backend, matches) in [
+        ("b1", "web", "b1", true),
+        ("b1", "mail", "b1", true),
+        ("b1", "web", "b2", false),
+        ("web/b1", "web", "b1", true),
+        ("web/b1", "mail", "b1", false),
+        ("web/b1", "web", "b2", false),
+        ("web/rack/b1", "web", "rack/b1", true),
+    ] {
+        let selector: BackendSelector = text.parse().unwrap();
+        assert_eq!(selector.matches(service, backend), matches, "{text} on {service}/{backend}");
+        assert_eq!(selector.to_string(), text);
+    }
+    for text in ["", "/", "web/", "/b1"] {
+        assert_eq!(text.parse::<BackendSelector>(), Err(EmptySelector), "{text:?}");
+    }
+}
+
+#[test]
+fn a_flow_hash_is_eight_hexadecimal_digits() {
+    assert_eq!(FlowHash(0xbeef).to_string(), "0x0000beef");
+    assert_eq!("0x0000beef".parse(), Ok(FlowHash(0xbeef)));
+    for text in ["", "beef", "0x", "0x+1", "0x100000000", "0xg"] {
+        assert_eq!(text.parse::<FlowHash>(), Err(NotAFlowHash), "{text:?}");
+    }
+}
+
+/// The names that scripts depend on.
+#[test]
+fn json_spells_words_as_documented() {
+    fn spelled(value: impl serde::Serialize) -> serde_json::Value {
+        serde_json::to_value(value).unwrap()
+    }
+    assert_eq!(spelled(ForwardingState::InRing), json!("in ring"));
+    assert_eq!(spelled(HealthState::Unchecked), json!("unchecked"));
+    assert_eq!(spelled(AttachedMode::Native), json!("native"));
+    assert_eq!(spelled(ErrorKind::InvalidConfig), json!("invalid_config"));
+    let state = SlotState::Open { current: "b1".into(), previous: "b2".into(), epoch: 3 };
+    assert_eq!(
+        spelled(Slot { index: 7, state }),
+        json!({"index": 7, "state": "open", "current": "b1", "previous": "b2", "epoch": 3})
+    );
+    assert_eq!(spelled(DrainRequest { backend: "web/b1".parse().unwrap() }), json!({"backend": "web/b1"}));
+    assert_eq!(
+        spelled(ApiError::new(ErrorKind::NotFound, "no such backend")),
+        json!({"error": "no such backend", "kind": "not_found"})
+    );
+}

@@ -1,0 +1,242 @@
+//! Answers of an imaginary daemon, and a folder for its socket: for the tests of the API and of the command line.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use super::model::{
+    Action, AttachedMode, BackendStatus, ChosenBackend, ConfigInfo, Counters, ExplainRequest,
+    ExplainedService, Explanation, FlowHash, Forwarding, ForwardingState, Health, HealthState,
+    InterfaceStatus, ServiceStatus, Slot, SlotState, Status, Step, TableStatus, Traffic, Verdict,
+    VerdictCount, VipStatus,
+};
+use crate::config::model::{AdminState, Affinity, ForwardMode, Ownership, Protocol};
+
+/// The moment at which [`status`] was taken, Unix seconds.
+pub(crate) const NOW: u64 = 1_800_000_000;
+
+/// A folder that is removed with everything in it when the test ends.
+pub(crate) struct TempFolder(PathBuf);
+
+impl TempFolder {
+    pub(crate) fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("vip-lb-api-{}-{count}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TempFolder {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+fn backend(name: &str, address: &str, next_hop: &str) -> BackendStatus {
+    BackendStatus {
+        name: name.into(),
+        address: address.parse().unwrap(),
+        mode: ForwardMode::Ipip,
+        weight: 100,
+        admin: AdminState::Enabled,
+        drained_by_operator: false,
+        health: Health {
+            state: HealthState::Up,
+            reason: None,
+            since: NOW - 7300,
+            last_latency_ms: Some(0.42),
+        },
+        forwarding: Forwarding { state: ForwardingState::InRing, reason: None },
+        ring_slots: 8190,
+        ring_share: 8190.0 / 16381.0,
+        previous_slots: 0,
+        entries: 0,
+        next_hop: next_hop.into(),
+        traffic: Traffic {
+            packets: 1_234_567,
+            bytes: 987_654_321,
+            new_connections: 40_100,
+            packets_per_second: 5123.4,
+            bits_per_second: 32_000_000.0,
+            new_connections_per_second: 277.0,
+        },
+    }
+}
+
+pub(crate) fn status() -> Status {
+    let mut dead = backend("b2", "10.0.0.12", "eth0 unresolved");
+    dead.health = Health {
+        state: HealthState::Down,
+        reason: Some("connection refused".into()),
+        since: NOW - 12,
+        last_latency_ms: None,
+    };
+    dead.forwarding = Forwarding { state: ForwardingState::Out, reason: Some("health check failed".into()) };
+    (dead.ring_slots, dead.ring_share) = (0, 0.0);
+    dead.traffic.packets_per_second = 0.0;
+    dead.traffic.new_connections_per_second = 0.0;
+
+    let mut draining = backend("b3", "10.0.0.13", "local");
+    draining.mode = ForwardMode::L2;
+    draining.weight = 50;
+    draining.health =
+        Health { state: HealthState::Unchecked, reason: None, since: NOW, last_latency_ms: None };
+    draining.drained_by_operator = true;
+    draining.forwarding =
+        Forwarding { state: ForwardingState::Draining, reason: Some("drained by the operator".into()) };
+    (draining.ring_slots, draining.ring_share, draining.previous_slots, draining.entries) = (0, 0.0, 41, 3);
+    draining.traffic.packets_per_second = 12.0;
+    draining.traffic.new_connections_per_second = 0.4;
+
+    let web = ServiceStatus {
+        name: "web".into(),
+        port: 80,
+        protocol: Protocol::Tcp,
+        affinity: Affinity::Flow,
+        ring_slots: 16381,
+        open_slots: 41,
+        recorded_flows: 3,
+        newborn: 1,
+        survivors: 5,
+        traffic: Traffic {
+            packets: 2_469_134,
+            bytes: 1_975_308_642,
+            new_connections: 80_200,
+            packets_per_second: 5135.4,
+            bits_per_second: 32_100_000.0,
+            new_connections_per_second: 277.4,
+        },
+        backends: vec![backend("b1", "10.0.0.11", "eth0 02:00:00:00:00:11"), dead, draining],
+    };
+    let mut resolver = backend("r1", "2001:db8:1::53", "eth1 02:00:00:00:01:53");
+    (resolver.ring_slots, resolver.ring_share) = (16381, 1.0);
+    let dns = ServiceStatus {
+        name: "dns".into(),
+        port: 0,
+        protocol: Protocol::Udp,
+        affinity: Affinity::Source,
+        open_slots: 0,
+        recorded_flows: 0,
+        newborn: 0,
+        survivors: 0,
+        traffic: Traffic::default(),
+        backends: vec![resolver],
+        ..web.clone()
+    };
+
+    Status {
+        node: "edge1".into(),
+        version: "0.1.0".into(),
+        pid: 4711,
+        started: NOW - 93_784,
+        config: ConfigInfo {
+            path: "/etc/vip-lb/vip-lb.yaml".into(),
+            hash: "3f9a12bc".into(),
+            loaded_at: NOW - 300,
+        },
+        interfaces: vec![
+            InterfaceStatus {
+                name: "eth0".into(),
+                index: 2,
+                mode: AttachedMode::Native,
+                vlan_offload: Some("turned off".into()),
+            },
+            InterfaceStatus {
+                name: "eth1".into(),
+                index: 13,
+                mode: AttachedMode::Generic,
+                vlan_offload: None,
+            },
+        ],
+        vips: vec![
+            VipStatus {
+                address: "192.0.2.10".parse().unwrap(),
+                ownership: Ownership::Always,
+                answering: true,
+                services: vec![web],
+            },
+            VipStatus {
+                address: "2001:db8::10".parse().unwrap(),
+                ownership: Ownership::Always,
+                answering: false,
+                services: vec![dns],
+            },
+        ],
+        tables: vec![
+            TableStatus { name: "FLOWS".into(), entries: 3, capacity: 262_144 },
+            TableStatus { name: "NEWBORN".into(), entries: 32_768, capacity: 65_536 },
+        ],
+        warnings: vec!["eth1: its driver has no native XDP, attached in generic mode".into()],
+    }
+}
+
+pub(crate) fn counters() -> Counters {
+    let count = |name: &str, meaning: &str, action, packets| VerdictCount {
+        verdict: Verdict { name: name.into(), meaning: meaning.into(), action },
+        packets,
+    };
+    Counters {
+        verdicts: vec![
+            count("not_vip", "Not for a VIP: other traffic of this host.", Action::Pass, 9_876_543),
+            count(
+                "forwarded_ipip",
+                "Sent to a backend inside another IP header.",
+                Action::Forward,
+                2_469_134,
+            ),
+            count("unknown_service", "For a port of a VIP that no service has.", Action::Drop, 17),
+            count(
+                "bad_length",
+                "A length field says more than the frame holds, or less than its header.",
+                Action::Drop,
+                0,
+            ),
+        ],
+    }
+}
+
+pub(crate) fn explanation(request: ExplainRequest) -> Explanation {
+    let step = |stage: &str, text: &str| Step { stage: stage.into(), text: text.into() };
+    Explanation {
+        request,
+        steps: vec![
+            step("parse", "ethernet, ipv4, tcp syn"),
+            step("service", "192.0.2.10:80/tcp is web"),
+            step("steer", "slot 4711 is open and no table knows the flow"),
+            step("forward", "encapsulated in ipv4"),
+        ],
+        verdict: Verdict {
+            name: "forwarded_ipip".into(),
+            meaning: "Sent to a backend inside another IP header.".into(),
+            action: Action::Forward,
+        },
+        service: Some(ExplainedService { name: "web".into(), affinity: Affinity::Flow }),
+        hash: Some(FlowHash(0x00c0_ffee)),
+        slot: Some(Slot {
+            index: 4711,
+            state: SlotState::Open { current: "b1".into(), previous: "b3".into(), epoch: 2 },
+        }),
+        backend: Some(ChosenBackend {
+            name: "b3".into(),
+            address: "10.0.0.13".parse().unwrap(),
+            reason: "unknown flow of an open slot".into(),
+        }),
+        rewrites: vec![
+            "outer ipv4 10.0.0.1 -> 10.0.0.13, 20 bytes".into(),
+            "destination mac 02:00:00:00:00:13".into(),
+        ],
+        egress: Some("eth0".into()),
+    }
+}

@@ -1,0 +1,248 @@
+//! Every route, and every way to be refused.
+
+use std::path::{Path, PathBuf};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::UnixStream,
+    task::JoinHandle,
+};
+
+use super::*;
+use crate::{
+    api::{
+        Client, ClientError,
+        model::{BackendChange, BackendSelector},
+        samples::{self, TempFolder},
+        socket::{SocketClaim, claim},
+    },
+    config::model::Protocol,
+};
+
+/// Answers with the samples; has one backend, `web/b1`, and breaks when asked for `panic`.
+struct Fake {
+    reload: Result<ReloadReport, ApiError>,
+}
+
+impl Fake {
+    fn changed(backend: &BackendSelector, now: &str) -> Result<DrainReport, ApiError> {
+        if !backend.matches("web", "b1") {
+            return Err(ApiError::new(ErrorKind::NotFound, format!("no backend matches `{backend}`")));
+        }
+        let change =
+            BackendChange { service: "web".into(), backend: "b1".into(), changed: true, now: now.into() };
+        Ok(DrainReport { backends: vec![change] })
+    }
+}
+
+impl Control for Fake {
+    async fn status(&self) -> Result<Status, ApiError> {
+        Ok(samples::status())
+    }
+
+    async fn counters(&self) -> Result<Counters, ApiError> {
+        Ok(samples::counters())
+    }
+
+    async fn explain(&self, request: ExplainRequest) -> Result<Explanation, ApiError> {
+        Ok(samples::explanation(request))
+    }
+
+    async fn drain(&self, backend: BackendSelector) -> Result<DrainReport, ApiError> {
+        assert_ne!(backend.to_string(), "panic", "as asked for");
+        Self::changed(&backend, "draining")
+    }
+
+    async fn undrain(&self, backend: BackendSelector) -> Result<DrainReport, ApiError> {
+        Self::changed(&backend, "in ring")
+    }
+
+    async fn reload(&self) -> Result<ReloadReport, ApiError> {
+        self.reload.clone()
+    }
+}
+
+/// A server of the fake on a socket of its own.
+struct Running {
+    folder: TempFolder,
+    _claim: SocketClaim,
+    stop: oneshot::Sender<()>,
+    server: JoinHandle<io::Result<()>>,
+}
+
+impl Running {
+    async fn start() -> Self {
+        let report =
+            ReloadReport { changed: true, changes: vec!["web: added b4".into()], warnings: Vec::new() };
+        Self::start_with(Fake { reload: Ok(report) }).await
+    }
+
+    async fn start_with(fake: Fake) -> Self {
+        let folder = TempFolder::new();
+        let (listener, claim) = claim(&folder.join("control.sock")).await.unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let shutdown = async move { stopped.await.unwrap() };
+        let server = serve_with_grace(listener, Arc::new(fake), shutdown, Duration::from_millis(10));
+        Self { folder, _claim: claim, stop, server: tokio::spawn(server) }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.join("control.sock")
+    }
+
+    fn client(&self) -> Client {
+        Client::new(&self.path())
+    }
+}
+
+fn request() -> ExplainRequest {
+    ExplainRequest {
+        source: "2001:db8::1".parse().unwrap(),
+        source_port: Some(40000),
+        destination: "2001:db8::10".parse().unwrap(),
+        destination_port: 80,
+        protocol: Protocol::Udp,
+    }
+}
+
+/// Sends bytes as they are and returns all that comes back until the server closes.
+async fn raw(path: &Path, bytes: &[u8]) -> String {
+    let mut stream = UnixStream::connect(path).await.unwrap();
+    // The server may close before it has read everything.
+    let _ = stream.write_all(bytes).await;
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Sends one HTTP request and returns the status and the error in the body.
+async fn refused(path: &Path, line: &str, header: &str, body: &str) -> (u16, ApiError) {
+    let length = body.len();
+    let request = format!(
+        "{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{header}Content-Length: {length}\r\n\r\n{body}"
+    );
+    let answer = raw(path, request.as_bytes()).await;
+    let (head, body) =
+        answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{line}: no answer: {answer:?}"));
+    assert!(head.to_lowercase().contains("content-type: application/json"), "{line}: {head}");
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, serde_json::from_str(body).unwrap_or_else(|error| panic!("{line}: {error} in {body:?}")))
+}
+
+#[tokio::test]
+async fn every_route_makes_the_round_trip() {
+    let server = Running::start().await;
+    let client = server.client();
+    assert_eq!(client.health().await.unwrap().pid, std::process::id());
+    assert_eq!(client.status().await.unwrap(), samples::status());
+    assert_eq!(client.counters().await.unwrap(), samples::counters());
+    for source_port in [Some(40000), None] {
+        let request = ExplainRequest { source_port, ..request() };
+        assert_eq!(client.explain(&request).await.unwrap(), samples::explanation(request));
+    }
+    for selector in ["b1", "web/b1"] {
+        let report = client.drain(selector.parse().unwrap()).await.unwrap();
+        assert_eq!(report.backends[0].now, "draining", "{selector}");
+        let report = client.undrain(selector.parse().unwrap()).await.unwrap();
+        assert_eq!(report.backends[0].now, "in ring", "{selector}");
+    }
+    assert_eq!(client.reload().await.unwrap().changes, ["web: added b4"]);
+}
+
+#[tokio::test]
+async fn a_refusal_of_the_daemon_arrives_whole() {
+    let invalid = ApiError::invalid_config(
+        "vip-lb.yaml is not valid",
+        vec!["line 3: one".into(), "line 9: two".into()],
+    );
+    let server = Running::start_with(Fake { reload: Err(invalid.clone()) }).await;
+    let client = server.client();
+    match client.reload().await {
+        Err(ClientError::Refused(error)) => assert_eq!(error, invalid),
+        other => panic!("{other:?}"),
+    }
+    match client.drain("mail/b1".parse().unwrap()).await {
+        Err(ClientError::Refused(error)) => {
+            assert_eq!(error, ApiError::new(ErrorKind::NotFound, "no backend matches `mail/b1`"));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn bad_requests_are_answered_with_a_json_error() {
+    let server = Running::start().await;
+    let json = "Content-Type: application/json\r\n";
+    let large = format!(r#"{{"backend": "{}"}}"#, "b".repeat(BODY_LIMIT));
+    let cases: [(&str, &str, &str, u16, &str); 9] = [
+        ("GET /v2/status", "", "", 404, "there is no route /v2/status"),
+        ("DELETE /v1/status", "", "", 405, "/v1/status does not take DELETE"),
+        ("GET /v1/drain", "", "", 405, "/v1/drain does not take GET"),
+        ("POST /v1/drain", "", r#"{"backend": "b1"}"#, 415, "Content-Type"),
+        ("POST /v1/drain", json, "{", 400, "EOF while parsing"),
+        ("POST /v1/drain", json, r#"{"backend": "/"}"#, 422, "SERVICE/BACKEND"),
+        ("POST /v1/undrain", json, r#"{"backend": "b1", "force": true}"#, 422, "unknown field `force`"),
+        ("POST /v1/drain", json, &large, 413, "length limit exceeded"),
+        ("GET /v1/explain?source=10.0.0.1", "", "", 400, "destination"),
+    ];
+    for (line, header, body, status, phrase) in cases {
+        let (answered, error) = refused(&server.path(), line, header, body).await;
+        assert_eq!(answered, status, "{line} {header} {error:?}");
+        assert_eq!(error.kind, ErrorKind::BadRequest, "{line}");
+        assert!(error.error.contains(phrase), "{line}: {:?} has no {phrase:?}", error.error);
+    }
+}
+
+#[tokio::test]
+async fn an_explanation_across_families_is_refused() {
+    let server = Running::start().await;
+    let request = ExplainRequest { source: "10.0.0.1".parse().unwrap(), ..request() };
+    let error = server.client().explain(&request).await.unwrap_err();
+    assert_eq!(error.to_string(), "10.0.0.1 and 2001:db8::10 are of different families");
+}
+
+#[tokio::test]
+async fn garbage_disturbs_nobody() {
+    let server = Running::start().await;
+    let path = server.path();
+    let half = UnixStream::connect(&path).await.unwrap();
+    half.try_write(b"POST /v1/drain HTTP/1.1\r\nContent-Length: 900\r\n\r\n{").unwrap();
+    drop(UnixStream::connect(&path).await.unwrap());
+    for bytes in [
+        &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"[..],
+        b"\0\0\0\0\r\n\r\n",
+        b"GET /v1/status HTTP/9.9\r\n\r\n",
+        b"GET /v1/\xff\xfe HTTP/1.1\r\n\r\n",
+        b"POST /v1/drain HTTP/1.1\r\nContent-Length: minus\r\n\r\n",
+    ] {
+        let answer = raw(&path, bytes).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{bytes:?} was answered with {answer:?}");
+    }
+    let endless = [&b"GET /v1/status HTTP/1.1\r\nX: "[..], &vec![b'x'; 1 << 20]].concat();
+    assert!(raw(&path, &endless).await.len() < 1024);
+    assert_eq!(server.client().status().await.unwrap(), samples::status());
+    drop(half);
+}
+
+#[tokio::test]
+async fn a_panic_ends_one_connection_only() {
+    let server = Running::start().await;
+    let error = server.client().drain("panic".parse().unwrap()).await.unwrap_err();
+    assert!(matches!(error, ClientError::BrokenOff { .. }), "{error}");
+    assert!(server.client().status().await.is_ok());
+}
+
+#[tokio::test]
+async fn a_shutdown_does_not_wait_for_half_a_request() {
+    let server = Running::start().await;
+    let path = server.path();
+    let stalled = UnixStream::connect(&path).await.unwrap();
+    stalled.try_write(b"POST /v1/drain HTTP/1.1\r\n").unwrap();
+    // Answered after the stalled one was accepted.
+    server.client().health().await.unwrap();
+    server.stop.send(()).unwrap();
+    server.server.await.unwrap().unwrap();
+    drop(stalled);
+    let error = Client::new(&path).status().await.unwrap_err();
+    assert!(matches!(error, ClientError::NotRunning { .. }), "{error}");
+}
