@@ -1,0 +1,320 @@
+//! The definition of the command line. Help texts are its documentation; docs/cli.md shows the output.
+
+use std::{net::IpAddr, path::PathBuf};
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use super::address::{Destination, Prefix, Source};
+use crate::{api::model::BackendSelector, config::model::Protocol};
+
+/// Where the daemon listens unless told otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/vip-lb/control.sock";
+
+/// Where programs, maps and links are pinned unless told otherwise.
+pub const DEFAULT_PINS: &str = "/sys/fs/bpf/vip-lb";
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done; also when the reader of the output closed it early
+  1  the operation failed
+  2  the command line makes no sense
+  3  the configuration is not valid
+  4  the daemon cannot be reached";
+
+/// An eBPF/XDP layer-4 load balancer for virtual IPs.
+#[derive(Debug, Parser)]
+#[command(name = "vip-lb", version, max_term_width = 100, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// Control socket of the daemon; for `run`, instead of the configuration's [default: /run/vip-lb/control.sock]
+    #[arg(
+        long,
+        global = true,
+        env = "VIP_LB_SOCKET",
+        value_name = "PATH",
+        hide_env_values = true,
+        help_heading = "Global options"
+    )]
+    pub socket: Option<PathBuf>,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon: load and attach the packet program and keep it to the configuration
+    #[command(after_help = "\
+Signals:
+  SIGHUP   reads the configuration file again; a file with mistakes changes nothing
+  SIGTERM  stops; with `on_exit: keep`, the default, packets are forwarded on
+
+Examples:
+  vip-lb run --config /etc/vip-lb/vip-lb.yaml
+  vip-lb run --config vip-lb.yaml --log-format json -v")]
+    Run(RunArgs),
+
+    /// Check a configuration file and list every mistake in it, without touching anything
+    #[command(after_help = "\
+Examples:
+  vip-lb check /etc/vip-lb/vip-lb.yaml
+  vip-lb check vip-lb.yaml --json
+
+Exits with 3 if the file is not valid.")]
+    Check(CheckArgs),
+
+    /// Detach the packet program and remove all pins, after the daemon has been stopped
+    #[command(after_help = "\
+Examples:
+  vip-lb unload
+  vip-lb unload --pins /sys/fs/bpf/edge1")]
+    Unload(UnloadArgs),
+
+    /// On a backend: unpack the ipip packets of load balancers, without a tunnel device
+    #[command(
+        override_usage = "\
+vip-lb decap --interface <IF> --from <PREFIX>... --vip <ADDRESS>...
+       vip-lb decap --interface <IF> --unload",
+        after_help = "\
+Only packets from these outer sources and to these inner destinations are unpacked; others pass untouched.
+
+Examples:
+  vip-lb decap --interface eth0 --from 10.0.0.0/24 --vip 192.0.2.10
+  vip-lb decap --interface eth0 --from 10.0.0.1 10.0.0.2 --vip 192.0.2.10 2001:db8::10
+  vip-lb decap --interface eth0 --unload"
+    )]
+    Decap(DecapArgs),
+
+    /// Show VIPs, services and backends: health, rates, ring shares, what is still draining
+    #[command(after_help = "\
+Examples:
+  vip-lb status
+  vip-lb status --json | jq '.vips[].services[].backends[] | select(.health.state == \"down\")'")]
+    Status(OutputArgs),
+
+    /// Explain what would happen to a packet now, and why, by the same code as the kernel
+    #[command(after_help = "\
+Examples:
+  vip-lb explain 198.51.100.7:40000 192.0.2.10:80
+  vip-lb explain 198.51.100.7:5353 192.0.2.10:53 --protocol udp
+  vip-lb explain '[2001:db8:f::7]:40000' '[2001:db8::10]:80'
+  vip-lb explain 198.51.100.7 192.0.2.10:80")]
+    Explain(ExplainArgs),
+
+    /// Give a backend no new connections and let those it has end
+    #[command(after_help = "\
+Examples:
+  vip-lb drain b1        every backend of that name, in all services
+  vip-lb drain web/b1    only the one of the service web")]
+    Drain(BackendArgs),
+
+    /// Withdraw `drain`: what the configuration says of the backend holds again
+    #[command(after_help = "\
+Examples:
+  vip-lb undrain b1
+  vip-lb undrain web/b1")]
+    Undrain(BackendArgs),
+
+    /// Count the packets by how they ended: every verdict by name
+    #[command(after_help = "\
+Examples:
+  vip-lb counters
+  vip-lb counters --all
+  vip-lb counters --json | jq '.verdicts[] | select(.action == \"drop\")'")]
+    Counters(CountersArgs),
+
+    /// Make the daemon read its configuration file again and apply what changed
+    #[command(after_help = "\
+Examples:
+  vip-lb reload
+
+A file with mistakes changes nothing, and the exit code is 3.")]
+    Reload(OutputArgs),
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The configuration file
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+
+    /// How log lines are written to standard error: text or json
+    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT", hide_possible_values = true)]
+    pub log_format: LogFormat,
+
+    /// Log more: -v for debugging, -vv for everything; RUST_LOG, if set, decides instead
+    #[arg(short, long, action = ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object per line
+    Json,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The configuration file
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `unload`.
+#[derive(Debug, Args)]
+pub struct UnloadArgs {
+    /// Folder of the pins
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_PINS)]
+    pub pins: PathBuf,
+}
+
+/// Arguments of `decap`.
+#[derive(Debug, Args)]
+pub struct DecapArgs {
+    /// Interface that the packets come in by
+    #[arg(long, value_name = "IF")]
+    pub interface: String,
+
+    /// Outer sources to accept: the addresses or prefixes of the load balancers
+    #[arg(long, value_name = "PREFIX", num_args = 1.., value_delimiter = ',', required_unless_present = "unload")]
+    pub from: Vec<Prefix>,
+
+    /// Inner destinations to accept: the VIPs that this backend serves
+    #[arg(long, value_name = "ADDRESS", num_args = 1.., value_delimiter = ',', required_unless_present = "unload")]
+    pub vip: Vec<IpAddr>,
+
+    /// Detach from the interface instead
+    #[arg(long, conflicts_with_all = ["from", "vip"])]
+    pub unload: bool,
+
+    /// Folder of the pins
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_PINS)]
+    pub pins: PathBuf,
+}
+
+/// Arguments of commands that print an answer of the daemon.
+#[derive(Debug, Args)]
+pub struct OutputArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `counters`.
+#[derive(Debug, Args)]
+pub struct CountersArgs {
+    /// Print JSON; it has every verdict
+    #[arg(long)]
+    pub json: bool,
+
+    /// Show the verdicts that no packet met, too
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// Arguments of `drain` and `undrain`.
+#[derive(Debug, Args)]
+pub struct BackendArgs {
+    /// SERVICE/BACKEND, or BACKEND for the backends of that name in all services
+    #[arg(value_name = "BACKEND")]
+    pub backend: BackendSelector,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// The client; without a port, port 0 is used.
+    #[arg(
+        value_name = "SRC[:PORT]",
+        help = "The client, IPv6 with a port as [2001:db8::1]:1234; without a port, port 0 is used"
+    )]
+    pub source: Source,
+
+    /// What it dials.
+    #[arg(value_name = "DST:PORT", help = "What it dials, IPv6 as [2001:db8::1]:80")]
+    pub destination: Destination,
+
+    /// tcp or udp
+    #[arg(long, default_value = "tcp", value_parser = protocol, value_name = "PROTOCOL")]
+    pub protocol: Protocol,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn protocol(text: &str) -> Result<Protocol, &'static str> {
+    match text {
+        "tcp" => Ok(Protocol::Tcp),
+        "udp" => Ok(Protocol::Udp),
+        _ => Err("expected tcp or udp"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn decap_takes_lists_in_every_usual_way() {
+        for line in [
+            "vip-lb decap --interface eth0 --from 10.0.0.0/24 10.1.0.1 --vip 192.0.2.1 2001:db8::1",
+            "vip-lb decap --interface eth0 --from 10.0.0.0/24,10.1.0.1 --vip 192.0.2.1,2001:db8::1",
+            "vip-lb decap --vip 192.0.2.1 --from 10.0.0.0/24 --vip 2001:db8::1 --from 10.1.0.1 --interface eth0",
+        ] {
+            let cli = Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
+            let Command::Decap(args) = cli.command else { panic!("{line}") };
+            let from: Vec<_> = args.from.iter().map(ToString::to_string).collect();
+            assert_eq!(from, ["10.0.0.0/24", "10.1.0.1/32"], "{line}");
+            assert_eq!(args.vip.len(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn lines_that_make_no_sense_are_usage_errors() {
+        for line in [
+            "vip-lb",
+            "vip-lb run",
+            "vip-lb check",
+            "vip-lb decap --interface eth0",
+            "vip-lb decap --interface eth0 --from 10.0.0.0/24",
+            "vip-lb decap --interface eth0 --unload --vip 192.0.2.1",
+            "vip-lb drain /b1",
+            "vip-lb explain 10.0.0.1",
+            "vip-lb explain 10.0.0.1 192.0.2.1:80 --protocol sctp",
+            "vip-lb run --config a --log-format xml",
+        ] {
+            let error = Cli::try_parse_from(line.split(' ')).expect_err(line);
+            assert_eq!(error.exit_code(), 2, "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_socket_may_stand_before_or_after_the_command() {
+        for line in ["vip-lb --socket /x status", "vip-lb status --socket /x"] {
+            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+            assert_eq!(cli.socket, Some(PathBuf::from("/x")), "{line}");
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! The command line: what it takes, what it prints, and how it exits.
+
+pub mod address;
+pub mod arguments;
+mod check;
+pub mod daemon;
+pub mod exit;
+mod logging;
+mod output;
+mod remote;
+mod render;
+
+use arguments::{Cli, Command};
+use exit::Exit;
+
+/// Carries out one command. What went wrong has been said on standard error by the time it returns.
+pub fn execute(cli: Cli) -> Exit {
+    let socket = cli.socket;
+    let client = || remote::client(socket.as_deref());
+    let result = match cli.command {
+        Command::Run(args) => {
+            logging::start(args.log_format, args.verbose);
+            daemon::run(&args, socket.as_deref()).map(|()| Exit::Success)
+        }
+        Command::Unload(args) => {
+            logging::start_quiet();
+            daemon::unload(&args).map(|()| Exit::Success)
+        }
+        Command::Decap(args) => {
+            logging::start_quiet();
+            daemon::decap(&args).map(|()| Exit::Success)
+        }
+        Command::Check(args) => check::check(&args),
+        Command::Status(args) => remote::status(&client(), &args),
+        Command::Explain(args) => remote::explain(&client(), &args),
+        Command::Drain(args) => remote::drain(&client(), args),
+        Command::Undrain(args) => remote::undrain(&client(), args),
+        Command::Counters(args) => remote::counters(&client(), &args),
+        Command::Reload(args) => remote::reload(&client(), &args),
+    };
+    result.unwrap_or_else(|error| {
+        output::complain(&error);
+        Exit::of(&error)
+    })
+}

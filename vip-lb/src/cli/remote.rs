@@ -1,0 +1,111 @@
+//! The commands that ask the running daemon.
+
+use std::{
+    future::Future,
+    path::Path,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use super::{
+    arguments::{BackendArgs, CountersArgs, DEFAULT_SOCKET, ExplainArgs, OutputArgs},
+    exit::{Exit, UsageError},
+    output, render,
+};
+use crate::api::{
+    Client, ClientError,
+    model::{DrainReport, ErrorKind, ExplainRequest},
+};
+
+/// A client of the daemon on this socket, or on the default one.
+pub(super) fn client(socket: Option<&Path>) -> Client {
+    Client::new(socket.unwrap_or(Path::new(DEFAULT_SOCKET)))
+}
+
+#[expect(clippy::disallowed_methods, reason = "ages are shown as of now")]
+pub(super) fn status(client: &Client, args: &OutputArgs) -> anyhow::Result<Exit> {
+    let status = ask(client.status())?;
+    if args.json {
+        output::print_json(&status)?;
+    } else {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        output::print(&render::status(&status, now, render::Style::of_stdout()))?;
+    }
+    Ok(Exit::Success)
+}
+
+pub(super) fn counters(client: &Client, args: &CountersArgs) -> anyhow::Result<Exit> {
+    let counters = ask(client.counters())?;
+    if args.json {
+        output::print_json(&counters)?;
+    } else {
+        output::print(&render::counters(&counters, args.all))?;
+    }
+    Ok(Exit::Success)
+}
+
+pub(super) fn explain(client: &Client, args: &ExplainArgs) -> anyhow::Result<Exit> {
+    let explanation = ask(client.explain(&request(args)?))?;
+    if args.json {
+        output::print_json(&explanation)?;
+    } else {
+        output::print(&render::explanation(&explanation))?;
+    }
+    Ok(Exit::Success)
+}
+
+pub(super) fn drain(client: &Client, args: BackendArgs) -> anyhow::Result<Exit> {
+    report(&ask(client.drain(args.backend))?, args.json)
+}
+
+pub(super) fn undrain(client: &Client, args: BackendArgs) -> anyhow::Result<Exit> {
+    report(&ask(client.undrain(args.backend))?, args.json)
+}
+
+pub(super) fn reload(client: &Client, args: &OutputArgs) -> anyhow::Result<Exit> {
+    match ask(client.reload()) {
+        Ok(report) if args.json => output::print_json(&report)?,
+        Ok(report) => output::print(&render::reload(&report))?,
+        // The mistakes are what the script asked for, so they come where the answer comes.
+        Err(ClientError::Refused(error)) if args.json && error.kind == ErrorKind::InvalidConfig => {
+            output::print_json(&error)?;
+            return Ok(Exit::InvalidConfig);
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(Exit::Success)
+}
+
+fn report(report: &DrainReport, json: bool) -> anyhow::Result<Exit> {
+    if json {
+        output::print_json(report)?;
+    } else {
+        output::print(&render::drain(report))?;
+    }
+    Ok(Exit::Success)
+}
+
+fn request(args: &ExplainArgs) -> Result<ExplainRequest, UsageError> {
+    let (source, destination) = (args.source, args.destination);
+    if source.address.is_ipv4() != destination.address.is_ipv4() {
+        return Err(UsageError(format!(
+            "{} and {} are of different families: no packet has both",
+            source.address, destination.address
+        )));
+    }
+    Ok(ExplainRequest {
+        source: source.address,
+        source_port: source.port,
+        destination: destination.address,
+        destination_port: destination.port,
+        protocol: args.protocol,
+    })
+}
+
+/// Waits for one answer.
+fn ask<T>(answer: impl Future<Output = Result<T, ClientError>>) -> Result<T, ClientError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime without threads needs only a few file descriptors")
+        .block_on(answer)
+}

@@ -1,0 +1,239 @@
+//! The status as a page: the node, its interfaces, then every service with a table of its backends.
+
+use super::{
+    Style, Tone, Toned, affinity, protocol, quantity,
+    table::{Align, Cell, Table},
+};
+use crate::{
+    api::model::{
+        AttachedMode, BackendStatus, ForwardingState, HealthState, ServiceStatus, Status, TableStatus,
+        VipStatus,
+    },
+    config::model::{AdminState, ForwardMode, Ownership},
+};
+
+/// The page; `now` is in Unix seconds.
+pub(in crate::cli) fn status(status: &Status, now: u64, style: Style) -> String {
+    let mut text = format!(
+        "{}: vip-lb {}, pid {}, up {}\n",
+        status.node,
+        status.version,
+        status.pid,
+        quantity::duration(now.saturating_sub(status.started))
+    );
+    text.push_str(&format!(
+        "configuration {}, hash {}, loaded {} ago\n",
+        status.config.path.display(),
+        status.config.hash,
+        quantity::duration(now.saturating_sub(status.config.loaded_at))
+    ));
+    for warning in &status.warnings {
+        text.push_str(&format!("{} {warning}\n", Toned("warning:", Tone::Doubtful, style)));
+    }
+    text.push('\n');
+    text.push_str(&interfaces(status, style));
+    for vip in &status.vips {
+        text.push('\n');
+        text.push_str(&vip_line(vip, style));
+        for service in &vip.services {
+            text.push('\n');
+            text.push_str(&service_block(service, now, style));
+        }
+    }
+    if !status.tables.is_empty() {
+        text.push('\n');
+        text.push_str(&tables(&status.tables, style));
+    }
+    text
+}
+
+fn interfaces(status: &Status, style: Style) -> String {
+    let mut table = Table::new([
+        ("INTERFACE", Align::Left),
+        ("INDEX", Align::Right),
+        ("MODE", Align::Left),
+        ("VLAN OFFLOAD", Align::Left),
+    ]);
+    for interface in &status.interfaces {
+        let mode = match interface.mode {
+            AttachedMode::Native => "native".into(),
+            AttachedMode::Generic => Cell::toned("generic", Tone::Doubtful),
+        };
+        table.row([
+            interface.name.as_str().into(),
+            interface.index.to_string().into(),
+            mode,
+            interface.vlan_offload.as_deref().unwrap_or("-").into(),
+        ]);
+    }
+    table.render("", style)
+}
+
+fn vip_line(vip: &VipStatus, style: Style) -> String {
+    let ownership = match vip.ownership {
+        Ownership::Always => "always",
+    };
+    let answering = if vip.answering {
+        Toned("answering", Tone::Good, style)
+    } else {
+        Toned("not answering", Tone::Bad, style)
+    };
+    format!("VIP {}, ownership {ownership}, {answering}\n", vip.address)
+}
+
+fn service_block(service: &ServiceStatus, now: u64, style: Style) -> String {
+    let protocol = protocol(service.protocol);
+    let port = match service.port {
+        0 => format!("every {protocol} port"),
+        port => format!("{protocol} port {port}"),
+    };
+    let mut text = format!(
+        "  {}: {port}, affinity {}, {} slots, {}\n",
+        service.name,
+        affinity(service.affinity),
+        service.ring_slots,
+        slots(service)
+    );
+    let traffic = &service.traffic;
+    text.push_str(&format!(
+        "  {} packets/s, {}bit/s, {} connections/s; total {} packets, {}B, {} connections\n",
+        quantity::scaled(traffic.packets_per_second),
+        spaced_prefix(&quantity::scaled(traffic.bits_per_second)),
+        quantity::scaled(traffic.new_connections_per_second),
+        quantity::count(traffic.packets),
+        spaced_prefix(&quantity::count(traffic.bytes)),
+        quantity::count(traffic.new_connections),
+    ));
+    let mut table = Table::new([
+        ("BACKEND", Align::Left),
+        ("ADDRESS", Align::Left),
+        ("MODE", Align::Left),
+        ("WEIGHT", Align::Right),
+        ("SHARE", Align::Right),
+        ("HEALTH", Align::Left),
+        ("STATE", Align::Left),
+        ("PKT/S", Align::Right),
+        ("CONN/S", Align::Right),
+        ("NEXT HOP", Align::Left),
+    ]);
+    for backend in &service.backends {
+        let mode = match backend.mode {
+            ForwardMode::L2 => "l2",
+            ForwardMode::Ipip => "ipip",
+        };
+        table.row([
+            backend.name.as_str().into(),
+            backend.address.to_string().into(),
+            mode.into(),
+            backend.weight.to_string().into(),
+            quantity::percent(backend.ring_share).into(),
+            health(backend, now),
+            forwarding(backend.forwarding.state),
+            quantity::scaled(backend.traffic.packets_per_second).into(),
+            quantity::scaled(backend.traffic.new_connections_per_second).into(),
+            backend.next_hop.as_str().into(),
+        ]);
+    }
+    text.push_str(&table.render("    ", style));
+    for note in service.backends.iter().flat_map(notes) {
+        text.push_str(&format!("    {note}\n"));
+    }
+    text
+}
+
+/// `32.1M` as `32.1 M`, to be followed by a unit.
+fn spaced_prefix(number: &str) -> String {
+    let digits = number.trim_end_matches(char::is_alphabetic);
+    format!("{digits} {}", &number[digits.len()..])
+}
+
+fn slots(service: &ServiceStatus) -> String {
+    if service.open_slots == 0 {
+        return "all closed".to_owned();
+    }
+    format!(
+        "{} open ({} recorded flows, {} newborn, {} survivors)",
+        service.open_slots, service.recorded_flows, service.newborn, service.survivors
+    )
+}
+
+fn health(backend: &BackendStatus, now: u64) -> Cell {
+    let (word, tone) = match backend.health.state {
+        HealthState::Up => ("up", Tone::Good),
+        HealthState::Down => ("down", Tone::Bad),
+        HealthState::Unknown => ("unknown", Tone::Doubtful),
+        HealthState::Unchecked => return "unchecked".into(),
+    };
+    let since = quantity::duration(now.saturating_sub(backend.health.since));
+    Cell::toned(format!("{word} {since}"), tone)
+}
+
+fn forwarding(state: ForwardingState) -> Cell {
+    match state {
+        ForwardingState::InRing => "in ring".into(),
+        ForwardingState::Draining => Cell::toned("draining", Tone::Doubtful),
+        ForwardingState::Out => Cell::toned("out", Tone::Bad),
+    }
+}
+
+/// What the table has no room for: why a backend is not up, why it is not in the ring, what it still holds.
+fn notes(backend: &BackendStatus) -> Vec<String> {
+    let name = &backend.name;
+    let mut notes = Vec::new();
+    if let Some(reason) = &backend.health.reason {
+        let is = match backend.health.state {
+            HealthState::Up => "up",
+            HealthState::Down => "down",
+            HealthState::Unknown => "not yet known to be up or down",
+            HealthState::Unchecked => "unchecked",
+        };
+        notes.push(format!("{name} is {is}: {reason}"));
+    }
+    let is = match backend.forwarding.state {
+        ForwardingState::InRing => "in the ring",
+        ForwardingState::Draining => "draining",
+        ForwardingState::Out => "out",
+    };
+    if let Some(reason) = &backend.forwarding.reason {
+        notes.push(format!("{name} is {is}: {reason}"));
+    }
+    if backend.drained_by_operator && backend.forwarding.reason.is_none() {
+        notes.push(format!("{name} is {is}: `vip-lb undrain {name}` ends this"));
+    }
+    match backend.admin {
+        AdminState::Enabled => {}
+        AdminState::Drain => notes.push(format!("{name} is set to drain in the configuration")),
+        AdminState::Disabled => notes.push(format!("{name} is disabled in the configuration")),
+    }
+    if backend.previous_slots > 0 || backend.entries > 0 {
+        notes.push(format!(
+            "{name} is remembered by {} open slots and {} recorded flows",
+            backend.previous_slots, backend.entries
+        ));
+    }
+    notes
+}
+
+fn tables(tables: &[TableStatus], style: Style) -> String {
+    let mut table = Table::new([
+        ("TABLE", Align::Left),
+        ("ENTRIES", Align::Right),
+        ("CAPACITY", Align::Right),
+        ("FILLED", Align::Right),
+    ]);
+    for entry in tables {
+        // A table without capacity holds nothing, so it is not full either.
+        let filled = entry.entries as f64 / entry.capacity.max(1) as f64;
+        let tone = if filled >= 0.9 { Tone::Bad } else { Tone::Neutral };
+        table.row([
+            entry.name.as_str().into(),
+            entry.entries.to_string().into(),
+            entry.capacity.to_string().into(),
+            Cell::toned(quantity::percent(filled), tone),
+        ]);
+    }
+    table.render("", style)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,74 @@
+//! Status as people read it.
+
+use super::*;
+use crate::api::samples;
+
+#[test]
+fn a_page() {
+    let expected = "\
+edge1: vip-lb 0.1.0, pid 4711, up 1d 2h
+configuration /etc/vip-lb/vip-lb.yaml, hash 3f9a12bc, loaded 5m 0s ago
+warning: eth1: its driver has no native XDP, attached in generic mode
+
+INTERFACE  INDEX  MODE     VLAN OFFLOAD
+eth0           2  native   turned off
+eth1          13  generic  -
+
+VIP 192.0.2.10, ownership always, answering
+
+  web: tcp port 80, affinity flow, 16381 slots, 41 open (3 recorded flows, 1 newborn, 5 survivors)
+  5.1k packets/s, 32.1 Mbit/s, 277 connections/s; total 2.5M packets, 2.0 GB, 80.2k connections
+    BACKEND  ADDRESS    MODE  WEIGHT  SHARE  HEALTH     STATE     PKT/S  CONN/S  NEXT HOP
+    b1       10.0.0.11  ipip     100  50.0%  up 2h 1m   in ring    5.1k     277  eth0 02:00:00:00:00:11
+    b2       10.0.0.12  ipip     100   0.0%  down 12s   out           0       0  eth0 unresolved
+    b3       10.0.0.13  l2        50   0.0%  unchecked  draining     12     0.4  local
+    b2 is down: connection refused
+    b2 is out: health check failed
+    b3 is draining: drained by the operator
+    b3 is remembered by 41 open slots and 3 recorded flows
+
+VIP 2001:db8::10, ownership always, not answering
+
+  dns: every udp port, affinity source, 16381 slots, all closed
+  0 packets/s, 0 bit/s, 0 connections/s; total 0 packets, 0 B, 0 connections
+    BACKEND  ADDRESS         MODE  WEIGHT   SHARE  HEALTH    STATE    PKT/S  CONN/S  NEXT HOP
+    r1       2001:db8:1::53  ipip     100  100.0%  up 2h 1m  in ring   5.1k     277  eth1 02:00:00:00:01:53
+
+TABLE    ENTRIES  CAPACITY  FILLED
+FLOWS          3    262144    0.0%
+NEWBORN    32768     65536   50.0%
+";
+    let page = status(&samples::status(), samples::NOW, Style::Plain);
+    assert_eq!(page, expected, "\n{page}");
+}
+
+#[test]
+fn colour_changes_nothing_but_colour() {
+    let plain = status(&samples::status(), samples::NOW, Style::Plain);
+    let mut coloured = status(&samples::status(), samples::NOW, Style::Coloured);
+    assert!(coloured.contains("\x1b[31mdown 12s\x1b[0m"), "{coloured}");
+    for code in ["\x1b[0m", "\x1b[31m", "\x1b[32m", "\x1b[33m"] {
+        coloured = coloured.replace(code, "");
+    }
+    assert_eq!(coloured, plain);
+}
+
+#[test]
+fn what_holds_a_backend_back_is_said() {
+    let mut backend = samples::status().vips[0].services[0].backends[0].clone();
+    assert_eq!(notes(&backend), [""; 0]);
+    backend.admin = AdminState::Disabled;
+    backend.forwarding.state = ForwardingState::Out;
+    assert_eq!(notes(&backend), ["b1 is disabled in the configuration"]);
+    backend.admin = AdminState::Enabled;
+    backend.drained_by_operator = true;
+    assert_eq!(notes(&backend), ["b1 is out: `vip-lb undrain b1` ends this"]);
+    backend.health.reason = Some("status 500, expected 200-399".into());
+    assert_eq!(notes(&backend)[0], "b1 is up: status 500, expected 200-399");
+}
+
+/// A clock that was set back must not end the command.
+#[test]
+fn a_clock_before_the_start_shows_no_time() {
+    assert!(status(&samples::status(), 0, Style::Plain).contains("up 0s"));
+}

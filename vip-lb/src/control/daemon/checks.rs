@@ -1,0 +1,51 @@
+//! Which checks are run.
+
+use std::time::Duration;
+
+use tokio::time::interval;
+use tracing::warn;
+
+use super::{Daemon, target};
+use crate::{control::desired::ServiceKey, health, network, steering::identity};
+
+/// Longest wait for the first results of all checks before the first packet is taken: a slow or dead backend must not keep the VIP down.
+const FIRST_CHECKS: Duration = Duration::from_secs(3);
+
+impl Daemon {
+    /// All checks of the configuration; after a restart, what was in the rings begins as up.
+    pub(super) fn check_health(&self, adopted: bool) {
+        let mut targets = Vec::new();
+        for vip in &self.config.vips {
+            for service in &vip.services {
+                let key = ServiceKey { vip: vip.address, port: service.port, protocol: service.protocol };
+                for backend in &service.backends {
+                    let Some(target) = target(backend) else { continue };
+                    let name =
+                        identity(vip.address, service.port, service.protocol.number(), backend.address);
+                    let served = adopted && self.engine.was_serving(&key, name);
+                    targets.push((target, if served { health::State::Up } else { health::State::Unknown }));
+                }
+            }
+        }
+        self.health.set_targets_from(targets);
+    }
+
+    pub(super) async fn wait_for_first_checks(&mut self, network_events: &mut network::Monitor) {
+        let mut look = interval(Duration::from_millis(10));
+        let all_known = async {
+            loop {
+                tokio::select! {
+                    _ = look.tick() => {}
+                    Ok(event) = network_events.next() => self.network_changed_early(&event).await,
+                }
+                let known = |target: &health::TargetHealth| target.state != health::State::Unknown;
+                if self.health.snapshot().iter().all(known) {
+                    return;
+                }
+            }
+        };
+        if tokio::time::timeout(FIRST_CHECKS, all_known).await.is_err() {
+            warn!("some backends have not answered their first check; starting without them");
+        }
+    }
+}

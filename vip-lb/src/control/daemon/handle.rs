@@ -1,0 +1,67 @@
+//! The API's end of the daemon: every request becomes an order to the task that owns the maps.
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::api::{
+    Control,
+    model::{
+        ApiError, BackendSelector, Counters, DrainReport, ErrorKind, ExplainRequest, Explanation,
+        ReloadReport, Status,
+    },
+};
+
+type Answer<T> = oneshot::Sender<Result<T, ApiError>>;
+
+/// An order to the daemon.
+pub(super) enum Order {
+    Status(Answer<Status>),
+    Counters(Answer<Counters>),
+    Explain(ExplainRequest, Answer<Explanation>),
+    Drain(BackendSelector, Answer<DrainReport>),
+    Undrain(BackendSelector, Answer<DrainReport>),
+    Reload(Answer<ReloadReport>),
+}
+
+/// Hands orders to the daemon.
+pub(super) struct Handle {
+    orders: mpsc::Sender<Order>,
+}
+
+impl Handle {
+    pub(super) fn new(orders: mpsc::Sender<Order>) -> Self {
+        Self { orders }
+    }
+
+    async fn ask<T>(&self, order: impl FnOnce(Answer<T>) -> Order) -> Result<T, ApiError> {
+        let stopping = || ApiError::new(ErrorKind::Unavailable, "the daemon is stopping");
+        let (answer, result) = oneshot::channel();
+        self.orders.send(order(answer)).await.map_err(|_| stopping())?;
+        result.await.map_err(|_| stopping())?
+    }
+}
+
+impl Control for Handle {
+    async fn status(&self) -> Result<Status, ApiError> {
+        self.ask(Order::Status).await
+    }
+
+    async fn counters(&self) -> Result<Counters, ApiError> {
+        self.ask(Order::Counters).await
+    }
+
+    async fn explain(&self, request: ExplainRequest) -> Result<Explanation, ApiError> {
+        self.ask(|answer| Order::Explain(request, answer)).await
+    }
+
+    async fn drain(&self, backend: BackendSelector) -> Result<DrainReport, ApiError> {
+        self.ask(|answer| Order::Drain(backend, answer)).await
+    }
+
+    async fn undrain(&self, backend: BackendSelector) -> Result<DrainReport, ApiError> {
+        self.ask(|answer| Order::Undrain(backend, answer)).await
+    }
+
+    async fn reload(&self) -> Result<ReloadReport, ApiError> {
+        self.ask(Order::Reload).await
+    }
+}

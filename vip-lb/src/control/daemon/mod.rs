@@ -1,0 +1,371 @@
+//! The daemon: one task that owns all map writes, fed by health, network, signals and the API.
+
+mod checks;
+mod collection;
+mod handle;
+mod interfaces;
+mod next_hops;
+mod orders;
+mod rates;
+mod status;
+
+use std::{
+    collections::BTreeSet,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use anyhow::{Context as _, bail};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{mpsc, watch},
+    time::{MissedTickBehavior, interval},
+};
+use tracing::{debug, error, info, warn};
+use vip_lb_common::{
+    HashKey,
+    abi::{LAYOUT_VERSION, SETTINGS_MAGIC, Settings},
+};
+
+use self::{handle::Handle, interfaces::Interfaces, rates::Rates};
+use super::{
+    apply::apply,
+    desired::{Desired, Facts},
+    engine::{Engine, Plan},
+    standing::Standing,
+};
+use crate::{
+    api::{server, socket},
+    config::{self, Config, InvalidConfig, Loaded, model},
+    dataplane::{self, Dataplane, LoadOptions, Write},
+    health::{self, HealthEvent, Target},
+    network::{self, Network, NextHop, Resolver},
+    steering::{Budget, Limits, Ticker},
+};
+
+/// Orders of the API that may wait.
+const WAITING_ORDERS: usize = 64;
+
+/// Runs the daemon until SIGTERM or SIGINT. `socket`, if given, is used instead of the configuration's.
+///
+/// # Errors
+///
+/// What kept it from starting, or [`InvalidConfig`]. Once it runs, it goes on whatever fails, and says what failed.
+pub async fn run(path: &Path, socket: Option<&Path>) -> anyhow::Result<()> {
+    let Loaded { mut config, warnings } =
+        config::load(path).map_err(|errors| InvalidConfig::new(path, &errors.errors))?;
+    if let Some(socket) = socket {
+        config.node.socket = socket.to_owned();
+    }
+    for warning in &warnings {
+        warn!("{warning}");
+    }
+    // First of all: a second daemon must not touch anything.
+    let (listener, claim) = socket::claim(&config.node.socket).await?;
+    let mut signals = Signals::new()?;
+    let mut network_events = network::Monitor::open().context("cannot listen to network changes")?;
+    let (mut daemon, mut health_events) = Daemon::start(path, config, &mut network_events).await?;
+
+    let (orders, mut waiting) = mpsc::channel(WAITING_ORDERS);
+    let (stop, stopping) = watch::channel(false);
+    let handle = Arc::new(Handle::new(orders));
+    let server = tokio::spawn(server::serve(listener, handle, async move {
+        let mut stopping = stopping;
+        // The sender only goes away with the daemon, which is as good a reason.
+        let _ = stopping.wait_for(|&stop| stop).await;
+    }));
+    notify(&[sd_notify::NotifyState::Ready]);
+    info!(node = daemon.config.node.name, services = daemon.engine.services().count(), "ready");
+
+    let mut ticks = interval(Duration::from_millis(200));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => daemon.tick(),
+            Some(event) = health_events.recv() => {
+                let mut events = vec![event];
+                while let Ok(more) = health_events.try_recv() { events.push(more); }
+                daemon.health_changed(&events);
+            }
+            event = network_events.next() => match event {
+                Ok(event) => daemon.network_changed(&event).await,
+                Err(error) => {
+                    error!(%error, "cannot follow network changes any more; next hops may grow stale");
+                    network_events = network::Monitor::open().context("cannot listen to network changes")?;
+                    daemon.network_changed(&network::NetworkEvent::Overrun).await;
+                }
+            },
+            Some(order) = waiting.recv() => daemon.order(order).await,
+            _ = signals.hang_up.recv() => {
+                if let Err(error) = daemon.reload().await {
+                    error!("reload refused, nothing was changed: {error}");
+                    for line in &error.details { error!("{line}"); }
+                }
+            }
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => break,
+        }
+    }
+    notify(&[sd_notify::NotifyState::Stopping]);
+    // The receiver is gone when the server was quicker.
+    let _ = stop.send(true);
+    drop(waiting);
+    if let Err(error) = server.await {
+        warn!(%error, "the API ended badly");
+    }
+    daemon.finish();
+    drop(claim);
+    Ok(())
+}
+
+struct Signals {
+    hang_up: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let on = |kind| signal(kind).context("cannot handle signals");
+        Ok(Self {
+            hang_up: on(SignalKind::hangup())?,
+            terminate: on(SignalKind::terminate())?,
+            interrupt: on(SignalKind::interrupt())?,
+        })
+    }
+}
+
+fn notify(state: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        warn!(%error, "cannot notify the service manager");
+    }
+}
+
+/// The configuration file in force.
+struct ConfigFile {
+    path: PathBuf,
+    hash: String,
+    loaded_at: SystemTime,
+}
+
+/// Everything the owner of the maps knows.
+struct Daemon {
+    config: Config,
+    file: ConfigFile,
+    started: SystemTime,
+    dataplane: Dataplane,
+    engine: Engine,
+    health: health::Monitor,
+    interfaces: Interfaces,
+    resolver: Resolver,
+    service_rates: Rates<u16>,
+    backend_rates: Rates<u16>,
+    /// (service, backend) names that the operator drained.
+    drained: BTreeSet<(String, String)>,
+    /// What went wrong and still may matter.
+    warnings: Vec<String>,
+    network: Network,
+    ticker: Ticker,
+    started_at: Instant,
+    budget: Budget,
+    settings: Settings,
+    next_collection: Instant,
+    next_reading: Instant,
+}
+
+impl Daemon {
+    async fn start(
+        path: &Path,
+        config: Config,
+        network_events: &mut network::Monitor,
+    ) -> anyhow::Result<(Self, mpsc::UnboundedReceiver<HealthEvent>)> {
+        let started_at = now();
+        let network = Network::open().context("cannot ask the kernel about its network")?;
+        let found_interfaces = Interfaces::look_up(&config, &network).await?;
+        let (dataplane, found) = Dataplane::open(&LoadOptions {
+            pins: config.node.pins.clone(),
+            flows: config.node.tables.flows,
+            newborn: config.node.tables.newborn,
+            survivors: config.node.tables.survivors,
+        })?;
+        if let Some(cost) = dataplane.cost() {
+            debug!(?cost, "the program is loaded");
+        }
+        let hash = HashKey::from_seed(&config.node.seed.0);
+        if found.settings.is_some_and(|settings| settings.hash != hash) {
+            bail!(
+                "the maps under {} were made with another seed, and flows would move: give back the former `node.seed`, or run \
+                 `vip-lb unload` first, which ends forwarding",
+                config.node.pins.display()
+            );
+        }
+        let adopted = found.settings.is_some();
+        let engine = Engine::adopt(config.node.seed.0, &found, |service| {
+            dataplane.ring(service.id, vip_lb_common::abi::RingClass::from_u8(service.ring_class))
+        })?;
+        let [flows, newborn, survivors] = dataplane.capacities()?.map(|entries| entries as u32);
+        let limits = Limits { flows, newborn, survivors, cpus: Dataplane::possible_cpus()? };
+        let tick = found.settings.map_or(1, |settings| settings.tick);
+        let (health, health_events) = health::Monitor::start();
+        let mut daemon = Self {
+            file: ConfigFile::read(path)?,
+            started: wall_clock(),
+            dataplane,
+            engine,
+            health,
+            interfaces: Interfaces::new(&config.node.pins),
+            resolver: Resolver::new(),
+            service_rates: Rates::default(),
+            backend_rates: Rates::default(),
+            drained: BTreeSet::new(),
+            warnings: Vec::new(),
+            network,
+            ticker: Ticker::new(tick, Duration::ZERO),
+            started_at,
+            budget: Budget::new(limits),
+            settings: Settings {
+                magic: SETTINGS_MAGIC,
+                layout: LAYOUT_VERSION,
+                // As they were: a peer's packets must not pass for a client's, not for a moment.
+                flags: found.settings.map_or(0, |settings| settings.flags),
+                tick,
+                record_budget: 0,
+                survivor_budget: 0,
+                fresh_until: 0,
+                hash,
+            },
+            next_collection: started_at,
+            next_reading: started_at,
+            config,
+        };
+        if flows != daemon.config.node.tables.flows
+            || newborn != daemon.config.node.tables.newborn
+            || survivors != daemon.config.node.tables.survivors
+        {
+            daemon.warn(
+                "`node.tables` differs from the pinned tables, which stay until `vip-lb unload`".to_owned(),
+            );
+        }
+        let refusals = daemon.refusals(&daemon.config);
+        if !refusals.is_empty() {
+            bail!(
+                "what is pinned under {} cannot be taken over: {}; change it back, or run `vip-lb unload` first, which ends \
+                 forwarding",
+                daemon.config.node.pins.display(),
+                refusals.join("; ")
+            );
+        }
+        daemon.want_next_hops();
+        daemon.resolve().await;
+        daemon.check_health(adopted);
+        if !adopted {
+            // Nothing is forwarded yet, so nothing is lost by waiting, and rings are filled once instead of backend by backend.
+            daemon.wait_for_first_checks(network_events).await;
+        }
+        daemon.write_settings();
+        daemon.reconcile();
+        // From the first packet on, what begins may be recorded.
+        daemon.collect(started_at);
+        daemon.grant();
+        let config = daemon.config.clone();
+        daemon.interfaces.apply(&config, found_interfaces, &mut daemon.dataplane)?;
+        Ok((daemon, health_events))
+    }
+
+    fn finish(self) {
+        let config = &self.config.node;
+        match config.on_exit {
+            model::OnExit::Keep => {
+                info!("stopped; forwarding goes on with what is pinned under {}", config.pins.display());
+            }
+            model::OnExit::Unload => {
+                match dataplane::unload_balancer(&config.pins) {
+                    Ok(_) => info!("stopped and unloaded"),
+                    Err(error) => error!(%error, "cannot unload"),
+                }
+                self.interfaces.restore();
+            }
+        }
+    }
+
+    /// Brings the maps to what configuration, health, operator and network ask for.
+    fn reconcile(&mut self) {
+        let desired = Desired::new(&self.config, self);
+        let plan = self.engine.reconcile(&desired, self.ticker.tick());
+        self.carry_out(plan);
+        let flags = if self.engine.has_peers() { Settings::PEERS } else { 0 };
+        if flags != self.settings.flags {
+            self.settings.flags = flags;
+            self.write_settings();
+        }
+    }
+
+    fn carry_out(&mut self, plan: Plan) {
+        for warning in plan.warnings {
+            self.warn(warning);
+        }
+        for error in apply(plan.writes, &mut self.dataplane, &mut self.engine) {
+            self.warn(format!("{error:#}"));
+        }
+    }
+
+    fn warn(&mut self, warning: String) {
+        /// A warning that comes again and again must not fill the memory.
+        const KEPT: usize = 100;
+        warn!("{warning}");
+        if !self.warnings.contains(&warning) && self.warnings.len() < KEPT {
+            self.warnings.push(warning);
+        }
+    }
+
+    fn write_settings(&mut self) {
+        if let Err(error) = self.dataplane.write(&Write::Settings(Box::new(self.settings))) {
+            self.warn(format!("{error:#}"));
+        }
+    }
+
+    fn health_changed(&mut self, events: &[HealthEvent]) {
+        debug!(changes = events.len(), "health changed");
+        self.reconcile();
+    }
+}
+
+impl Facts for Daemon {
+    fn standing(&self, service: &model::Service, backend: &model::Backend) -> Standing {
+        let drained = self.drained.contains(&(service.name.clone(), backend.name.clone()));
+        let health =
+            target(backend).map(|target| self.health.state(&target).unwrap_or(health::State::Unknown));
+        Standing::of(backend.state, drained, health.as_ref(), backend.on_down)
+    }
+
+    fn next_hop(&self, address: IpAddr) -> Option<&NextHop> {
+        self.resolver.next_hop(address)
+    }
+}
+
+impl ConfigFile {
+    fn read(path: &Path) -> anyhow::Result<Self> {
+        use sha2::Digest as _;
+        let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let digest = sha2::Sha256::digest(&text);
+        let hash = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self { path: path.to_owned(), hash, loaded_at: wall_clock() })
+    }
+}
+
+/// What a backend's check probes; none if it has no check.
+fn target(backend: &model::Backend) -> Option<Target> {
+    backend.health.clone().map(|check| Target { address: backend.address, check })
+}
+
+#[expect(clippy::disallowed_methods, reason = "the daemon is the edge where the clock is read")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the daemon is the edge where the clock is read")]
+fn wall_clock() -> SystemTime {
+    SystemTime::now()
+}

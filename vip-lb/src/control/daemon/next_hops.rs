@@ -1,0 +1,86 @@
+//! Where backends and peers are on the network, and its changes.
+
+use std::net::IpAddr;
+
+use tracing::{debug, warn};
+
+use super::Daemon;
+use crate::{
+    config::{Config, model},
+    network::{self, Wanted},
+};
+
+impl Daemon {
+    pub(super) async fn network_changed(&mut self, event: &network::NetworkEvent) {
+        self.resolver.apply(event);
+        if self.resolve().await {
+            self.reconcile();
+        }
+    }
+
+    pub(super) async fn network_changed_early(&mut self, event: &network::NetworkEvent) {
+        self.resolver.apply(event);
+        self.resolve().await;
+    }
+
+    /// Resolves what is not resolved or has changed. Tells whether a next hop did change.
+    pub(super) async fn resolve(&mut self) -> bool {
+        let stale = self.resolver.take_stale();
+        if stale.is_empty() {
+            return false;
+        }
+        let mut changed = false;
+        for (destination, answer) in self.network.resolve_all(&stale).await {
+            if let Err(error) = &answer {
+                warn!(%destination, %error, "no way to a backend or peer");
+            }
+            let recorded = self.resolver.record(destination, answer.as_ref());
+            changed |= recorded.changed;
+            if recorded.changed
+                && let Ok(next_hop) = &answer
+            {
+                debug!(%destination, ?next_hop, "resolved");
+            }
+            if let Some(neighbour) = recorded.keep
+                && let Err(error) = self.network.keep_fresh(neighbour.address, neighbour.ifindex).await
+            {
+                warn!(%error, "the kernel does not keep a neighbour resolved");
+                self.resolver.apply(&network::NetworkEvent::NeighbourGone { neighbour });
+            }
+            if let Some(neighbour) = recorded.release {
+                self.release(neighbour).await;
+            }
+        }
+        changed
+    }
+
+    pub(super) async fn release(&self, neighbour: network::Neighbour) {
+        if let Err(error) = self.network.release(neighbour.address, neighbour.ifindex).await {
+            debug!(%error, "a neighbour that nobody needs stays");
+        }
+    }
+
+    /// Every address whose next hop matters, with the source it should be reached from.
+    pub(super) fn wanted_next_hops(config: &Config) -> Vec<Wanted> {
+        let tunnel_source = |address: IpAddr| match address {
+            IpAddr::V4(_) => config.node.tunnel_source_v4.map(IpAddr::V4),
+            IpAddr::V6(_) => config.node.tunnel_source_v6.map(IpAddr::V6),
+        };
+        let services = config.vips.iter().flat_map(|vip| &vip.services);
+        let backends = services.flat_map(|service| &service.backends).map(|backend| Wanted {
+            destination: backend.address,
+            source_hint: match backend.mode {
+                model::ForwardMode::Ipip => tunnel_source(backend.address),
+                model::ForwardMode::L2 => None,
+            },
+        });
+        let peers = config.node.peers.iter().map(|&destination| Wanted { destination, source_hint: None });
+        backends.chain(peers).collect()
+    }
+
+    pub(super) fn want_next_hops(&mut self) {
+        for wanted in Self::wanted_next_hops(&self.config) {
+            self.resolver.want(wanted);
+        }
+    }
+}

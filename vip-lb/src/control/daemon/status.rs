@@ -1,0 +1,311 @@
+//! What the daemon tells about itself.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use vip_lb_common::{Action, Verdict, abi::BackendRef};
+
+use super::{Daemon, target};
+use crate::control::{
+    desired::{Facts as _, Path, ServiceKey},
+    explain::{BackendName, Names, ServiceName, explain},
+    service::{Member, Service},
+    standing::Standing,
+};
+use crate::{
+    api::model::{
+        self, AttachedMode, BackendStatus, ConfigInfo, Counters, Forwarding, ForwardingState, Health,
+        HealthState, InterfaceStatus, ServiceStatus, Status, TableStatus, VerdictCount, VipStatus,
+    },
+    config::model::{Backend, Service as Configured, Vip},
+    dataplane::XdpMode,
+    health::{State, TargetHealth},
+    steering::identity,
+};
+
+/// What the tables hold at the moment.
+#[derive(Default)]
+struct Entries {
+    totals: [u64; 3],
+    flows: HashMap<u16, u64>,
+    newborn: HashMap<u16, u64>,
+    survivors: HashMap<u16, u64>,
+    backends: HashMap<BackendRef, u64>,
+}
+
+impl Daemon {
+    pub(super) fn status(&self) -> anyhow::Result<Status> {
+        let entries = self.entries()?;
+        let capacities = self.dataplane.capacities()?;
+        let health: HashMap<_, _> =
+            self.health.snapshot().into_iter().map(|health| (health.target.clone(), health)).collect();
+        let vip_status = |vip: &Vip| {
+            let services = vip.services.iter().map(|service| {
+                let key = ServiceKey { vip: vip.address, port: service.port, protocol: service.protocol };
+                self.service_status(&key, service, &entries, &|backend| {
+                    target(backend).and_then(|target| health.get(&target))
+                })
+            });
+            Ok(VipStatus {
+                address: vip.address,
+                ownership: vip.ownership,
+                answering: true,
+                services: services.collect::<anyhow::Result<_>>()?,
+            })
+        };
+        Ok(Status {
+            node: self.config.node.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started: seconds(self.started),
+            config: ConfigInfo {
+                path: self.file.path.clone(),
+                hash: self.file.hash.clone(),
+                loaded_at: seconds(self.file.loaded_at),
+            },
+            interfaces: self.interface_status(),
+            vips: self.config.vips.iter().map(vip_status).collect::<anyhow::Result<_>>()?,
+            tables: ["FLOWS", "NEWBORN", "SURVIVORS"]
+                .into_iter()
+                .zip(entries.totals.into_iter().zip(capacities))
+                .map(|(name, (entries, capacity))| TableStatus { name: name.to_owned(), entries, capacity })
+                .collect(),
+            warnings: self.warnings.clone(),
+        })
+    }
+
+    pub(super) fn counters(&self) -> anyhow::Result<Counters> {
+        let verdicts = self.dataplane.verdicts()?.into_iter();
+        Ok(Counters {
+            verdicts: verdicts
+                .map(|(verdict, packets)| VerdictCount { verdict: verdict_of(verdict), packets })
+                .collect(),
+        })
+    }
+
+    pub(super) fn explain(&self, request: &model::ExplainRequest) -> anyhow::Result<model::Explanation> {
+        explain(&self.dataplane, request, self)
+    }
+
+    /// How a backend stands after an order, in words.
+    pub(super) fn standing_in_words(&self, vip: IpAddr, service: &Configured, backend: &Backend) -> String {
+        let key = ServiceKey { vip, port: service.port, protocol: service.protocol };
+        let standing = self.standing(service, backend);
+        let published = self.engine.published(&key);
+        let slots = published.zip(member(published, &key, backend)).map_or(0, |(service, member)| {
+            let named = |slot: &&vip_lb_common::abi::Slot| slot.previous == member.reference;
+            service.ring.slots().iter().filter(|slot| slot.phase != 0).filter(named).count()
+        });
+        match standing {
+            Standing::Serving => "in ring".to_owned(),
+            Standing::Draining(cause) => format!("draining ({cause}), still named by {slots} open slots"),
+            Standing::Out(cause) => format!("out ({cause})"),
+        }
+    }
+
+    fn service_status<'h>(
+        &self,
+        key: &ServiceKey,
+        service: &Configured,
+        entries: &Entries,
+        health_of: &dyn Fn(&Backend) -> Option<&'h TargetHealth>,
+    ) -> anyhow::Result<ServiceStatus> {
+        let published = self.engine.published(key);
+        let id = published.map(|published| published.reference.id);
+        let count = |table: &HashMap<u16, u64>| id.and_then(|id| table.get(&id).copied()).unwrap_or(0);
+        let shares = published.map(|published| published.ring.shares()).unwrap_or_default();
+        let traffic = match id {
+            Some(id) => self.service_rates.traffic(&id, self.dataplane.service_stats(id)?),
+            None => model::Traffic::default(),
+        };
+        let backends = service.backends.iter().map(|backend| {
+            let member = member(published, key, backend);
+            self.backend_status(service, backend, published, member, &shares, entries, health_of(backend))
+        });
+        Ok(ServiceStatus {
+            name: service.name.clone(),
+            port: service.port,
+            protocol: service.protocol,
+            affinity: service.affinity,
+            ring_slots: service.ring.slots(),
+            open_slots: published.map_or(0, |published| published.ring.open() as u32),
+            recorded_flows: count(&entries.flows),
+            newborn: count(&entries.newborn),
+            survivors: count(&entries.survivors),
+            traffic,
+            backends: backends.collect::<anyhow::Result<_>>()?,
+        })
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the row of a table has as many sources")]
+    fn backend_status(
+        &self,
+        service: &Configured,
+        backend: &Backend,
+        published: Option<&Service>,
+        member: Option<&Member>,
+        shares: &HashMap<BackendRef, usize>,
+        entries: &Entries,
+        health: Option<&TargetHealth>,
+    ) -> anyhow::Result<BackendStatus> {
+        let standing = self.standing(service, backend);
+        let reference = member.map_or(BackendRef::NONE, |member| member.reference);
+        let ring_slots = shares.get(&reference).copied().unwrap_or(0) as u32;
+        let previous = |slot: &&vip_lb_common::abi::Slot| slot.phase != 0 && slot.previous == reference;
+        let traffic = if reference.is_none() {
+            model::Traffic::default()
+        } else {
+            self.backend_rates.traffic(&reference.index, self.dataplane.backend_stats(reference.index)?)
+        };
+        Ok(BackendStatus {
+            name: backend.name.clone(),
+            address: backend.address,
+            mode: backend.mode,
+            weight: backend.weight.get(),
+            admin: backend.state,
+            drained_by_operator: self.drained.contains(&(service.name.clone(), backend.name.clone())),
+            health: health_status(health, self.started),
+            forwarding: Forwarding {
+                state: match standing {
+                    Standing::Serving => ForwardingState::InRing,
+                    Standing::Draining(_) => ForwardingState::Draining,
+                    Standing::Out(_) => ForwardingState::Out,
+                },
+                reason: standing.cause().map(|cause| cause.to_string()),
+            },
+            ring_slots,
+            ring_share: f64::from(ring_slots) / f64::from(service.ring.slots()),
+            previous_slots: published
+                .map_or(0, |published| published.ring.slots().iter().filter(previous).count() as u32),
+            entries: entries.backends.get(&reference).copied().unwrap_or(0),
+            next_hop: self.next_hop_in_words(member.map(|member| &member.path)),
+            traffic,
+        })
+    }
+
+    fn next_hop_in_words(&self, path: Option<&Path>) -> String {
+        let link = match path {
+            None | Some(Path::Unresolved) => return "unresolved".to_owned(),
+            Some(Path::Local) => return "local".to_owned(),
+            Some(Path::L2(link) | Path::Ipip { link, .. }) => link,
+        };
+        let mac: Vec<_> = link.macs[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{} {}", self.interface_name(link.interface), mac.join(":"))
+    }
+
+    pub(super) fn interface_name(&self, index: u32) -> String {
+        let ours = self.interfaces.by_index(index);
+        ours.map_or_else(|| format!("interface {index}"), |attached| attached.interface.name.clone())
+    }
+
+    fn configured(&self, key: &ServiceKey) -> Option<&Configured> {
+        let vip = self.config.vips.iter().find(|vip| vip.address == key.vip)?;
+        vip.services.iter().find(|service| service.port == key.port && service.protocol == key.protocol)
+    }
+
+    fn interface_status(&self) -> Vec<InterfaceStatus> {
+        let status = self.interfaces.iter().map(|attached| InterfaceStatus {
+            name: attached.interface.name.clone(),
+            index: attached.interface.index,
+            mode: match attached.attachment.mode {
+                XdpMode::Native => AttachedMode::Native,
+                XdpMode::Generic => AttachedMode::Generic,
+            },
+            vlan_offload: Some(attached.vlan_offload.clone()),
+        });
+        status.collect()
+    }
+
+    fn entries(&self) -> anyhow::Result<Entries> {
+        let mut entries = Entries::default();
+        for (key, entry) in self.dataplane.flows()? {
+            entries.totals[0] += 1;
+            *entries.flows.entry(key.service).or_default() += 1;
+            *entries.backends.entry(entry.backend).or_default() += 1;
+        }
+        for (key, _) in self.dataplane.newborn()? {
+            entries.totals[1] += 1;
+            *entries.newborn.entry(key.service).or_default() += 1;
+        }
+        for (key, _) in self.dataplane.survivors()? {
+            entries.totals[2] += 1;
+            *entries.survivors.entry(key.service).or_default() += 1;
+        }
+        Ok(entries)
+    }
+}
+
+impl Names for Daemon {
+    fn service(&self, id: u16) -> Option<ServiceName> {
+        let (key, _) = self.engine.services().find(|(_, service)| service.reference.id == id)?;
+        let name = self.configured(key)?.name.clone();
+        Some(ServiceName { name, address: SocketAddr::new(key.vip, key.port) })
+    }
+
+    fn backend(&self, index: u16) -> Option<BackendName> {
+        let mut services = self.engine.services();
+        let (key, member) = services.find_map(|(key, service)| Some((key, service.member(index)?)))?;
+        let service = self.configured(key)?;
+        let address = member.address?;
+        let name = service.backends.iter().find(|backend| backend.address == address).map_or_else(
+            || format!("{address} (removed from the configuration)"),
+            |backend| backend.name.clone(),
+        );
+        Some(BackendName { name, address, service: service.name.clone() })
+    }
+
+    fn interface(&self, index: u32) -> Option<String> {
+        Some(self.interfaces.by_index(index)?.interface.name.clone())
+    }
+}
+
+fn member<'s>(published: Option<&'s Service>, key: &ServiceKey, backend: &Backend) -> Option<&'s Member> {
+    published?.members.get(&identity(key.vip, key.port, key.protocol.number(), backend.address))
+}
+
+fn health_status(health: Option<&TargetHealth>, started: SystemTime) -> Health {
+    let Some(health) = health else {
+        return Health {
+            state: HealthState::Unchecked,
+            reason: None,
+            since: seconds(started),
+            last_latency_ms: None,
+        };
+    };
+    let state = match health.state {
+        State::Unknown => HealthState::Unknown,
+        State::Up => HealthState::Up,
+        State::Down(_) => HealthState::Down,
+    };
+    let reason = match &health.state {
+        State::Down(down) => Some(down.reason.clone()),
+        _ => health.last_outcome.as_ref().and_then(|outcome| outcome.reason().map(str::to_owned)),
+    };
+    Health {
+        state,
+        reason,
+        since: seconds(health.since),
+        last_latency_ms: health.last_latency.map(|latency| latency.as_secs_f64() * 1000.0),
+    }
+}
+
+/// A verdict as the API shows it.
+pub(super) fn verdict_of(verdict: Verdict) -> model::Verdict {
+    model::Verdict {
+        name: verdict.name().to_owned(),
+        meaning: verdict.meaning().to_owned(),
+        action: match verdict.action() {
+            Action::Pass => model::Action::Pass,
+            Action::Drop => model::Action::Drop,
+            Action::Reply => model::Action::Reply,
+            Action::Forward => model::Action::Forward,
+        },
+    }
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,112 @@
+//! Random histories of what is wanted, with daemons that end between any two writes.
+
+use proptest::{collection::vec, prelude::*};
+
+use super::*;
+
+/// What is wanted of each backend of a service; none if it is not configured.
+type Backends = Vec<Option<Standing>>;
+
+#[derive(Clone, Debug)]
+struct Era {
+    /// By VIP and port; none if the service is not configured.
+    services: Vec<Option<Backends>>,
+    /// How many writes of the plan the daemon lives to carry out.
+    ends_after: Option<usize>,
+    /// Seconds until the next.
+    passes: u32,
+}
+
+const PORTS: [u16; 6] = [0, 22, 80, 443, 8080, 8443];
+
+fn keys() -> Vec<ServiceKey> {
+    // One VIP with more services than fit in its entry, one with one.
+    let first = PORTS.map(web);
+    let second = ServiceKey { vip: vip(2), port: 53, protocol: Protocol::Udp };
+    first.into_iter().chain([second]).collect()
+}
+
+fn standing() -> impl Strategy<Value = Option<Standing>> {
+    prop_oneof![
+        3 => Just(Some(SERVING)),
+        1 => Just(Some(DRAINING)),
+        1 => Just(Some(DEAD)),
+        1 => Just(None),
+    ]
+}
+
+fn era() -> impl Strategy<Value = Era> {
+    let services = vec(prop_oneof![4 => vec(standing(), 3).prop_map(Some), 1 => Just(None)], keys().len());
+    let ends_after = prop_oneof![2 => Just(None), 1 => (0_usize..24).prop_map(Some)];
+    let passes = prop_oneof![Just(1_u32), Just(30), Just(IDLE + 1)];
+    (services, ends_after, passes).prop_map(|(services, ends_after, passes)| Era {
+        services,
+        ends_after,
+        passes,
+    })
+}
+
+impl Era {
+    fn desired(&self) -> Desired {
+        let mut desired = Desired::default();
+        for (key, backends) in keys().into_iter().zip(&self.services) {
+            let Some(backends) = backends else { continue };
+            let configured: Vec<_> =
+                (1..).zip(backends).filter_map(|(number, standing)| Some((number, (*standing)?))).collect();
+            desired.vips.insert(key.vip, Vip::ANSWER);
+            desired.services.insert(key, service(key, &configured));
+        }
+        desired
+    }
+}
+
+/// The maps say what is wanted, no more and no less.
+fn check(world: &World, desired: &Desired) {
+    for key in keys().iter().filter(|key| key.port != 0) {
+        let wanted = desired.services.contains_key(key);
+        let of_all_ports = desired.services.contains_key(&ServiceKey { port: 0, ..*key });
+        assert_eq!(world.maps.service(key).is_some(), wanted || of_all_ports, "{key:?}");
+    }
+    assert_eq!(world.maps.rings.len(), desired.services.len(), "rings of services that are gone");
+    for (key, service) in &desired.services {
+        let reference = world.maps.service(key).expect("a configured service");
+        let serving: BTreeSet<_> =
+            world.maps.serving(reference).into_iter().map(|backend| backend.index).collect();
+        let wanted = service.backends.values().filter(|backend| backend.standing == SERVING);
+        let wanted = wanted.map(|backend| world.maps.backend(backend.identity).expect("its entry").0.index);
+        assert_eq!(serving, wanted.collect(), "{key:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_packet_ever_meets_anything_invalid(eras in vec(era(), 1..6)) {
+        let mut world = World::new();
+        for era in &eras {
+            let desired = era.desired();
+            let plan = world.engine.reconcile(&desired, world.now);
+            match era.ends_after.filter(|&writes| writes < plan.writes.len()) {
+                None => world.maps.carry_out(&mut world.engine, &plan),
+                Some(lived) => {
+                    for write in &plan.writes[..lived] {
+                        world.maps.write(write);
+                    }
+                    world.restart();
+                    world.reconcile(&desired);
+                }
+            }
+            check(&world, &desired);
+            prop_assert_eq!(world.engine.reconcile(&desired, world.now).writes, []);
+            world.now += era.passes;
+            world.collect(&[]);
+            check(&world, &desired);
+        }
+        // In the end nothing is left over.
+        world.reconcile(&Desired::default());
+        world.collect(&[]);
+        prop_assert!(world.maps.backends.values().all(|backend| backend.identity == 0));
+        prop_assert!(world.maps.vips.is_empty() && world.maps.ports.is_empty());
+    }
+}

@@ -1,0 +1,184 @@
+//! The maps in memory, which complain about every write after which a packet could find something invalid.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use vip_lb_common::abi::{Backend, BackendRef, Mode, Phase};
+
+use super::*;
+use crate::dataplane::Publication;
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Maps {
+    pub(super) vips: BTreeMap<IpAddr, Vip>,
+    pub(super) ports: BTreeMap<(u32, u16, u8), ServiceRef>,
+    pub(super) rings: BTreeMap<u16, Vec<Slot>>,
+    pub(super) backends: BTreeMap<u16, Backend>,
+    pub(super) peers: BTreeMap<[u8; 6], IpAddr>,
+    pub(super) tunnel_peers: BTreeSet<IpAddr>,
+    /// Whom each ring names.
+    named: BTreeMap<u16, HashSet<BackendRef>>,
+    /// To whom each reference ever belonged.
+    owners: HashMap<BackendRef, (u16, u64)>,
+}
+
+impl Maps {
+    /// Carries out a plan and checks the maps after each of its writes.
+    pub(super) fn carry_out(&mut self, engine: &mut Engine, plan: &Plan) {
+        assert_eq!(plan.warnings, [""; 0]);
+        for write in &plan.writes {
+            let replaced = self.write(write);
+            if let (Write::Ring(ring), Some(replaced)) = (write, replaced) {
+                engine.replaced(ring.service, &replaced);
+            }
+        }
+    }
+
+    /// Carries out one write. Returns the ring it replaced.
+    pub(super) fn write(&mut self, write: &Write) -> Option<Vec<Slot>> {
+        let mut replaced = None;
+        match write {
+            Write::Backend { index, backend } => self.write_backend(*index, backend),
+            Write::Ring(Publication { service, class, slots }) => {
+                assert_eq!(slots.len(), class.slots());
+                self.check_ring(*service, slots);
+                replaced = self.rings.insert(*service, slots.to_vec());
+            }
+            Write::RemoveRing { service, .. } => {
+                assert!(self.rings.remove(service).is_some(), "ring {service} was not there");
+                self.named.remove(service);
+            }
+            Write::Port { key, service } => {
+                self.ports.insert((key.vip, key.port, key.protocol), *service);
+            }
+            Write::RemovePort(key) => {
+                assert!(self.ports.remove(&(key.vip, key.port, key.protocol)).is_some());
+            }
+            Write::Vip { address, vip } => {
+                self.vips.insert(*address, *vip);
+            }
+            Write::RemoveVip(address) => {
+                assert!(self.vips.remove(address).is_some(), "VIP {address} was not there");
+            }
+            Write::Peer { mac, peer } => {
+                self.peers.insert(mac.mac, peer.address.into());
+            }
+            Write::RemovePeer(mac) => assert!(self.peers.remove(&mac.mac).is_some()),
+            Write::TunnelPeer(address) => assert!(self.tunnel_peers.insert(*address)),
+            Write::RemoveTunnelPeer(address) => assert!(self.tunnel_peers.remove(address)),
+            Write::Settings(_) | Write::Interface { .. } => unreachable!("no business of the engine's"),
+        }
+        self.check_references();
+        replaced
+    }
+
+    /// What a daemon that starts now finds.
+    pub(super) fn found(&self) -> Found {
+        let ports = self.ports.iter().map(|(&key, &service)| (port_key(key), service));
+        let peers = self.peers.iter().map(|(&mac, &address)| peer_entry(mac, address));
+        Found {
+            settings: None,
+            vips: self.vips.iter().map(|(&address, &vip)| (address, vip)).collect(),
+            ports: ports.collect(),
+            backends: self.backends.iter().map(|(&index, &backend)| (index, backend)).collect(),
+            rings: self.rings.keys().map(|&service| (service, RingClass::Small)).collect(),
+            peers: peers.collect(),
+            tunnel_peers: self.tunnel_peers.iter().copied().collect(),
+        }
+    }
+
+    /// A daemon that starts now.
+    pub(super) fn adopt(&self) -> Engine {
+        Engine::adopt(SEED, &self.found(), |service| Ok(self.rings.get(&service.id).cloned())).unwrap()
+    }
+
+    /// The service that a client's packet belongs to, as the program looks it up.
+    pub(super) fn service(&self, key: &ServiceKey) -> Option<ServiceRef> {
+        let vip = self.vips.get(&key.vip)?;
+        let protocol = key.protocol.number();
+        let inline = vip.services.iter().find(|entry| entry.port == key.port && entry.protocol == protocol);
+        let at = |flag, port| {
+            let flagged = vip.flags & flag != 0;
+            flagged.then(|| self.ports.get(&(vip.id, port, protocol)).copied()).flatten()
+        };
+        inline.map(|entry| entry.service).or_else(|| at(Vip::MORE, key.port)).or_else(|| at(Vip::ANY_PORT, 0))
+    }
+
+    /// The entry of a backend, by its name.
+    pub(super) fn backend(&self, identity: u64) -> Option<(BackendRef, Backend)> {
+        let (&index, &backend) = self.backends.iter().find(|(_, backend)| backend.identity == identity)?;
+        Some((BackendRef { index, generation: backend.generation }, backend))
+    }
+
+    /// Whom the ring of a service gives new flows to.
+    pub(super) fn serving(&self, service: ServiceRef) -> HashSet<BackendRef> {
+        let current = self.rings[&service.id].iter().map(|slot| slot.current);
+        current.filter(|backend| !backend.is_none()).collect()
+    }
+
+    fn write_backend(&mut self, index: u16, backend: &Backend) {
+        assert_ne!(index, 0, "0 is nobody's");
+        let reference = BackendRef { index, generation: backend.generation };
+        let former = self.backends.insert(index, *backend);
+        if let Some(former) = former {
+            assert!(former.generation <= backend.generation, "generations of {index} go back");
+        }
+        if backend.identity != 0 {
+            let owner = (backend.service, backend.identity);
+            let known = *self.owners.entry(reference).or_insert(owner);
+            assert_eq!(known, owner, "{reference:?} belonged to another backend");
+        }
+        for (service, named) in &self.named {
+            for reference in named.iter().filter(|reference| reference.index == index) {
+                self.check_named(*service, *reference);
+            }
+        }
+    }
+
+    fn check_ring(&mut self, service: u16, slots: &[Slot]) {
+        let mut named = HashSet::new();
+        for slot in slots {
+            named.insert(slot.current);
+            named.insert(slot.previous);
+            if slot.phase == Phase::Closed as u8 {
+                assert_eq!(slot.current, slot.previous, "a closed slot remembers somebody");
+            }
+        }
+        named.remove(&BackendRef::NONE);
+        for reference in &named {
+            self.check_named(service, *reference);
+        }
+        self.named.insert(service, named);
+    }
+
+    fn check_named(&self, service: u16, reference: BackendRef) {
+        let entry = self.backends.get(&reference.index);
+        let entry =
+            entry.unwrap_or_else(|| panic!("ring {service} names {reference:?}, which was never written"));
+        assert_eq!(
+            entry.generation, reference.generation,
+            "ring {service} names a former life of {reference:?}"
+        );
+        assert_ne!(entry.mode, Mode::Dead as u8, "ring {service} names {reference:?}, which is dead");
+        assert_eq!(entry.service, service, "ring {service} names {reference:?} of another service");
+    }
+
+    /// Whatever a VIP points to is there, and no number is two things.
+    fn check_references(&self) {
+        let mut numbers = HashSet::new();
+        for (address, vip) in &self.vips {
+            if vip.flags & Vip::ENDPOINT != 0 {
+                continue;
+            }
+            assert!(numbers.insert(vip.id), "{address} shares its number {}", vip.id);
+            let inline = vip.services.iter().filter(|entry| entry.protocol != 0).map(|entry| entry.service);
+            let more = self.ports.iter().filter(|((id, ..), _)| *id == vip.id).map(|(_, service)| *service);
+            for service in inline.chain(more) {
+                assert!(
+                    self.rings.contains_key(&service.id),
+                    "{address} points to ring {}, which is not there",
+                    service.id
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Answers "what happens to this packet, and why" by the code that decides it in the kernel.
+//!
+//! The packet that a request describes is built and run through [`pipeline::process`], over the maps of the loaded program
+//! and without its writes. What the pipeline reports on the way, how it ends, and what it did to the bytes are put into
+//! words here; nothing is decided a second time.
+
+use std::{
+    ffi::CString,
+    net::{IpAddr, SocketAddr},
+};
+
+use thiserror::Error;
+use vip_lb_common::{
+    Tables,
+    abi::{BackendRef, LinkAddress, ServiceRef, Slot as RingSlot},
+    memory::MemoryPacket,
+    pipeline::{self, Fate, Reason, Step},
+};
+
+use crate::{
+    api::model::{ExplainRequest, Explanation},
+    config::model::Protocol,
+    dataplane::{Dataplane, ObservedTables},
+};
+
+mod frame;
+mod words;
+
+use frame::Segment;
+use words::Words;
+
+/// What the numbers in the maps stand for.
+pub trait Names {
+    /// The service with this number.
+    fn service(&self, id: u16) -> Option<ServiceName>;
+
+    /// The backend with this index.
+    fn backend(&self, index: u16) -> Option<BackendName>;
+
+    /// The kernel's name of the interface with this index.
+    fn interface(&self, index: u32) -> Option<String>;
+}
+
+/// A service by its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceName {
+    /// The name.
+    pub name: String,
+    /// VIP and port; port 0 if it takes every port.
+    pub address: SocketAddr,
+}
+
+/// A backend by its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackendName {
+    /// The name in its service.
+    pub name: String,
+    /// Its own address.
+    pub address: IpAddr,
+    /// Name of its service.
+    pub service: String,
+}
+
+/// A packet that cannot exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error(
+    "no packet goes from {source_address} to {destination}: one is an IPv4 address, the other an IPv6 address"
+)]
+pub struct MixedFamilies {
+    /// The client asked about.
+    pub source_address: IpAddr,
+    /// The destination asked about.
+    pub destination: IpAddr,
+}
+
+/// Explains what would happen now to the packet that a request describes: a TCP SYN or a UDP datagram that comes in by the
+/// first interface the program is attached to. Changes nothing.
+///
+/// # Errors
+///
+/// [`MixedFamilies`], if the request makes no sense; any other if the maps cannot be read.
+pub fn explain(
+    dataplane: &Dataplane,
+    request: &ExplainRequest,
+    names: &impl Names,
+) -> anyhow::Result<Explanation> {
+    let open = || ObservedTables::new(dataplane);
+    let arrival = Arrival::on_first_of(dataplane.attached(), &open());
+    explain_over(request, arrival, names, open, ObservedTables::finish)
+}
+
+/// Where the packet comes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Arrival {
+    /// Kernel index of the interface; 0 if the program is attached to none.
+    index: u32,
+    /// The interface's own address, which the frame is sent to.
+    mac: [u8; 6],
+}
+
+impl Arrival {
+    /// The first of these interfaces that exists and that the program knows.
+    fn on_first_of(mut interfaces: Vec<String>, tables: &impl Tables) -> Self {
+        interfaces.sort();
+        let mut arrivals = interfaces.into_iter().filter_map(|name| {
+            let name = CString::new(name).ok()?;
+            // SAFETY: the name is a live C string.
+            let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+            let mac = tables.link_address(index)?.mac;
+            Some(Self { index, mac })
+        });
+        arrivals.next().unwrap_or(Self { index: 0, mac: LinkAddress::default().mac })
+    }
+}
+
+/// [`explain`] over any tables. `open` gives them as they are now; `finish` takes the steps out that they heard of.
+fn explain_over<T: Tables>(
+    request: &ExplainRequest,
+    arrival: Arrival,
+    names: &impl Names,
+    open: impl Fn() -> T,
+    finish: impl Fn(T) -> anyhow::Result<Vec<Step>>,
+) -> anyhow::Result<Explanation> {
+    if request.source.is_ipv4() != request.destination.is_ipv4() {
+        return Err(MixedFamilies { source_address: request.source, destination: request.destination }.into());
+    }
+    let run = |segment| -> anyhow::Result<Run> {
+        let tables = open();
+        let before = frame::build(request, segment, arrival.mac);
+        let mut packet = MemoryPacket::new(&before, arrival.index);
+        let fate = pipeline::process(&mut packet, &tables);
+        Ok(Run { before, after: packet.frame().to_vec(), fate, steps: finish(tables)? })
+    };
+    let first = run(Segment::First)?;
+    let tables = open();
+    let words = Words { request, arrival, names, tables: &tables };
+    let mut explanation = words.explanation(&first);
+    if request.protocol == Protocol::Tcp {
+        let later = run(Segment::Later)?;
+        explanation.steps.extend(words.established(&first, &later));
+    }
+    // Reading is looking things up, too, which may have failed.
+    finish(tables)?;
+    Ok(explanation)
+}
+
+/// A packet's way through the pipeline.
+struct Run {
+    before: Vec<u8>,
+    after: Vec<u8>,
+    fate: Fate,
+    steps: Vec<Step>,
+}
+
+impl Run {
+    fn chosen(&self) -> Option<(BackendRef, Reason)> {
+        // The last one is the one that held.
+        self.steps.iter().rev().find_map(|step| match step {
+            Step::Chosen { backend, reason } => Some((*backend, *reason)),
+            _ => None,
+        })
+    }
+
+    fn service(&self) -> Option<ServiceRef> {
+        self.steps.iter().find_map(|step| match step {
+            Step::Service(service) => Some(*service),
+            _ => None,
+        })
+    }
+
+    fn slot(&self) -> Option<RingSlot> {
+        self.steps.iter().find_map(|step| match step {
+            Step::Slot { slot, .. } => Some(*slot),
+            _ => None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

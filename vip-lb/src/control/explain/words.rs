@@ -1,0 +1,251 @@
+//! The pipeline's report in words.
+
+use std::net::SocketAddr;
+
+use vip_lb_common::{
+    Action, Tables, Verdict,
+    abi::{Address, BackendRef, Phase, RingClass, ServiceRef, Slot as RingSlot, Vip},
+    pipeline::{Reason, Step},
+    tables::live,
+};
+
+use super::{Arrival, Names, Run, frame};
+use crate::{
+    api::model::{
+        self, ChosenBackend, ExplainRequest, ExplainedService, Explanation, FlowHash, Slot, SlotState,
+    },
+    config::model::{Affinity, Protocol},
+};
+
+/// Puts a run into words.
+pub(super) struct Words<'a, N, T> {
+    pub(super) request: &'a ExplainRequest,
+    pub(super) arrival: Arrival,
+    pub(super) names: &'a N,
+    pub(super) tables: &'a T,
+}
+
+impl<N: Names, T: Tables> Words<'_, N, T> {
+    /// Everything there is to tell of the packet that was asked about.
+    pub(super) fn explanation(&self, run: &Run) -> Explanation {
+        let mut steps = vec![step("parse", self.parsed())];
+        steps.extend(run.steps.iter().flat_map(|step| self.steps(step, run)));
+        let forwarded = run.fate.verdict.action() == Action::Forward;
+        if let Some(text) = self.forwarded(run) {
+            steps.push(step("forward", text));
+        }
+        let affinity = |service: ServiceRef| match service.flags & ServiceRef::SOURCE_AFFINITY {
+            0 => Affinity::Flow,
+            _ => Affinity::Source,
+        };
+        Explanation {
+            request: *self.request,
+            steps,
+            verdict: verdict(run.fate.verdict),
+            service: run.service().map(|service| ExplainedService {
+                name: self.service(service.id),
+                affinity: affinity(service),
+            }),
+            hash: run.steps.iter().find_map(|step| match step {
+                Step::Slot { hash, .. } => Some(FlowHash(hash.0)),
+                _ => None,
+            }),
+            slot: run.steps.iter().find_map(|step| match step {
+                Step::Slot { index, slot, .. } => Some(self.slot(*index, slot)),
+                _ => None,
+            }),
+            backend: self.backend(run),
+            rewrites: frame::rewrites(&run.before, &run.after, run.fate.verdict),
+            egress: forwarded.then(|| self.interface(run.fate.egress)),
+        }
+    }
+
+    /// What a later segment of the same flow does, if that is something else.
+    pub(super) fn established(&self, first: &Run, later: &Run) -> Option<model::Step> {
+        let place = |run: &Run| (run.chosen().map(|(backend, _)| backend), run.fate.verdict);
+        if place(first) == place(later) {
+            return None;
+        }
+        let fate = match self.backend(later) {
+            Some(backend) if later.fate.backend != 0 => {
+                format!("goes to {} {}: {}", backend.name, backend.address, backend.reason)
+            }
+            _ => format!("ends as {}", later.fate.verdict.name()),
+        };
+        let text = format!("a segment of a connection that exists already {fate}");
+        Some(step("established", text))
+    }
+
+    fn parsed(&self) -> String {
+        let family = if self.request.destination.is_ipv4() { "ipv4" } else { "ipv6" };
+        let transport = match self.request.protocol {
+            Protocol::Tcp => "tcp syn",
+            Protocol::Udp => "udp",
+        };
+        let arrival = match self.arrival.index {
+            0 => "the program is attached to no interface".to_owned(),
+            index => format!("comes in by {}", self.interface(index)),
+        };
+        format!("ethernet, {family}, {transport}; {arrival}")
+    }
+
+    fn steps(&self, reported: &Step, run: &Run) -> Vec<model::Step> {
+        match reported {
+            Step::Destination { address, is_vip } => {
+                vec![step("destination", self.destination(address, *is_vip))]
+            }
+            Step::Service(service) => {
+                let request = self.request;
+                let dialled = SocketAddr::new(request.destination, request.destination_port);
+                let protocol = match request.protocol {
+                    Protocol::Tcp => "tcp",
+                    Protocol::Udp => "udp",
+                };
+                let takes_all = self.names.service(service.id).is_some_and(|name| name.address.port() == 0);
+                let every_port = if takes_all { ", which takes every port" } else { "" };
+                let name = self.service(service.id);
+                vec![step("service", format!("{dialled}/{protocol} is {name}{every_port}"))]
+            }
+            Step::Slot { hash, index, slot } => {
+                let service = run.service().unwrap_or_default();
+                let over = match service.flags & ServiceRef::SOURCE_AFFINITY {
+                    0 => "source address and both ports",
+                    _ => "the source address alone",
+                };
+                let slots = RingClass::from_u8(service.ring_class).slots();
+                let current = self.label(slot.current);
+                let state = match Phase::from_u8(slot.phase) {
+                    Phase::Closed => format!("closed: every flow is on {current}"),
+                    phase => {
+                        let note = match phase {
+                            Phase::Known => ", all earlier flows recorded",
+                            Phase::Settling => ", about to close",
+                            Phase::Open | Phase::Closed => "",
+                        };
+                        let previous = self.label(slot.previous);
+                        format!("open{note}: current {current}, previous {previous}, epoch {}", slot.epoch)
+                    }
+                };
+                let hash = FlowHash(hash.0);
+                vec![
+                    step("hash", format!("{hash} over {over}")),
+                    step("slot", format!("{index} of {slots}, {state}")),
+                ]
+            }
+            Step::Chosen { backend, reason } => {
+                let reason = self.reason(*backend, *reason, run);
+                vec![step("backend", format!("{}: {reason}", self.label(*backend)))]
+            }
+        }
+    }
+
+    fn destination(&self, address: &Address, is_vip: bool) -> String {
+        let is_endpoint = || self.tables.vip(address).is_some_and(|vip| vip.flags & Vip::ENDPOINT != 0);
+        if !is_vip {
+            format!("{address} is no VIP")
+        } else if is_endpoint() {
+            format!("{address} is an address of this host, where tunnels of its peers end")
+        } else {
+            format!("{address} is a VIP")
+        }
+    }
+
+    fn slot(&self, index: u32, slot: &RingSlot) -> Slot {
+        let current = self.label(slot.current);
+        let state = match Phase::from_u8(slot.phase) {
+            Phase::Closed => SlotState::Closed { current },
+            Phase::Open | Phase::Known | Phase::Settling => {
+                SlotState::Open { current, previous: self.label(slot.previous), epoch: slot.epoch.into() }
+            }
+        };
+        Slot { index, state }
+    }
+
+    /// The backend that was chosen, if it lives.
+    fn backend(&self, run: &Run) -> Option<ChosenBackend> {
+        let (reference, reason) = run.chosen()?;
+        live(self.tables, reference)?;
+        let known = self.names.backend(reference.index)?;
+        Some(ChosenBackend {
+            name: known.name,
+            address: known.address,
+            reason: self.reason(reference, reason, run),
+        })
+    }
+
+    fn reason(&self, backend: BackendRef, reason: Reason, run: &Run) -> String {
+        let words = match reason {
+            Reason::Settled => "every flow of a closed slot",
+            Reason::Recorded => "recorded flow",
+            Reason::Handshake => "recorded handshake",
+            Reason::New => "new flow of an open slot",
+            Reason::Older => "unknown flow of an open slot",
+            Reason::Refused => "new flow of an open slot, which cannot be recorded now",
+            Reason::NewUnrecorded => "new flow of an open slot, which cannot be recorded now and need not be",
+        };
+        let earlier = matches!(reason, Reason::Older | Reason::Refused);
+        if earlier && run.slot().is_some_and(|slot| slot.previous != backend) {
+            format!("{words}, whose earlier backend is gone")
+        } else {
+            words.to_owned()
+        }
+    }
+
+    fn forwarded(&self, run: &Run) -> Option<String> {
+        let what = match run.fate.verdict {
+            Verdict::ForwardedL2 => "new MAC addresses",
+            Verdict::ForwardedIpip => match run.after.get(frame::NETWORK).map(|byte| byte >> 4) {
+                Some(4) => "encapsulated in ipv4",
+                _ => "encapsulated in ipv6",
+            },
+            Verdict::LocalBackend => {
+                return Some("to the stack of this host, which is the backend".to_owned());
+            }
+            _ => return None,
+        };
+        let egress = self.interface(run.fate.egress);
+        Some(if run.fate.egress == self.arrival.index {
+            format!("{what}, back out by {egress} where it came in")
+        } else {
+            format!("{what}, leaves by {egress}")
+        })
+    }
+
+    fn service(&self, id: u16) -> String {
+        self.names.service(id).map_or_else(|| format!("service #{id}"), |service| service.name)
+    }
+
+    /// The name that a reference stands for as long as it is good.
+    fn label(&self, reference: BackendRef) -> String {
+        if reference.is_none() {
+            "none".to_owned()
+        } else if live(self.tables, reference).is_none() {
+            "a removed backend".to_owned()
+        } else {
+            self.names
+                .backend(reference.index)
+                .map_or_else(|| format!("backend #{}", reference.index), |backend| backend.name)
+        }
+    }
+
+    fn interface(&self, index: u32) -> String {
+        self.names.interface(index).unwrap_or_else(|| format!("interface #{index}"))
+    }
+}
+
+fn step(stage: &str, text: String) -> model::Step {
+    model::Step { stage: stage.to_owned(), text }
+}
+
+fn verdict(verdict: Verdict) -> model::Verdict {
+    model::Verdict {
+        name: verdict.name().to_owned(),
+        meaning: verdict.meaning().to_owned(),
+        action: match verdict.action() {
+            Action::Pass => model::Action::Pass,
+            Action::Drop => model::Action::Drop,
+            Action::Reply => model::Action::Reply,
+            Action::Forward => model::Action::Forward,
+        },
+    }
+}

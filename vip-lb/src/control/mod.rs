@@ -1,0 +1,20 @@
+//! From configuration, health, operator and network to the maps.
+//!
+//! ```text
+//! config + health + operator + next hops  ->  Desired  ->  Engine: plan  ->  Dataplane: writes
+//! ```
+//!
+//! One task ([`daemon`]) owns all map writes. What it wants is computed from facts alone ([`desired`], [`standing`]), how to get there is planned
+//! without IO ([`engine`], [`service`], [`indices`]).
+
+pub mod apply;
+mod changes;
+pub mod daemon;
+pub mod desired;
+pub mod engine;
+pub mod explain;
+pub mod indices;
+pub mod service;
+pub mod standing;
+
+pub use daemon::run;

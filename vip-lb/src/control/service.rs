@@ -1,0 +1,335 @@
+//! One service in the maps: its ring and the backends it has, had, and still owes something to.
+
+use std::{
+    collections::{BTreeMap, HashSet, btree_map::Entry},
+    net::IpAddr,
+};
+
+use vip_lb_common::abi::{Backend, BackendRef, Mode, RingClass, ServiceRef, Slot};
+
+use super::{
+    desired::{DesiredService, Path},
+    indices::BackendIndices,
+    standing::{Cause, Standing},
+};
+use crate::{
+    dataplane::{Publication, Write},
+    steering::{Candidate, Collected, Fate, Records, ServiceRing, populate},
+};
+
+/// A service as it is published.
+#[derive(Debug)]
+pub struct Service {
+    /// How the packet path names it.
+    pub reference: ServiceRef,
+    /// Its slots.
+    pub ring: ServiceRing,
+    /// Its backends by identity, those included that only linger.
+    pub members: BTreeMap<u64, Member>,
+    /// Who shares the ring at present, once that was decided.
+    targets: Option<Vec<Target>>,
+    /// Whether the ring in the map is this one.
+    published: bool,
+}
+
+/// A backend of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its own address; none if it was found in the maps and is not configured any more.
+    pub address: Option<IpAddr>,
+    /// What valid references to it look like.
+    pub reference: BackendRef,
+    /// Its share.
+    pub weight: u16,
+    /// What it may do.
+    pub standing: Standing,
+    /// How packets get there.
+    pub path: Path,
+    /// Its entry in BACKENDS, if it is written.
+    written: Option<Backend>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Target {
+    candidate: Candidate,
+    reference: BackendRef,
+}
+
+impl Member {
+    fn new(reference: BackendRef, standing: Standing) -> Self {
+        Self { address: None, reference, weight: 0, standing, path: Path::Unresolved, written: None }
+    }
+}
+
+/// Writes of a service in the order in which they are safe.
+#[derive(Debug, Default)]
+pub struct ServiceWrites {
+    /// Before the ring: what it refers to.
+    pub before: Vec<Write>,
+    /// The ring.
+    pub ring: Option<Write>,
+    /// After the ring: what it refers to no more.
+    pub after: Vec<Write>,
+    /// What could not be done.
+    pub warnings: Vec<String>,
+}
+
+impl Service {
+    /// A service that is not published yet.
+    #[must_use]
+    pub fn new(reference: ServiceRef, wanted: &DesiredService) -> Self {
+        let ring = ServiceRing::new(wanted.class.slots(), wanted.start, wanted.timeouts);
+        Self { reference, ring, members: BTreeMap::new(), targets: None, published: false }
+    }
+
+    /// A service that a former daemon published, with the backends it had. `published` tells whether the map has the ring as it is here.
+    #[must_use]
+    pub fn adopt(
+        reference: ServiceRef,
+        ring: ServiceRing,
+        published: bool,
+        backends: impl IntoIterator<Item = (u16, Backend)>,
+    ) -> Self {
+        let members = backends.into_iter().map(|(index, entry)| {
+            let alive = entry.mode != Mode::Dead as u8;
+            let member = Member {
+                address: None,
+                reference: BackendRef { index, generation: entry.generation },
+                weight: 0,
+                standing: if alive {
+                    Standing::Draining(Cause::Removed)
+                } else {
+                    Standing::Out(Cause::Removed)
+                },
+                path: Path::Unresolved,
+                written: Some(entry),
+            };
+            (entry.identity, member)
+        });
+        Self { reference, ring, members: members.collect(), targets: None, published }
+    }
+
+    /// The size class of its ring.
+    #[must_use]
+    pub fn class(&self) -> RingClass {
+        RingClass::from_u8(self.reference.ring_class)
+    }
+
+    /// Brings about what is wanted.
+    pub fn reconcile(
+        &mut self,
+        wanted: &DesiredService,
+        indices: &mut BackendIndices,
+        seed: &[u8; 32],
+        now: u32,
+    ) -> ServiceWrites {
+        let mut writes = ServiceWrites::default();
+        self.ring.set_timeouts(wanted.timeouts);
+        self.note_wishes(wanted, indices, &mut writes);
+        let deaths = self.update_entries(indices, &mut writes);
+        let targets = self.serving();
+        if deaths || self.targets.as_ref() != Some(&targets) {
+            self.retarget(targets, seed, now, &mut writes);
+        }
+        self.release(indices, &mut writes.after);
+        writes
+    }
+
+    /// Gives up all backends of a service that is no longer published.
+    pub fn dissolve(&mut self, indices: &mut BackendIndices) -> Vec<Write> {
+        let mut writes = Vec::new();
+        for (_, member) in std::mem::take(&mut self.members) {
+            writes.push(free(member.reference.index, indices));
+        }
+        writes
+    }
+
+    /// Looks through what was recorded for this service, and moves its slots on.
+    pub fn collect(
+        &mut self,
+        published: &[Slot],
+        records: &Records,
+        indices: &mut BackendIndices,
+        now: u32,
+    ) -> (Collected, ServiceWrites) {
+        let alive = self.alive();
+        let collected = self.ring.collect(records, published, fate_of(&alive), now);
+        let mut writes = ServiceWrites::default();
+        if collected.moved > 0 {
+            writes.ring = Some(self.publish());
+        }
+        self.release(indices, &mut writes.after);
+        (collected, writes)
+    }
+
+    /// Whether only the memory of former backends is left to tidy up.
+    #[must_use]
+    pub fn has_lingering(&self) -> bool {
+        self.members.values().any(|member| member.standing.cause() == Some(Cause::Removed))
+    }
+
+    /// Whether packets for one of its backends go up to this host's stack.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.members.values().any(Member::is_local)
+    }
+
+    /// Whether a backend that is not configured any more still has flows, on this host.
+    #[must_use]
+    pub fn has_lingering_local(&self) -> bool {
+        let lingering = |member: &&Member| member.standing.cause() == Some(Cause::Removed);
+        self.members.values().filter(lingering).any(Member::is_local)
+    }
+
+    /// The backend behind an index.
+    #[must_use]
+    pub fn member(&self, index: u16) -> Option<&Member> {
+        self.members.values().find(|member| member.reference.index == index)
+    }
+
+    fn note_wishes(
+        &mut self,
+        wanted: &DesiredService,
+        indices: &mut BackendIndices,
+        writes: &mut ServiceWrites,
+    ) {
+        for (&address, backend) in &wanted.backends {
+            let member = match self.members.entry(backend.identity) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(place) => {
+                    let Some(reference) = indices.allocate() else {
+                        writes.warnings.push(format!("no free entry for backend {address}: all are in use"));
+                        continue;
+                    };
+                    place.insert(Member::new(reference, backend.standing))
+                }
+            };
+            member.address = Some(address);
+            member.weight = backend.weight;
+            member.standing = backend.standing;
+            member.path = backend.path.clone();
+        }
+        let wanted: HashSet<u64> = wanted.backends.values().map(|backend| backend.identity).collect();
+        for (identity, member) in &mut self.members {
+            if !wanted.contains(identity) {
+                member.standing = match member.standing {
+                    Standing::Out(_) => Standing::Out(Cause::Removed),
+                    Standing::Serving | Standing::Draining(_) => Standing::Draining(Cause::Removed),
+                };
+            }
+        }
+    }
+
+    /// Writes the entries of all backends. Tells whether one died.
+    fn update_entries(&mut self, indices: &mut BackendIndices, writes: &mut ServiceWrites) -> bool {
+        let mut deaths = false;
+        for (&identity, member) in &mut self.members {
+            let was_alive = member.written.is_some_and(|entry| entry.mode != Mode::Dead as u8);
+            let is_alive = member.standing.is_alive();
+            if was_alive && !is_alive {
+                // References to the life that ended are void from the moment the entry is written.
+                member.reference = indices.renew(member.reference.index);
+                deaths = true;
+            }
+            let entry = match (is_alive, member.standing.cause(), member.written) {
+                // Nobody resolves the way to a backend that is not configured: the last one known has to do.
+                (true, Some(Cause::Removed), Some(written)) => written,
+                (true, ..) => member.path.entry(),
+                (false, ..) => Backend::default(),
+            };
+            let entry = Backend {
+                generation: member.reference.generation,
+                service: self.reference.id,
+                identity,
+                ..entry
+            };
+            if member.written == Some(entry) {
+                continue;
+            }
+            member.written = Some(entry);
+            let write = Write::Backend { index: member.reference.index, backend: Box::new(entry) };
+            if is_alive {
+                writes.before.push(write);
+            } else {
+                writes.after.push(write);
+            }
+        }
+        deaths
+    }
+
+    fn serving(&self) -> Vec<Target> {
+        let serving = self.members.iter().filter(|(_, member)| member.standing == Standing::Serving);
+        serving
+            .map(|(&identity, member)| Target {
+                candidate: Candidate { identity, weight: member.weight },
+                reference: member.reference,
+            })
+            .collect()
+    }
+
+    fn retarget(&mut self, targets: Vec<Target>, seed: &[u8; 32], now: u32, writes: &mut ServiceWrites) {
+        let candidates: Vec<_> = targets.iter().map(|target| target.candidate).collect();
+        let picks: Vec<_> = populate(seed, self.class().slots(), &candidates)
+            .into_iter()
+            .map(|position| position.map_or(BackendRef::NONE, |at| targets[usize::from(at)].reference))
+            .collect();
+        let alive = self.alive();
+        let changes = self.ring.retarget(&picks, fate_of(&alive), now);
+        if changes.any() || !self.published {
+            self.published = true;
+            writes.ring = Some(self.publish());
+        }
+        self.targets = Some(targets);
+    }
+
+    /// Frees what is not configured any more and that nothing refers to.
+    fn release(&mut self, indices: &mut BackendIndices, writes: &mut Vec<Write>) {
+        let ring = &self.ring;
+        self.members.retain(|_, member| {
+            let keep = match member.standing {
+                Standing::Out(Cause::Removed) => false,
+                Standing::Draining(Cause::Removed) => ring.names(member.reference),
+                _ => true,
+            };
+            if !keep {
+                writes.push(free(member.reference.index, indices));
+            }
+            keep
+        });
+    }
+
+    fn publish(&self) -> Write {
+        Write::Ring(Publication {
+            service: self.reference.id,
+            class: self.class(),
+            slots: self.ring.shared_slots(),
+        })
+    }
+
+    fn alive(&self) -> HashSet<BackendRef> {
+        self.members
+            .values()
+            .filter(|member| member.standing.is_alive())
+            .map(|member| member.reference)
+            .collect()
+    }
+}
+
+impl Member {
+    fn is_local(&self) -> bool {
+        self.path == Path::Local || self.written.is_some_and(|entry| entry.mode == Mode::Local as u8)
+    }
+}
+
+fn fate_of(alive: &HashSet<BackendRef>) -> impl Fn(BackendRef) -> Fate + '_ {
+    |backend| {
+        if alive.contains(&backend) { Fate::Alive } else { Fate::Dead }
+    }
+}
+
+/// Marks an entry as nobody's.
+pub(super) fn free(index: u16, indices: &mut BackendIndices) -> Write {
+    let generation = indices.renew(index).generation;
+    indices.free(index);
+    Write::Backend { index, backend: Box::new(Backend { generation, ..Backend::default() }) }
+}

@@ -1,0 +1,290 @@
+//! The built `vip-lb` command against a daemon that is imitated: output, exit codes, errors.
+
+use std::{
+    fs,
+    io::Read,
+    path::PathBuf,
+    process::{Command, Output, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use tokio::{runtime::Runtime, sync::oneshot, task::JoinHandle};
+use vip_lb::{
+    api::{
+        Control,
+        model::{
+            Action, ApiError, BackendChange, BackendSelector, ConfigInfo, Counters, DrainReport, ErrorKind,
+            ExplainRequest, ExplainedService, Explanation, ReloadReport, Status, Step, Verdict, VerdictCount,
+        },
+        server::serve,
+        socket::{SocketClaim, claim},
+    },
+    config::model::Affinity,
+};
+
+/// A daemon without VIPs whose reload fails, with one backend `web/b1`, and very many verdicts.
+struct Imitation;
+
+fn verdict(name: &str) -> Verdict {
+    Verdict { name: name.into(), meaning: "not for a vip".into(), action: Action::Pass }
+}
+
+impl Control for Imitation {
+    async fn status(&self) -> Result<Status, ApiError> {
+        Ok(Status {
+            node: "edge1".into(),
+            version: "0.1.0".into(),
+            pid: 4711,
+            started: 0,
+            config: ConfigInfo { path: "/etc/vip-lb.yaml".into(), hash: "3f9a12bc".into(), loaded_at: 0 },
+            interfaces: Vec::new(),
+            vips: Vec::new(),
+            tables: Vec::new(),
+            warnings: Vec::new(),
+        })
+    }
+
+    async fn counters(&self) -> Result<Counters, ApiError> {
+        // More than a pipe holds, so that writing to a closed one is noticed.
+        let count =
+            |index: u64| VerdictCount { verdict: verdict(&format!("verdict_{index}")), packets: index };
+        Ok(Counters { verdicts: (0..20_000).map(count).collect() })
+    }
+
+    async fn explain(&self, request: ExplainRequest) -> Result<Explanation, ApiError> {
+        Ok(Explanation {
+            request,
+            steps: vec![Step { stage: "parse".into(), text: "ethernet, ipv4, udp".into() }],
+            verdict: verdict("pass_other"),
+            service: Some(ExplainedService { name: "web".into(), affinity: Affinity::Flow }),
+            hash: None,
+            slot: None,
+            backend: None,
+            rewrites: Vec::new(),
+            egress: None,
+        })
+    }
+
+    async fn drain(&self, backend: BackendSelector) -> Result<DrainReport, ApiError> {
+        if !backend.matches("web", "b1") {
+            return Err(ApiError::new(ErrorKind::NotFound, format!("no backend matches `{backend}`")));
+        }
+        let (service, backend, now) = ("web".into(), "b1".into(), "draining".into());
+        Ok(DrainReport { backends: vec![BackendChange { service, backend, changed: true, now }] })
+    }
+
+    async fn undrain(&self, backend: BackendSelector) -> Result<DrainReport, ApiError> {
+        self.drain(backend).await
+    }
+
+    async fn reload(&self) -> Result<ReloadReport, ApiError> {
+        Err(ApiError::invalid_config("vip-lb.yaml is not valid", vec!["vip-lb.yaml:3:5: no".into()]))
+    }
+}
+
+/// The imitation behind a socket, for as long as the value lives.
+struct Daemon {
+    folder: PathBuf,
+    runtime: Runtime,
+    running: Option<(oneshot::Sender<()>, JoinHandle<std::io::Result<()>>, SocketClaim)>,
+}
+
+impl Daemon {
+    /// A folder for the socket, and nobody who listens.
+    fn absent() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("vip-lb-cli-{}-{count}", std::process::id()));
+        fs::create_dir(&folder).unwrap();
+        Self { folder, runtime: Runtime::new().unwrap(), running: None }
+    }
+
+    fn start() -> Self {
+        let mut daemon = Self::absent();
+        let (listener, claim) = daemon.runtime.block_on(claim(&daemon.socket())).unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let shutdown = async {
+            let _ = stopped.await;
+        };
+        let server = daemon.runtime.spawn(serve(listener, Arc::new(Imitation), shutdown));
+        daemon.running = Some((stop, server, claim));
+        daemon
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.join("control.sock")
+    }
+
+    /// The command, pointed at this daemon by the environment.
+    fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vip-lb"));
+        command.args(line.split_whitespace()).env("VIP_LB_SOCKET", self.socket()).env_remove("RUST_LOG");
+        command
+    }
+
+    fn run(&self, line: &str) -> (i32, String, String) {
+        let Output { status, stdout, stderr } = self.command(line).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (status.code().expect("ended by itself"), text(stdout), text(stderr))
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if let Some((stop, server, claim)) = self.running.take() {
+            let _ = stop.send(());
+            let _ = self.runtime.block_on(server);
+            drop(claim);
+        }
+        fs::remove_dir_all(&self.folder).unwrap();
+    }
+}
+
+#[test]
+fn answers_are_text_or_json_and_the_code_is_0() {
+    let daemon = Daemon::start();
+    for (line, phrase) in [
+        ("status", "edge1: vip-lb 0.1.0, pid 4711"),
+        ("status --json", "\"hash\": \"3f9a12bc\""),
+        ("counters", "verdict_19999    19999  pass    not for a vip"),
+        ("counters --all", "verdict_0            0  pass    not for a vip"),
+        ("counters --json", "\"name\": \"verdict_0\""),
+        ("explain 10.0.0.1:1000 192.0.2.1:80", "tcp 10.0.0.1:1000 -> 192.0.2.1:80\n\n 1. parse  ethernet"),
+        ("explain 10.0.0.1 192.0.2.1:80 --protocol udp", "udp 10.0.0.1 -> 192.0.2.1:80"),
+        ("explain 10.0.0.1 192.0.2.1:80", "the source port decides; it was not given, and 0 was used"),
+        ("explain [2001:db8::1]:1 [2001:db8::2]:80 --json", "\"source\": \"2001:db8::1\""),
+        ("drain b1", "web/b1: draining\n"),
+        ("drain web/b1 --json", "\"changed\": true"),
+        ("undrain web/b1", "web/b1: draining\n"),
+    ] {
+        let (code, stdout, stderr) = daemon.run(line);
+        assert_eq!((code, stderr.as_str()), (0, ""), "{line}");
+        assert!(stdout.contains(phrase), "{line}: {stdout:.2000}");
+        if line.ends_with("--json") {
+            serde_json::from_str::<serde_json::Value>(&stdout)
+                .unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+    }
+    let (_, stdout, _) = daemon.run("counters");
+    assert!(!stdout.contains("verdict_0 "), "zero ones are hidden");
+}
+
+#[test]
+fn a_refusal_is_1() {
+    let (code, stdout, stderr) = Daemon::start().run("drain mail/b1");
+    assert_eq!((code, stdout.as_str()), (1, ""));
+    assert_eq!(stderr, "vip-lb: no backend matches `mail/b1`\n");
+}
+
+#[test]
+fn a_line_that_makes_no_sense_is_2() {
+    let daemon = Daemon::start();
+    for (line, phrase) in [
+        ("", "Usage: vip-lb"),
+        ("frobnicate", "unrecognized subcommand"),
+        ("explain 10.0.0.1 192.0.2.1", "the port is missing: write 192.0.2.1:80"),
+        ("explain 10.0.0.1 [2001:db8::1]:80", "10.0.0.1 and 2001:db8::1 are of different families"),
+        ("drain web/", "expected SERVICE/BACKEND or BACKEND"),
+        ("decap --interface eth0 --from 10.0.0.1/8 --vip 192.0.2.1", "write 10.0.0.0/8"),
+    ] {
+        let (code, stdout, stderr) = daemon.run(line);
+        assert_eq!((code, stdout.as_str()), (2, ""), "{line}: {stderr}");
+        assert!(stderr.contains(phrase), "{line}: {stderr}");
+    }
+}
+
+#[test]
+fn a_configuration_with_mistakes_is_3() {
+    let daemon = Daemon::start();
+    let (code, stdout, stderr) = daemon.run("reload");
+    assert_eq!((code, stdout.as_str()), (3, ""));
+    assert_eq!(stderr, "vip-lb: vip-lb.yaml is not valid\n  vip-lb.yaml:3:5: no\n");
+
+    let (code, stdout, stderr) = daemon.run("reload --json");
+    assert_eq!((code, stderr.as_str()), (3, ""));
+    let answer: ApiError = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(answer.details, ["vip-lb.yaml:3:5: no"]);
+}
+
+#[test]
+fn check_needs_no_daemon_and_lists_every_mistake() {
+    let daemon = Daemon::absent();
+    let file = daemon.folder.join("vip-lb.yaml");
+    let check = |flags: &str| daemon.run(&format!("check {} {flags}", file.display()));
+
+    fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/ipip.yaml"), &file).unwrap();
+    let (code, stdout, stderr) = check("");
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert_eq!(stdout, format!("{} is valid\n", file.display()));
+    let (code, stdout, _) = check("--json");
+    let answer: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((code, &answer["valid"]), (0, &true.into()));
+
+    fs::write(&file, "node: {}\nvips: 7\nvip: []\n").unwrap();
+    let (code, stdout, stderr) = check("");
+    assert_eq!((code, stdout.as_str()), (3, ""));
+    assert!(
+        stderr.starts_with(&format!("vip-lb: {} is not a valid configuration\n", file.display())),
+        "{stderr}"
+    );
+    for place in [":2:7: vips", ":3:1: vip:"] {
+        assert!(stderr.contains(place), "{stderr}");
+    }
+    let (code, stdout, stderr) = check("--json");
+    assert_eq!((code, stderr.as_str()), (3, ""));
+    let answer: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(answer["valid"], false);
+    assert!(answer["errors"].as_array().unwrap().iter().any(|error| error["key"] == "vips"), "{stdout}");
+}
+
+#[test]
+fn a_daemon_that_cannot_be_reached_is_4() {
+    let daemon = Daemon::absent();
+    let socket = daemon.socket().display().to_string();
+    for line in
+        ["status", "counters", "explain 10.0.0.1 192.0.2.1:80", "drain b1", "undrain b1", "reload --json"]
+    {
+        let (code, stdout, stderr) = daemon.run(line);
+        assert_eq!((code, stdout.as_str()), (4, ""), "{line}: {stderr}");
+        assert!(stderr.contains(&socket) && stderr.contains("vip-lb run --config FILE"), "{line}: {stderr}");
+    }
+}
+
+#[test]
+fn the_flag_wins_over_the_environment() {
+    let daemon = Daemon::start();
+    let elsewhere = daemon.folder.join("elsewhere.sock");
+    let (code, _, stderr) = daemon.run(&format!("status --socket {}", elsewhere.display()));
+    assert_eq!(code, 4);
+    assert!(stderr.contains("elsewhere.sock"), "{stderr}");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_success() {
+    let daemon = Daemon::start();
+    let mut child = daemon.command("counters").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_exact(&mut [0; 7]).unwrap();
+    drop(stdout);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+}
+
+#[test]
+fn the_help_documents_the_exit_codes_and_every_command() {
+    let daemon = Daemon::absent();
+    let (code, help, _) = daemon.run("--help");
+    assert_eq!(code, 0);
+    assert!(help.contains("Exit codes:\n  0  done"), "{help}");
+    let commands =
+        ["run", "check", "unload", "decap", "status", "explain", "drain", "undrain", "counters", "reload"];
+    for command in commands {
+        assert!(help.contains(&format!("\n  {command} ")), "{help}");
+        let (code, help, _) = daemon.run(&format!("{command} --help"));
+        assert_eq!(code, 0, "{command}");
+        assert!(help.contains("Examples:\n  vip-lb "), "{command}: {help}");
+    }
+}
