@@ -1,0 +1,87 @@
+//! Verifies frames with a parser that is neither the pipeline's nor the builder's: the crate `etherparse`.
+
+use etherparse::{
+    Icmpv4Slice, Icmpv6Slice, IpNumber, IpPayloadSlice, NetSlice, SlicedPacket, TcpSlice, UdpHeader, UdpSlice,
+};
+
+/// Says what is wrong with a frame: a length, the checksum of an IPv4 header, or that of TCP, UDP or ICMP, in tunnels too.
+///
+/// # Errors
+///
+/// What is wrong, for people.
+pub fn check(frame: &[u8]) -> Result<(), String> {
+    let packet = SlicedPacket::from_ethernet(frame).map_err(|error| error.to_string())?;
+    network(packet.net.as_ref())
+}
+
+fn network(net: Option<&NetSlice<'_>>) -> Result<(), String> {
+    match net {
+        Some(NetSlice::Ipv4(ip)) => {
+            let header = ip.header().to_header();
+            expect("IPv4 header", header.header_checksum, header.calc_header_checksum())?;
+            payload(ip.payload(), &Ends::V4(header.source, header.destination))
+        }
+        Some(NetSlice::Ipv6(ip)) => {
+            let header = ip.header().to_header();
+            payload(ip.payload(), &Ends::V6(header.source, header.destination))
+        }
+        Some(NetSlice::Arp(_)) => Ok(()),
+        None => Err("neither IP nor ARP".to_owned()),
+    }
+}
+
+enum Ends {
+    V4([u8; 4], [u8; 4]),
+    V6([u8; 16], [u8; 16]),
+}
+
+fn payload(ip: &IpPayloadSlice<'_>, ends: &Ends) -> Result<(), String> {
+    if ip.fragmented {
+        return Ok(());
+    }
+    match ip.ip_number {
+        IpNumber::IPV4 | IpNumber::IPV6 => {
+            let inner =
+                SlicedPacket::from_ip(ip.payload).map_err(|error| format!("in the tunnel: {error}"))?;
+            network(inner.net.as_ref()).map_err(|error| format!("in the tunnel: {error}"))
+        }
+        IpNumber::TCP => {
+            let tcp = TcpSlice::from_slice(ip.payload).map_err(|error| error.to_string())?;
+            let right = match *ends {
+                Ends::V4(source, destination) => tcp.calc_checksum_ipv4(source, destination),
+                Ends::V6(source, destination) => tcp.calc_checksum_ipv6(source, destination),
+            };
+            expect("TCP", tcp.checksum(), right.map_err(|error| error.to_string())?)
+        }
+        IpNumber::UDP => {
+            let udp = UdpSlice::from_slice(ip.payload).map_err(|error| error.to_string())?;
+            let header: UdpHeader = udp.to_header();
+            let right = match *ends {
+                Ends::V4(source, destination) => {
+                    header.calc_checksum_ipv4_raw(source, destination, udp.payload())
+                }
+                Ends::V6(source, destination) => {
+                    header.calc_checksum_ipv6_raw(source, destination, udp.payload())
+                }
+            };
+            expect("UDP", header.checksum, right.map_err(|error| error.to_string())?)
+        }
+        IpNumber::ICMP => {
+            let icmp = Icmpv4Slice::from_slice(ip.payload).map_err(|error| error.to_string())?;
+            let right = icmp.icmp_type().calc_checksum(icmp.payload());
+            expect("ICMP", icmp.checksum(), right)
+        }
+        IpNumber::IPV6_ICMP => {
+            let icmp = Icmpv6Slice::from_slice(ip.payload).map_err(|error| error.to_string())?;
+            match *ends {
+                Ends::V6(source, destination) if icmp.is_checksum_valid(source, destination) => Ok(()),
+                _ => Err("ICMPv6: wrong checksum".to_owned()),
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+fn expect(what: &str, found: u16, right: u16) -> Result<(), String> {
+    if found == right { Ok(()) } else { Err(format!("{what}: checksum {found:#06x} should be {right:#06x}")) }
+}

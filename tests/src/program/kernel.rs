@@ -1,0 +1,191 @@
+//! The loaded programs, run by BPF_PROG_TEST_RUN.
+
+use std::collections::HashMap;
+
+use anyhow::Context as _;
+use aya::{
+    Ebpf, EbpfLoader,
+    programs::{TestRun as _, TestRunOptions, Xdp},
+};
+use vip_lb_common::{
+    Verdict,
+    abi::{FlowEntry, FlowKey, Settings},
+};
+
+use super::{Outcome, Program, Scenario, State, XdpAction, maps::Maps, object::object};
+
+/// Fewest bytes of a frame that BPF_PROG_TEST_RUN takes: an Ethernet header.
+pub const SHORTEST_FRAME: usize = 14;
+/// More bytes than any frame comes out with.
+const LARGEST_OUTPUT: usize = 4096;
+
+/// What the verifier said to a program.
+#[derive(Clone, Copy, Debug)]
+pub struct Loaded {
+    /// Instructions it walked, over all paths.
+    pub verified_instructions: u32,
+    /// Bytes of the program as the kernel runs it.
+    pub translated_bytes: u32,
+}
+
+/// Loads both programs with empty maps.
+///
+/// # Errors
+///
+/// Where the object is not to be had or the kernel refuses it, with the verifier's log.
+pub fn load() -> anyhow::Result<[(Program, Loaded); 2]> {
+    let mut ebpf = make_maps(&mut EbpfLoader::new())?;
+    let mut loaded = |program| -> anyhow::Result<_> {
+        let info = xdp(&mut ebpf, program)?.info()?;
+        Ok((
+            program,
+            Loaded {
+                verified_instructions: info
+                    .verified_instruction_count()
+                    .context("this kernel does not tell verified instructions, which needs Linux 5.16")?,
+                translated_bytes: info.size_translated().unwrap_or_default(),
+            },
+        ))
+    };
+    Ok([loaded(Program::Balancer)?, loaded(Program::Decapsulator)?])
+}
+
+/// Both programs over one set of maps, gone when dropped.
+pub struct Kernel {
+    ebpf: Ebpf,
+    maps: Maps,
+    counted: Vec<u64>,
+}
+
+impl Kernel {
+    /// Loads the programs and fills their maps. The calling thread keeps to its CPU from here on, because budgets are per CPU.
+    ///
+    /// # Errors
+    ///
+    /// Where the object is not to be had, or the kernel refuses a program or a map.
+    pub fn load(scenario: &Scenario) -> anyhow::Result<Self> {
+        stay_on_this_cpu()?;
+        let mut loader = EbpfLoader::new();
+        if let Some(entries) = scenario.flows_capacity {
+            loader.map_max_entries("FLOWS", entries);
+        }
+        let mut ebpf = make_maps(&mut loader)?;
+        xdp(&mut ebpf, Program::Balancer)?;
+        xdp(&mut ebpf, Program::Decapsulator)?;
+        let maps = Maps::fill(&mut ebpf, scenario)?;
+        let counted = vec![0; Verdict::COUNTERS];
+        Ok(Self { ebpf, maps, counted })
+    }
+
+    /// Runs a frame of at least [`SHORTEST_FRAME`] bytes. `taken` bytes of its headroom are in use, a multiple of 4 below 256.
+    ///
+    /// # Errors
+    ///
+    /// Where the kernel does not run it, or the program did not count exactly one verdict for it.
+    pub fn run(&mut self, program: Program, frame: &[u8], taken: usize) -> anyhow::Result<Outcome> {
+        // What is in use of the headroom is metadata, which lies in front of the frame.
+        let input = [&vec![0; taken][..], frame].concat();
+        let context = xdp_context(taken as u32, input.len() as u32);
+        let mut output = vec![0; LARGEST_OUTPUT];
+        let result = xdp(&mut self.ebpf, program)?
+            .test_run(TestRunOptions {
+                data_in: Some(&input),
+                data_out: Some(&mut output),
+                ctx_in: (taken != 0).then_some(&context),
+                ..TestRunOptions::new()
+            })
+            .context("the kernel does not run this frame")?;
+        output.truncate(result.data_size_out as usize);
+        let verdict = self.counted_verdict()?;
+        Ok(Outcome {
+            action: XdpAction::from_return_value(result.return_value),
+            verdict,
+            frame: output.split_off(taken),
+        })
+    }
+
+    /// Replaces the settings, as the daemon does to advance the tick.
+    ///
+    /// # Errors
+    ///
+    /// Those of bpf(2).
+    pub fn set_settings(&mut self, settings: Settings) -> anyhow::Result<()> {
+        self.maps.set_settings(settings)
+    }
+
+    /// Overwrites entries of FLOWS.
+    ///
+    /// # Errors
+    ///
+    /// Those of bpf(2).
+    pub fn set_flows(&mut self, flows: &HashMap<FlowKey, FlowEntry>) -> anyhow::Result<()> {
+        self.maps.set_flows(flows)
+    }
+
+    /// Overwrites entries of NEWBORN.
+    ///
+    /// # Errors
+    ///
+    /// Those of bpf(2).
+    pub fn set_newborn(&mut self, newborn: &HashMap<FlowKey, FlowEntry>) -> anyhow::Result<()> {
+        self.maps.set_newborn(newborn)
+    }
+
+    /// What the programs wrote.
+    ///
+    /// # Errors
+    ///
+    /// Those of bpf(2).
+    pub fn state(&self) -> anyhow::Result<State> {
+        self.maps.state()
+    }
+
+    /// The verdict whose counter is one more than it was.
+    fn counted_verdict(&mut self) -> anyhow::Result<Verdict> {
+        let mut verdicts = Vec::new();
+        for (number, counted) in (0..).zip(&mut self.counted) {
+            let count = self.maps.verdict(number)?;
+            verdicts.extend((*counted..count).map(|_| number));
+            *counted = count;
+        }
+        let [number] = verdicts[..] else {
+            anyhow::bail!("the verdicts {verdicts:?} were counted for one frame");
+        };
+        Verdict::from_number(number).with_context(|| format!("counter {number} of VERDICTS has no meaning"))
+    }
+}
+
+/// `struct xdp_md` (linux/bpf.h): data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
+fn xdp_context(data: u32, data_end: u32) -> Vec<u8> {
+    [data, data_end, 0, 0, 0, 0].map(u32::to_ne_bytes).concat()
+}
+
+fn make_maps(loader: &mut EbpfLoader<'_>) -> anyhow::Result<Ebpf> {
+    loader
+        .load(&object()?)
+        .context("cannot make the maps of the programs, which needs root (CAP_BPF and CAP_NET_ADMIN)")
+}
+
+fn xdp(ebpf: &mut Ebpf, program: Program) -> anyhow::Result<&mut Xdp> {
+    let name = match program {
+        Program::Balancer => "vip_lb",
+        Program::Decapsulator => "vip_lb_decap",
+    };
+    let xdp: &mut Xdp =
+        ebpf.program_mut(name).with_context(|| format!("the object has no program {name}"))?.try_into()?;
+    if xdp.fd().is_err() {
+        xdp.load().with_context(|| format!("cannot load {name}"))?;
+    }
+    Ok(xdp)
+}
+
+fn stay_on_this_cpu() -> anyhow::Result<()> {
+    // SAFETY: plain system calls on a set that lives here; all zeros is an empty set.
+    let result = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        let cpu = libc::sched_getcpu().max(0) as usize;
+        libc::CPU_SET(cpu, &mut set);
+        libc::sched_setaffinity(0, size_of_val(&set), &raw const set)
+    };
+    if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()).context("cannot keep to one CPU") }
+}

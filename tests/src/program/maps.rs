@@ -1,0 +1,251 @@
+//! The maps of a loaded object as typed tables.
+
+use std::{
+    borrow::Borrow as _,
+    collections::{BTreeMap, HashMap},
+    hash::Hash,
+};
+
+use anyhow::{Context as _, ensure};
+use aya::{
+    Ebpf, Pod,
+    maps::{
+        Array, ArrayOfMaps, HashMap as BpfHashMap, LpmTrie, Map, MapData, MapError, PerCpuArray,
+        lpm_trie::Key,
+    },
+};
+use vip_lb_common::{
+    Verdict,
+    abi::{
+        Address, Backend, FlowEntry, FlowKey, LinkAddress, Plain, RING_SIZES, Recording, Ring, RingClass,
+        Settings, Slot, Stats, Survivor, Vip, VipPlace,
+    },
+};
+
+use super::{Scenario, State};
+
+/// A value as it lies in a map.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Wire<T>(T);
+
+// SAFETY: `Plain` types are made of integers without padding.
+unsafe impl<T: Plain> Pod for Wire<T> {}
+
+type Table<K, V> = BpfHashMap<MapData, Wire<K>, Wire<V>>;
+
+/// All maps, taken out of their object.
+pub(super) struct Maps {
+    settings: Array<MapData, Wire<Settings>>,
+    flows: Table<FlowKey, FlowEntry>,
+    newborn: Table<FlowKey, FlowEntry>,
+    survivors: Table<FlowKey, Survivor>,
+    recording: PerCpuArray<MapData, Wire<Recording>>,
+    verdicts: PerCpuArray<MapData, u64>,
+    service_stats: PerCpuArray<MapData, Wire<Stats>>,
+    backend_stats: PerCpuArray<MapData, Wire<Stats>>,
+    small_rings: BTreeMap<u16, Array<MapData, Wire<Ring<{ RING_SIZES[0] }>>>>,
+    services: Vec<u16>,
+    backends: Vec<u16>,
+}
+
+impl Maps {
+    /// Fills the maps of an object.
+    pub(super) fn fill(ebpf: &mut Ebpf, scenario: &Scenario) -> anyhow::Result<Self> {
+        let mut settings = typed(ebpf, "SETTINGS")?;
+        if let Some(value) = scenario.settings {
+            Array::set(&mut settings, 0, Wire(value), 0)?;
+        }
+        insert_all(ebpf, "VIPS", &scenario.vips)?;
+        let mut index: Array<MapData, Wire<VipPlace>> = typed(ebpf, "VIP_INDEX")?;
+        let mut places: HashMap<u32, Vec<(Address, Vip)>> = HashMap::new();
+        for (&address, &vip) in &scenario.vips {
+            places.entry(address.vip_place()).or_default().push((address, vip));
+        }
+        for (place, vips) in places {
+            index.set(place, Wire(VipPlace::of(&vips)), 0)?;
+        }
+        insert_all(ebpf, "PORTS", &scenario.ports)?;
+        insert_all(ebpf, "PEERS", &scenario.peers)?;
+        let mut interfaces: BpfHashMap<MapData, u32, Wire<LinkAddress>> = typed(ebpf, "INTERFACES")?;
+        for (index, address) in &scenario.interfaces {
+            interfaces.insert(index, Wire(*address), 0)?;
+        }
+        let mut sources: LpmTrie<MapData, Wire<Address>, u32> = typed(ebpf, "DECAP_SOURCES")?;
+        for source in &scenario.decap_sources {
+            sources.insert(&Key::new(128, Wire(*source)), 1, 0)?;
+        }
+        let mut destinations: BpfHashMap<MapData, Wire<Address>, u32> = typed(ebpf, "DECAP_VIPS")?;
+        for destination in &scenario.decap_vips {
+            destinations.insert(Wire(*destination), 1, 0)?;
+        }
+        let mut backends: Array<MapData, Wire<Backend>> = typed(ebpf, "BACKENDS")?;
+        for (&index, &backend) in &scenario.backends {
+            backends.set(u32::from(index), Wire(backend), 0)?;
+        }
+        Ok(Self {
+            settings,
+            flows: typed(ebpf, "FLOWS")?,
+            newborn: typed(ebpf, "NEWBORN")?,
+            survivors: typed(ebpf, "SURVIVORS")?,
+            recording: typed(ebpf, "RECORDING")?,
+            verdicts: typed(ebpf, "VERDICTS")?,
+            service_stats: typed(ebpf, "SERVICE_STATS")?,
+            backend_stats: typed(ebpf, "BACKEND_STATS")?,
+            small_rings: publish(ebpf, "RINGS_16381", RingClass::Small, scenario)?,
+            services: {
+                publish::<{ RING_SIZES[1] }>(ebpf, "RINGS_65537", RingClass::Medium, scenario)?;
+                publish::<{ RING_SIZES[2] }>(ebpf, "RINGS_131071", RingClass::Large, scenario)?;
+                scenario.rings.keys().map(|service| service.id).collect()
+            },
+            backends: scenario.backends.keys().copied().collect(),
+        })
+    }
+
+    /// Replaces the settings.
+    pub(super) fn set_settings(&mut self, settings: Settings) -> anyhow::Result<()> {
+        Ok(self.settings.set(0, Wire(settings), 0)?)
+    }
+
+    /// Overwrites entries of FLOWS.
+    pub(super) fn set_flows(&mut self, flows: &HashMap<FlowKey, FlowEntry>) -> anyhow::Result<()> {
+        write(&mut self.flows, flows)
+    }
+
+    /// Overwrites entries of NEWBORN.
+    pub(super) fn set_newborn(&mut self, newborn: &HashMap<FlowKey, FlowEntry>) -> anyhow::Result<()> {
+        write(&mut self.newborn, newborn)
+    }
+
+    /// Packets with a verdict so far, on all CPUs.
+    pub(super) fn verdict(&self, number: u32) -> anyhow::Result<u64> {
+        Ok(self.verdicts.get(&number, 0)?.iter().sum())
+    }
+
+    /// What the programs wrote.
+    pub(super) fn state(&self) -> anyhow::Result<State> {
+        let mut verdicts = BTreeMap::new();
+        for number in 0..Verdict::COUNTERS as u32 {
+            let count = self.verdict(number)?;
+            if count != 0 {
+                let verdict = Verdict::from_number(number)
+                    .with_context(|| format!("counter {number} of VERDICTS has no meaning"))?;
+                verdicts.insert(verdict.name(), count);
+            }
+        }
+        Ok(State {
+            verdicts,
+            services: stats(&self.service_stats, &self.services)?,
+            backends: stats(&self.backend_stats, &self.backends)?,
+            flows: entries(&self.flows)?,
+            newborn: entries(&self.newborn)?,
+            survivors: entries(&self.survivors)?,
+            unrecorded: self.unrecorded()?,
+            recording: self.recording()?,
+        })
+    }
+
+    /// Aya reads a ring onto the stack, and copies it there more than once in debug builds.
+    fn unrecorded(&self) -> anyhow::Result<Vec<(u16, u32, u32)>> {
+        const STACK: usize = 32 << 20;
+        std::thread::scope(|scope| {
+            std::thread::Builder::new()
+                .stack_size(STACK)
+                .spawn_scoped(scope, || self.unrecorded_on_this_stack())?
+                .join()
+                .expect("reading rings does not panic")
+        })
+    }
+
+    fn unrecorded_on_this_stack(&self) -> anyhow::Result<Vec<(u16, u32, u32)>> {
+        let mut unrecorded = Vec::new();
+        for (&service, ring) in &self.small_rings {
+            let ring = ring.get(&0, 0)?;
+            for (index, slot) in (0..).zip(&ring.0) {
+                if slot.unrecorded_at != 0 {
+                    unrecorded.push((service, index, slot.unrecorded_at));
+                }
+            }
+        }
+        Ok(unrecorded)
+    }
+
+    fn recording(&self) -> anyhow::Result<Recording> {
+        let all = self.recording.get(&0, 0)?;
+        let mut used = all.iter().map(|wire| wire.0).filter(|&one| one != Recording::default());
+        let recording = used.next().unwrap_or_default();
+        ensure!(used.next().is_none(), "the program ran on more than one CPU");
+        Ok(recording)
+    }
+}
+
+fn typed<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<T> {
+    let map = ebpf.take_map(name).with_context(|| format!("the object has no map {name}"))?;
+    T::try_from(map).with_context(|| format!("map {name} is not of the expected type"))
+}
+
+fn insert_all<K: Plain, V: Plain>(
+    ebpf: &mut Ebpf,
+    name: &str,
+    entries: &HashMap<K, V>,
+) -> anyhow::Result<()> {
+    write(&mut typed(ebpf, name)?, entries).with_context(|| format!("cannot fill {name}"))
+}
+
+fn write<K: Plain, V: Plain>(map: &mut Table<K, V>, entries: &HashMap<K, V>) -> anyhow::Result<()> {
+    for (&key, &value) in entries {
+        map.insert(Wire(key), Wire(value), 0)?;
+    }
+    Ok(())
+}
+
+fn publish<const N: usize>(
+    ebpf: &mut Ebpf,
+    name: &str,
+    class: RingClass,
+    scenario: &Scenario,
+) -> anyhow::Result<BTreeMap<u16, Array<MapData, Wire<Ring<N>>>>> {
+    let mut outer: ArrayOfMaps<MapData, Array<MapData, Wire<Ring<N>>>> = typed(ebpf, name)?;
+    let mut inner = BTreeMap::new();
+    for (service, slots) in &scenario.rings {
+        if RingClass::from_u8(service.ring_class) != class {
+            continue;
+        }
+        let ring: Box<[Slot; N]> = slots
+            .clone()
+            .into_boxed_slice()
+            .try_into()
+            .ok()
+            .with_context(|| format!("the ring of service {} has the wrong length", service.id))?;
+        // SAFETY: `Wire` is transparent.
+        let ring: Box<Wire<Ring<N>>> = unsafe { Box::from_raw(Box::into_raw(ring).cast()) };
+        let mut map: Array<MapData, Wire<Ring<N>>> = Array::create(1, 0)?;
+        let value: &Wire<Ring<N>> = ring.borrow();
+        map.set(0, value, 0)?;
+        outer
+            .set(u32::from(service.id), &map, 0)
+            .with_context(|| format!("cannot publish the ring of service {}", service.id))?;
+        inner.insert(service.id, map);
+    }
+    Ok(inner)
+}
+
+fn stats(map: &PerCpuArray<MapData, Wire<Stats>>, indices: &[u16]) -> anyhow::Result<BTreeMap<u16, Stats>> {
+    let mut all = BTreeMap::new();
+    for &index in indices {
+        let mut sum = Stats::default();
+        for Wire(one) in map.get(&u32::from(index), 0)?.iter() {
+            sum.packets += one.packets;
+            sum.bytes += one.bytes;
+            sum.new_connections += one.new_connections;
+        }
+        if sum != Stats::default() {
+            all.insert(index, sum);
+        }
+    }
+    Ok(all)
+}
+
+fn entries<K: Plain + Eq + Hash, V: Plain>(map: &Table<K, V>) -> anyhow::Result<HashMap<K, V>> {
+    map.iter().map(|entry| entry.map(|(key, value)| (key.0, value.0)).map_err(Into::into)).collect()
+}

@@ -1,0 +1,175 @@
+//! What the tables hold, said once for the kernel's maps and for the collections in memory.
+
+use std::{cell::RefCell, collections::HashMap};
+
+use vip_lb_common::{
+    HashKey,
+    abi::{
+        Address, Backend, BackendRef, LAYOUT_VERSION, LinkAddress, Mode, Peer, Phase, PortKey, RingClass,
+        SETTINGS_MAGIC, ServiceRef, Settings, Slot, Vip,
+    },
+    headers::outer_checksum_base,
+    memory::MemoryTables,
+};
+
+use super::INGRESS;
+use crate::packet::{Mac, NODE_MAC};
+
+/// Contents of the tables.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// SETTINGS; none leaves the map as the kernel makes it, all zeros.
+    pub settings: Option<Settings>,
+    /// VIPS.
+    pub vips: HashMap<Address, Vip>,
+    /// PORTS.
+    pub ports: HashMap<PortKey, ServiceRef>,
+    /// RINGS of every class.
+    pub rings: HashMap<ServiceRef, Vec<Slot>>,
+    /// BACKENDS.
+    pub backends: HashMap<u16, Backend>,
+    /// PEERS.
+    pub peers: HashMap<LinkAddress, Peer>,
+    /// INTERFACES.
+    pub interfaces: HashMap<u32, LinkAddress>,
+    /// DECAP_SOURCES.
+    pub decap_sources: Vec<Address>,
+    /// DECAP_VIPS.
+    pub decap_vips: Vec<Address>,
+    /// Entries that FLOWS takes; none for as many as the program says.
+    pub flows_capacity: Option<u32>,
+}
+
+impl Default for Scenario {
+    /// A node with nothing to balance, filled by a daemon.
+    fn default() -> Self {
+        Self {
+            settings: Some(Settings {
+                magic: SETTINGS_MAGIC,
+                layout: LAYOUT_VERSION,
+                flags: 0,
+                tick: 100,
+                record_budget: 1000,
+                survivor_budget: 1000,
+                fresh_until: u32::MAX,
+                hash: HashKey::from_seed(b"the seed that all nodes know.\0\0\0"),
+            }),
+            vips: HashMap::new(),
+            ports: HashMap::new(),
+            rings: HashMap::new(),
+            backends: HashMap::new(),
+            peers: HashMap::new(),
+            interfaces: HashMap::from([(INGRESS, LinkAddress::new(NODE_MAC))]),
+            decap_sources: Vec::new(),
+            decap_vips: Vec::new(),
+            flows_capacity: None,
+        }
+    }
+}
+
+impl Scenario {
+    /// Adds a VIP.
+    pub fn vip(&mut self, address: &str, vip: Vip) {
+        self.vips.insert(ip(address), vip);
+    }
+
+    /// Adds a service to PORTS; port 0 is every port.
+    pub fn port(&mut self, vip: u32, protocol: u8, port: u16, service: ServiceRef) {
+        let key = PortKey { vip, port, protocol, reserved: 0 };
+        self.ports.insert(key, service);
+    }
+
+    /// Publishes a ring that is the same slot all over.
+    pub fn uniform_ring(&mut self, service: ServiceRef, slot: Slot) {
+        self.ring(service, |_| slot);
+    }
+
+    /// Publishes a ring.
+    pub fn ring(&mut self, service: ServiceRef, slot: impl FnMut(usize) -> Slot) {
+        let slots = RingClass::from_u8(service.ring_class).slots();
+        self.rings.insert(service, (0..slots).map(slot).collect());
+    }
+
+    /// Adds a backend of generation 1 and says how to refer to it. `tunnel` holds the outer source and destination.
+    pub fn backend(
+        &mut self,
+        index: u16,
+        mode: Mode,
+        next_hop: Mac,
+        tunnel: Option<(&str, &str)>,
+    ) -> BackendRef {
+        let mut macs = [0; 12];
+        macs[..6].copy_from_slice(&next_hop);
+        macs[6..].copy_from_slice(&NODE_MAC);
+        let (tunnel_source, tunnel_destination) =
+            tunnel.map(|(source, destination)| (ip(source), ip(destination))).unwrap_or_default();
+        let backend = Backend {
+            generation: 1,
+            mode: mode as u8,
+            egress: INGRESS,
+            macs,
+            mtu: 1500,
+            identity: u64::from(index),
+            tunnel_source,
+            tunnel_destination,
+            outer_checksum: outer_checksum_base(v4_octets(&tunnel_source), v4_octets(&tunnel_destination)),
+            ..Backend::default()
+        };
+        self.backends.insert(index, backend);
+        BackendRef { index, generation: 1 }
+    }
+
+    /// The settings, to be changed.
+    ///
+    /// # Panics
+    ///
+    /// Where the scenario has none.
+    pub fn settings_mut(&mut self) -> &mut Settings {
+        self.settings.as_mut().expect("this scenario has no settings")
+    }
+
+    /// The collections in memory.
+    pub fn memory(&self) -> MemoryTables {
+        MemoryTables {
+            settings: self.settings,
+            vips: self.vips.clone(),
+            ports: self.ports.clone(),
+            rings: self
+                .rings
+                .iter()
+                .map(|(service, slots)| (service.id, RefCell::new(slots.clone())))
+                .collect(),
+            backends: self.backends.clone(),
+            peers: self.peers.clone(),
+            interfaces: self.interfaces.clone(),
+            decap_sources: self.decap_sources.iter().copied().collect(),
+            decap_vips: self.decap_vips.iter().copied().collect(),
+            flows_capacity: self.flows_capacity.map_or(usize::MAX, |entries| entries as usize),
+            ..MemoryTables::default()
+        }
+    }
+}
+
+/// A slot at rest.
+pub fn closed(current: BackendRef) -> Slot {
+    Slot { current, previous: current, ..Slot::default() }
+}
+
+/// A slot in the `epoch`th of its openings.
+pub fn open(phase: Phase, current: BackendRef, previous: BackendRef, epoch: u16) -> Slot {
+    Slot { current, previous, epoch, phase: phase as u8, ..Slot::default() }
+}
+
+/// An address from its text.
+///
+/// # Panics
+///
+/// Where it is none.
+pub(super) fn ip(text: &str) -> Address {
+    text.parse::<std::net::IpAddr>().unwrap_or_else(|_| panic!("`{text}` is no address")).into()
+}
+
+fn v4_octets(address: &Address) -> [u8; 4] {
+    let [.., a, b, c, d] = *address.octets();
+    [a, b, c, d]
+}

@@ -1,0 +1,68 @@
+//! The loaded programs: the same packets as on the host, by BPF_PROG_TEST_RUN. Needs root.
+
+use std::collections::HashMap;
+
+use vip_lb_tests::program::{
+    Pair, SHORTEST_FRAME, Scenario,
+    cases::{self, Case, Tables},
+    load,
+    stories::{self, Story},
+    world::world,
+};
+
+#[test]
+fn both_programs_load() {
+    for (program, loaded) in load().expect("the programs load") {
+        println!("{program:?}: {loaded:?}");
+        assert!(loaded.verified_instructions > 0);
+    }
+}
+
+#[test]
+fn every_case_ends_as_described() {
+    let mut pairs: HashMap<Tables, Pair> = HashMap::new();
+    for case in cases::all().into_iter().filter(|case| case.frame.len() >= SHORTEST_FRAME) {
+        let pair = pairs.entry(case.tables).or_insert_with(|| Pair::new(&case.tables.scenario()));
+        run_case(pair, &case);
+    }
+    assert_eq!(pairs.len(), 3);
+    for (tables, pair) in &pairs {
+        pair.compare_tables(&format!("{tables:?}"));
+    }
+    let mut pair = Pair::new(&without_budget());
+    for case in cases::steer::without_budget() {
+        run_case(&mut pair, &case);
+    }
+    pair.compare_tables("without budget");
+}
+
+#[test]
+fn prefixes_of_packets_fare_as_on_the_host() {
+    let mut pair = Pair::new(&world());
+    for case in cases::all().iter().filter(|case| case.frame.len() < 200).step_by(9) {
+        for len in SHORTEST_FRAME..case.frame.len() {
+            let name = format!("{} cut to {len} bytes", case.name);
+            pair.run(&name, case.program, &case.frame[..len], 0);
+        }
+    }
+    pair.compare_tables("prefixes");
+}
+
+fn run_case(pair: &mut Pair, case: &Case) {
+    let outcome = pair.run(&case.name, case.program, &case.frame, case.taken);
+    case.assert_outcome(&outcome);
+}
+
+fn without_budget() -> Scenario {
+    let mut scenario = world();
+    scenario.settings_mut().record_budget = 0;
+    scenario
+}
+
+#[test]
+fn every_story_ends_as_described() {
+    for (name, scenario, story) in stories::ALL {
+        println!("{name}");
+        story(&mut Story::new(Pair::new(&scenario())));
+    }
+}
