@@ -1,0 +1,215 @@
+//! A configuration file as data: the example files are read into it, adapted, and written again.
+//!
+//! Durations stay text, as a person types them. A key that is absent stays absent, so that the daemon's own defaults are
+//! what is tested.
+
+use std::net::IpAddr;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+/// IPv4 or IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// Both of them.
+    pub const BOTH: [Self; 2] = [Self::V4, Self::V6];
+}
+
+/// How packets reach a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// MAC addresses rewritten.
+    L2,
+    /// Encapsulated.
+    Ipip,
+}
+
+/// A whole file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigFile {
+    /// The machine.
+    pub node: NodeConfig,
+    /// What it serves.
+    pub vips: Vec<VipConfig>,
+}
+
+/// The `node` section.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeConfig {
+    /// Shown in status.
+    pub name: String,
+    /// Key of the flow hash.
+    pub seed: String,
+    /// Where XDP is attached.
+    pub interfaces: Vec<String>,
+    /// Other nodes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<IpAddr>,
+    /// `keep` or `unload`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_exit: Option<String>,
+    /// Path of the control socket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socket: Option<String>,
+    /// Folder of the pins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pins: Option<String>,
+}
+
+/// One of `vips`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VipConfig {
+    /// The address clients dial.
+    pub address: IpAddr,
+    /// Its services.
+    pub services: Vec<ServiceConfig>,
+}
+
+/// One of `services`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceConfig {
+    /// Unique in the file.
+    pub name: String,
+    /// Transport port.
+    pub port: u16,
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// How packets reach the backends.
+    pub mode: Mode,
+    /// How long a flow may be silent and still be kept together with its backend.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_timeout: Option<String>,
+    /// The check of all backends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthConfig>,
+    /// The servers.
+    pub backends: Vec<BackendConfig>,
+}
+
+/// A `health` section.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HealthConfig {
+    /// `tcp` or `http`.
+    pub kind: String,
+    /// What is asked over HTTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Where, if not at the service's port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// Time between probes.
+    pub interval: String,
+    /// How long one may take.
+    pub timeout: String,
+    /// Successes that bring a backend back.
+    pub rise: u32,
+    /// Failures that take it out.
+    pub fall: u32,
+}
+
+/// One of `backends`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackendConfig {
+    /// Unique in its service.
+    pub name: String,
+    /// Its own address.
+    pub address: IpAddr,
+    /// Its share relative to the others.
+    pub weight: u16,
+}
+
+impl ConfigFile {
+    /// Reads a file's text.
+    ///
+    /// # Errors
+    ///
+    /// It is not YAML of this shape.
+    pub fn from_yaml(text: &str) -> Result<Self> {
+        serde_yaml::from_str(text)
+            .map_err(|error| anyhow::anyhow!("{error}"))
+            .context("read the configuration")
+    }
+
+    /// The text of the file.
+    ///
+    /// # Errors
+    ///
+    /// A value cannot be written as YAML.
+    pub fn to_yaml(&self) -> Result<String> {
+        serde_yaml::to_string(self)
+            .map_err(|error| anyhow::anyhow!("{error}"))
+            .context("write the configuration")
+    }
+
+    /// The service of this name.
+    ///
+    /// # Panics
+    ///
+    /// There is none.
+    pub fn service_mut(&mut self, name: &str) -> &mut ServiceConfig {
+        self.vips
+            .iter_mut()
+            .flat_map(|vip| &mut vip.services)
+            .find(|service| service.name == name)
+            .expect("a service of this configuration")
+    }
+
+    /// All services.
+    pub fn services_mut(&mut self) -> impl Iterator<Item = &mut ServiceConfig> {
+        self.vips.iter_mut().flat_map(|vip| &mut vip.services)
+    }
+}
+
+/// Reads `500ms`, `2s` or `10m`.
+///
+/// # Errors
+///
+/// It is no number with one of these units.
+pub fn duration(text: &str) -> Result<std::time::Duration> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: u64 = text[..digits].parse().with_context(|| format!("read the duration `{text}`"))?;
+    let milliseconds = match &text[digits..] {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        unit => anyhow::bail!("the duration `{text}` has the unit `{unit}`, not ms, s or m"),
+    };
+    Ok(std::time::Duration::from_millis(number * milliseconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{ConfigFile, duration};
+
+    #[test]
+    fn a_file_survives_reading_and_writing() {
+        let file = ConfigFile::from_yaml(include_str!("../../../examples/demo.yaml")).expect("the example");
+        let again = ConfigFile::from_yaml(&file.to_yaml().expect("written")).expect("read again");
+        assert_eq!(file, again);
+    }
+
+    #[test]
+    fn durations_are_read_as_people_type_them() {
+        for (text, expected) in
+            [("250ms", Some(250)), ("2s", Some(2000)), ("10m", Some(600_000)), ("5", None), ("s", None)]
+        {
+            assert_eq!(duration(text).ok(), expected.map(Duration::from_millis), "{text}");
+        }
+    }
+}

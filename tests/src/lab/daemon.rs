@@ -1,0 +1,375 @@
+//! The real daemon in an edge node's namespace.
+
+use std::{
+    cell::Cell,
+    fs::{self, File},
+    io::ErrorKind,
+    net::SocketAddr,
+    os::unix::net::UnixDatagram,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use serde::de::DeserializeOwned;
+
+use super::{
+    bpffs, command,
+    config::ConfigFile,
+    namespace::Entry,
+    scratch::Scratch,
+    status::{Counters, Explanation, Service, Status},
+    topology::Node,
+    wait_for,
+};
+
+const START_LIMIT: Duration = Duration::from_secs(30);
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+/// A daemon under test, with a socket, pins and a configuration file of its own.
+#[derive(Debug)]
+pub struct Daemon {
+    binary: PathBuf,
+    entry: Entry,
+    child: Option<Child>,
+    config_path: PathBuf,
+    socket: PathBuf,
+    pins: PathBuf,
+    log: PathBuf,
+    notify: PathBuf,
+    kept: bool,
+    log_wanted: Cell<bool>,
+}
+
+impl Daemon {
+    /// Starts the daemon on a node with this configuration, in which socket and pins are replaced by unique ones, and
+    /// waits until it says that it is ready.
+    ///
+    /// # Errors
+    ///
+    /// It does not start; the error holds the end of its log.
+    pub fn start(node: &Node, scratch: &Scratch, binary: &Path, config: &ConfigFile) -> Result<Self> {
+        bpffs::ensure_mounted()?;
+        let file = |suffix: &str| scratch.path().join(format!("{}.{suffix}", node.name));
+        let mut daemon = Self {
+            binary: binary.to_owned(),
+            entry: node.namespace.entry(),
+            child: None,
+            config_path: file("yaml"),
+            socket: file("sock"),
+            pins: Path::new(bpffs::MOUNT_POINT).join(format!("{}-{}", scratch.name(), node.name)),
+            log: file("log"),
+            notify: file("notify"),
+            kept: false,
+            log_wanted: Cell::new(false),
+        };
+        daemon.write_config(config)?;
+        // An error until here carries the log; from here on it is shown unless all goes well.
+        daemon.launch()?;
+        daemon.log_wanted.set(true);
+        Ok(daemon)
+    }
+
+    /// Writes another configuration to the file, without telling the daemon.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub fn write_config(&self, config: &ConfigFile) -> Result<()> {
+        let mut config = config.clone();
+        config.node.socket = Some(self.socket.display().to_string());
+        config.node.pins = Some(self.pins.display().to_string());
+        self.write_config_text(&config.to_yaml()?)
+    }
+
+    /// Writes any text to the configuration file, without telling the daemon.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub fn write_config_text(&self, text: &str) -> Result<()> {
+        fs::write(&self.config_path, text).with_context(|| format!("write {}", self.config_path.display()))
+    }
+
+    /// The text of the configuration file.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read.
+    pub fn config_text(&self) -> Result<String> {
+        fs::read_to_string(&self.config_path).with_context(|| format!("read {}", self.config_path.display()))
+    }
+
+    /// Starts it again after [`Self::stop`] or [`Self::kill`], with the same file, socket and pins.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`].
+    pub fn launch(&mut self) -> Result<()> {
+        ensure!(self.child.is_none(), "the daemon runs already");
+        let _ = fs::remove_file(&self.notify);
+        let ready = UnixDatagram::bind(&self.notify).context("make the socket for readiness")?;
+        ready.set_read_timeout(Some(Duration::from_millis(20)))?;
+        let log =
+            File::options().create(true).append(true).open(&self.log).context("open the daemon's log")?;
+        let child = self
+            .entry
+            .command(&self.binary)
+            .arg("run")
+            .arg("--config")
+            .arg(&self.config_path)
+            .env("NOTIFY_SOCKET", &self.notify)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("start {}", self.binary.display()))?;
+        self.child = Some(child);
+        self.wait_until_ready(&ready)
+            .with_context(|| format!("start the daemon; its log:\n{}", self.log_tail()))
+    }
+
+    /// Ends it with SIGTERM and waits.
+    ///
+    /// # Errors
+    ///
+    /// It does not end.
+    pub fn stop(&mut self) -> Result<ExitStatus> {
+        self.signal(libc::SIGTERM)?;
+        let child = self.child.as_mut().context("the daemon does not run")?;
+        let status = wait_for("the daemon to stop", STOP_LIMIT, || Ok(child.try_wait()?))?;
+        self.child = None;
+        Ok(status)
+    }
+
+    /// Ends it with SIGKILL: no farewell of any kind.
+    ///
+    /// # Errors
+    ///
+    /// It does not run.
+    pub fn kill(&mut self) -> Result<()> {
+        let mut child = self.child.take().context("the daemon does not run")?;
+        child.kill().context("kill the daemon")?;
+        child.wait().context("wait for the daemon")?;
+        Ok(())
+    }
+
+    /// Sends SIGHUP; what comes of it shows in status and log.
+    ///
+    /// # Errors
+    ///
+    /// It does not run.
+    pub fn hang_up(&self) -> Result<()> {
+        self.signal(libc::SIGHUP)
+    }
+
+    /// Writes a configuration, has it reloaded and waits until that is done.
+    ///
+    /// # Errors
+    ///
+    /// The daemon refuses it.
+    pub fn reload(&self, config: &ConfigFile) -> Result<()> {
+        self.write_config(config)?;
+        self.ask(&["reload"]).map(drop)
+    }
+
+    /// Runs `vip-lb --socket ...` with these arguments and returns what it prints.
+    ///
+    /// # Errors
+    ///
+    /// It exits with anything but 0.
+    pub fn ask(&self, arguments: &[&str]) -> Result<String> {
+        command::output_of(Command::new(&self.binary).arg("--socket").arg(&self.socket).args(arguments))
+    }
+
+    /// As [`Self::ask`], with `--json`, read into a type.
+    ///
+    /// # Errors
+    ///
+    /// The command fails, or prints something else.
+    pub fn ask_json<T: DeserializeOwned>(&self, arguments: &[&str]) -> Result<T> {
+        let mut arguments = arguments.to_vec();
+        arguments.push("--json");
+        let text = self.ask(&arguments)?;
+        serde_json::from_str(&text).with_context(|| format!("read the answer to {arguments:?}: {text}"))
+    }
+
+    /// `vip-lb status`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::ask_json`].
+    pub fn status(&self) -> Result<Status> {
+        self.ask_json(&["status"])
+    }
+
+    /// `vip-lb counters`: packets that ended with this verdict.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::ask_json`], or there is no such verdict.
+    pub fn counter(&self, verdict: &str) -> Result<u64> {
+        let counters: Counters = self.ask_json(&["counters"])?;
+        counters
+            .verdicts
+            .iter()
+            .find(|counter| counter.name == verdict)
+            .map(|counter| counter.packets)
+            .ok_or_else(|| anyhow!("no counter of the name `{verdict}` in {counters:?}"))
+    }
+
+    /// `vip-lb explain`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::ask_json`].
+    pub fn explain(&self, from: SocketAddr, to: SocketAddr, protocol: &str) -> Result<Explanation> {
+        self.ask_json(&["explain", &from.to_string(), &to.to_string(), "--protocol", protocol])
+    }
+
+    /// Polls the status of a service until a condition holds.
+    ///
+    /// # Errors
+    ///
+    /// It does not within `limit`; the error shows the last status.
+    pub fn wait_service(
+        &self,
+        service: &str,
+        what: &str,
+        limit: Duration,
+        mut holds: impl FnMut(&Service) -> bool,
+    ) -> Result<Service> {
+        let mut last = None;
+        let outcome = wait_for(what, limit, || {
+            let status = self.status()?;
+            let found = status.service(service)?;
+            let held = holds(found);
+            last = Some(found.clone());
+            Ok(held.then(|| found.clone()))
+        });
+        outcome.with_context(|| format!("service {service} is last seen as {last:?}"))
+    }
+
+    /// The entries of a pinned map, as `bpftool map dump -j` shows them.
+    ///
+    /// # Errors
+    ///
+    /// There is no such pin, or bpftool fails.
+    pub fn map_entries(&self, map: &str) -> Result<Vec<serde_json::Value>> {
+        let path =
+            find(&self.pins, map).with_context(|| format!("no pin {map} in {}", self.pins.display()))?;
+        let path = path.to_str().context("a path in UTF-8")?;
+        let text = command::run("bpftool", &["-j", "map", "dump", "pinned", path])?;
+        serde_json::from_str(&text).with_context(|| format!("read bpftool's dump of {path}: {text}"))
+    }
+
+    /// Folder of the pins.
+    #[must_use]
+    pub fn pins(&self) -> &Path {
+        &self.pins
+    }
+
+    /// The control socket.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Everything it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Its process id, while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// The program under test.
+    #[must_use]
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
+    /// Says that what it was started for went well, so that its log need not be shown when it is dropped.
+    pub fn succeeded(&self) {
+        self.log_wanted.set(false);
+    }
+
+    /// Leaves it running.
+    pub fn keep(&mut self) {
+        self.kept = true;
+    }
+
+    fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<_> = log.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+
+    fn signal(&self, signal: i32) -> Result<()> {
+        let pid = self.pid().context("the daemon does not run")?;
+        let pid = i32::try_from(pid).context("a process id")?;
+        // SAFETY: kill takes two numbers; the process is our child and not yet waited for, so the id is its own.
+        let outcome = unsafe { libc::kill(pid, signal) };
+        ensure!(outcome == 0, "send signal {signal} to the daemon");
+        Ok(())
+    }
+
+    fn wait_until_ready(&mut self, ready: &UnixDatagram) -> Result<()> {
+        let child = self.child.as_mut().context("the daemon does not run")?;
+        let mut buffer = [0; 4096];
+        let outcome = wait_for("READY=1", START_LIMIT, || {
+            if let Some(status) = child.try_wait()? {
+                bail!("it ended with {status}");
+            }
+            match ready.recv(&mut buffer) {
+                Ok(length) => {
+                    let message = String::from_utf8_lossy(&buffer[..length]);
+                    Ok(message.lines().any(|line| line == "READY=1").then_some(()))
+                }
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(None),
+                Err(error) => Err(error.into()),
+            }
+        });
+        if outcome.is_err() {
+            let _ = child.kill();
+            let _ = child.wait();
+            self.child = None;
+        }
+        outcome
+    }
+}
+
+/// A file of this name anywhere below a folder.
+fn find(folder: &Path, name: &str) -> Option<PathBuf> {
+    fs::read_dir(folder).ok()?.flatten().find_map(|entry| {
+        let path = entry.path();
+        if path.is_dir() { find(&path, name) } else { (entry.file_name() == name).then_some(path) }
+    })
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if self.log_wanted.get() {
+            eprintln!("--- the end of {} ---\n{}\n---", self.log.display(), self.log_tail());
+        }
+        if self.kept {
+            return;
+        }
+        if self.child.is_some() {
+            let _ = self.kill();
+        }
+        if self.pins.exists() {
+            let mut unload = self.entry.command(&self.binary);
+            if let Err(error) = command::output_of(unload.arg("unload").arg("--pins").arg(&self.pins)) {
+                eprintln!("{error:#}");
+            }
+        }
+        // Whatever the daemon forgot must not stay on the machine.
+        let _ = fs::remove_dir_all(&self.pins);
+    }
+}

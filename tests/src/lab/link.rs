@@ -1,0 +1,110 @@
+//! Veth pairs, and the switch that joins them.
+
+use anyhow::{Context, Result};
+
+use super::{namespace::Namespace, xdp_pass};
+
+/// A pair of virtual Ethernet interfaces, set up so that XDP sees on them what it would see on a wire.
+#[derive(Debug)]
+pub struct Veth;
+
+impl Veth {
+    /// Makes a pair with one end in each namespace, both up.
+    ///
+    /// On both ends: no checksum or segmentation offload, because XDP drops what an offload left to be done;
+    /// no VLAN offload, which would hide tags from XDP; GRO on, because frames sent by XDP over a veth are delivered only
+    /// when the peer runs NAPI. An end that faces a program which sends back what comes in needs [`Switch::face_xdp`] too.
+    ///
+    /// # Errors
+    ///
+    /// `ip` or `ethtool` failed.
+    pub fn connect(left: (&Namespace, &str), right: (&Namespace, &str)) -> Result<()> {
+        let (left_ns, left_dev) = left;
+        let (right_ns, right_dev) = right;
+        left_ns.ip(&[
+            "link",
+            "add",
+            left_dev,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            right_dev,
+            "netns",
+            right_ns.name(),
+        ])?;
+        for (namespace, device) in [left, right] {
+            let features = "tx off gso off tso off gro on rxvlan off txvlan off";
+            let mut arguments = vec!["-K", device];
+            arguments.extend(features.split(' '));
+            namespace.run("ethtool", &arguments)?;
+            namespace.ip(&["link", "set", device, "up"])?;
+        }
+        Ok(())
+    }
+}
+
+/// A bridge in a namespace of its own: one Ethernet segment.
+#[derive(Debug)]
+pub struct Switch {
+    namespace: Namespace,
+}
+
+impl Switch {
+    /// Makes a switch without ports.
+    ///
+    /// # Errors
+    ///
+    /// The namespace or the bridge cannot be made.
+    pub fn new(name: &str) -> Result<Self> {
+        let namespace = Namespace::new(name)?;
+        namespace.ip(&["link", "add", "br0", "type", "bridge", "stp_state", "0", "mcast_snooping", "0"])?;
+        // The switch is a wire, not a host: it must not answer or speak for itself.
+        namespace.sysctl("net/ipv6/conf/br0/disable_ipv6", "1")?;
+        namespace.ip(&["link", "set", "br0", "up"])?;
+        Ok(Self { namespace })
+    }
+
+    /// Connects a node's new interface `device` to the port `port`.
+    ///
+    /// # Errors
+    ///
+    /// `ip` or `ethtool` failed.
+    pub fn connect(&self, node: &Namespace, device: &str, port: &str) -> Result<()> {
+        Veth::connect((&self.namespace, port), (node, device))
+            .with_context(|| format!("connect {} to the switch", node.name()))?;
+        self.namespace.sysctl(&format!("net/ipv6/conf/{port}/disable_ipv6"), "1")?;
+        self.namespace.ip(&["link", "set", port, "master", "br0"])?;
+        Ok(())
+    }
+
+    /// Prepares a port for a node whose XDP program sends frames back.
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not take the program.
+    pub fn face_xdp(&self, port: &str) -> Result<()> {
+        xdp_pass::attach(&self.namespace, port)
+    }
+
+    /// Pulls the cable of a port, or puts it back in.
+    ///
+    /// # Errors
+    ///
+    /// There is no such port.
+    pub fn set_port(&self, port: &str, up: bool) -> Result<()> {
+        self.namespace.ip(&["link", "set", port, if up { "up" } else { "down" }])?;
+        Ok(())
+    }
+
+    /// The namespace the bridge lives in.
+    #[must_use]
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// Leaves the switch behind.
+    pub fn keep(&mut self) {
+        self.namespace.keep();
+    }
+}

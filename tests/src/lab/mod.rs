@@ -1,0 +1,75 @@
+//! Network namespaces with real servers, real clients and the real daemon.
+//!
+//! ```text
+//!   client ---+
+//!   edge-1 ---+--- switch (a bridge in its own namespace)
+//!   backend-1 +
+//!   backend-2 +
+//! ```
+//!
+//! Everything on one segment, 10.77.0.0/24 and fd77::/64; the VIPs 10.77.1.1 and fd77:1::1 are on-link routes of the
+//! client, so that it asks the segment who has them. Names are unique per process and lab, and dropping a
+//! [`Lab`] removes all of it, also when a test panics.
+
+mod binary;
+pub(crate) mod bpffs;
+pub mod command;
+pub mod config;
+mod daemon;
+mod decap;
+mod echo;
+mod flood;
+mod http_load;
+mod http_server;
+pub mod interrupt;
+mod link;
+mod long_connections;
+mod namespace;
+mod scratch;
+mod site;
+pub mod status;
+mod sweep;
+mod topology;
+mod udp_flows;
+mod xdp_pass;
+
+pub use binary::daemon_binary;
+pub use config::{Family, Mode};
+pub use daemon::Daemon;
+pub use decap::Decap;
+pub use echo::{EchoServer, Transport, who_answers};
+pub use flood::{Flood, FloodKind};
+pub use http_load::{HttpLoad, HttpReport, LoadOptions, Request, fetch};
+pub use http_server::HttpServer;
+pub use link::{Switch, Veth};
+pub use long_connections::{LongConnection, LongConnections};
+pub use namespace::{Entry, NamedThread, Namespace};
+pub use scratch::Scratch;
+pub use site::{Site, SiteOptions};
+pub use topology::{Lab, LabOptions, Node, backend_address, edge_address, vip};
+pub use udp_flows::{UdpFlow, UdpFlows};
+
+use std::time::{Duration, Instant};
+
+/// Asks again and again until there is an answer, or says what was waited for when `limit` has passed.
+///
+/// # Errors
+///
+/// The answer did not come in time, or the process is told to end.
+pub fn wait_for<T>(
+    what: &str,
+    limit: Duration,
+    mut ask: impl FnMut() -> anyhow::Result<Option<T>>,
+) -> anyhow::Result<T> {
+    let started = Instant::now();
+    loop {
+        interrupt::check()?;
+        if let Some(answer) = ask()? {
+            return Ok(answer);
+        }
+        if started.elapsed() > limit {
+            anyhow::bail!("waited {limit:?} in vain for {what}");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,267 @@
+//! A lab with everything running: servers on the backends and daemons on the edge nodes.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+
+use super::{
+    binary::daemon_binary,
+    config::{BackendConfig, ConfigFile, Family, HealthConfig, Mode, NodeConfig, ServiceConfig, VipConfig},
+    daemon::Daemon,
+    decap::Decap,
+    echo::EchoServer,
+    http_server::HttpServer,
+    topology::{Lab, LabOptions, Node, backend_address, edge_address, vip},
+};
+
+/// Which site.
+#[derive(Clone, Debug)]
+pub struct SiteOptions {
+    /// How packets reach the backends.
+    pub mode: Mode,
+    /// Family of VIP and backends.
+    pub family: Family,
+    /// Edge nodes, each with a daemon.
+    pub edges: usize,
+    /// Machines with servers; the configuration may name fewer.
+    pub backends: usize,
+    /// The program under test.
+    pub binary: PathBuf,
+}
+
+impl SiteOptions {
+    /// One edge node and three backends.
+    ///
+    /// # Errors
+    ///
+    /// There is no binary to test.
+    pub fn new(mode: Mode, family: Family) -> Result<Self> {
+        Ok(Self { mode, family, edges: 1, backends: 3, binary: daemon_binary()? })
+    }
+
+    /// A configuration of three services, `web` (80/tcp), `echo` (7/tcp) and `echo-udp` (7/udp), over the first backends
+    /// of the lab with these weights, all checked at the web server. A busy machine may delay a packet by a tenth of a second.
+    #[must_use]
+    pub fn config(&self, weights: &[u16]) -> ConfigFile {
+        let health = HealthConfig {
+            kind: "http".to_owned(),
+            path: Some("/healthz".to_owned()),
+            port: Some(HttpServer::PORT),
+            interval: "400ms".to_owned(),
+            timeout: "400ms".to_owned(),
+            rise: 2,
+            fall: 3,
+        };
+        let service = |name: &str, port, protocol: &str| ServiceConfig {
+            name: name.to_owned(),
+            port,
+            protocol: protocol.to_owned(),
+            mode: self.mode,
+            idle_timeout: None,
+            health: Some(health.clone()),
+            backends: weights
+                .iter()
+                .enumerate()
+                .map(|(index, weight)| self.backend(index, *weight))
+                .collect(),
+        };
+        ConfigFile {
+            node: NodeConfig {
+                name: "edge-1".to_owned(),
+                seed: "the seed of all labs".to_owned(),
+                interfaces: vec![Node::DEVICE.to_owned()],
+                peers: Vec::new(),
+                on_exit: None,
+                socket: None,
+                pins: None,
+            },
+            vips: vec![VipConfig {
+                address: vip(self.family),
+                services: vec![
+                    service("web", HttpServer::PORT, "tcp"),
+                    service("echo", EchoServer::PORT, "tcp"),
+                    service("echo-udp", EchoServer::PORT, "udp"),
+                ],
+            }],
+        }
+    }
+
+    /// The entry of one of the lab's backends.
+    #[must_use]
+    pub fn backend(&self, index: usize, weight: u16) -> BackendConfig {
+        BackendConfig {
+            name: format!("backend-{}", index + 1),
+            address: backend_address(index, self.family),
+            weight,
+        }
+    }
+}
+
+/// A lab with everything running.
+///
+/// What is declared first is dropped first: daemons before the namespaces they run in.
+#[derive(Debug)]
+pub struct Site {
+    /// One per edge node.
+    pub daemons: Vec<Daemon>,
+    decaps: Vec<Decap>,
+    http: BTreeMap<String, HttpServer>,
+    echo: BTreeMap<String, EchoServer>,
+    /// The namespaces.
+    pub lab: Lab,
+    /// What it was built by.
+    pub options: SiteOptions,
+}
+
+impl Site {
+    /// Builds the lab, starts servers and daemons, and waits until every backend of every service is in the ring. Of two
+    /// daemons, the second and later get the name of their node; the rest of the configuration is the same.
+    ///
+    /// # Errors
+    ///
+    /// Any part does not come up.
+    pub fn start(options: SiteOptions, config: &ConfigFile) -> Result<Self> {
+        let lab = Lab::new(LabOptions { edges: options.edges, backends: options.backends })?;
+        let mut site = Self {
+            daemons: Vec::new(),
+            decaps: Vec::new(),
+            http: BTreeMap::new(),
+            echo: BTreeMap::new(),
+            lab,
+            options,
+        };
+        for index in 0..site.options.backends {
+            let name = site.lab.backends[index].name.clone();
+            site.start_servers(&name)?;
+        }
+        if site.options.mode == Mode::Ipip {
+            let edges: Vec<IpAddr> = (0..site.options.edges)
+                .flat_map(|index| Family::BOTH.map(|family| edge_address(index, family)))
+                .collect();
+            for node in &site.lab.backends {
+                site.decaps.push(Decap::start(node, &site.lab.scratch, &site.options.binary, &edges)?);
+            }
+        }
+        for node in &site.lab.edges {
+            let mut config = config.clone();
+            config.node.name.clone_from(&node.name);
+            site.daemons.push(Daemon::start(node, &site.lab.scratch, &site.options.binary, &config)?);
+        }
+        for daemon in &site.daemons {
+            for service in config.vips.iter().flat_map(|vip| &vip.services) {
+                let all = "all backends to come up";
+                daemon.wait_service(&service.name, all, Duration::from_secs(20), |service| {
+                    service.is_complete()
+                })?;
+            }
+        }
+        Ok(site)
+    }
+
+    /// The daemon of the first edge node.
+    #[must_use]
+    pub fn daemon(&self) -> &Daemon {
+        &self.daemons[0]
+    }
+
+    /// The daemon of the first edge node, to be stopped and started.
+    pub fn daemon_mut(&mut self) -> &mut Daemon {
+        &mut self.daemons[0]
+    }
+
+    /// Says that all went well: without it, dropping the site shows the ends of the daemons' logs.
+    pub fn succeeded(&self) {
+        self.daemons.iter().for_each(Daemon::succeeded);
+    }
+
+    /// The VIP's web service.
+    #[must_use]
+    pub fn web(&self) -> SocketAddr {
+        (vip(self.options.family), HttpServer::PORT).into()
+    }
+
+    /// The VIP's echo service.
+    #[must_use]
+    pub fn echo(&self) -> SocketAddr {
+        (vip(self.options.family), EchoServer::PORT).into()
+    }
+
+    /// The web server of a backend.
+    ///
+    /// # Errors
+    ///
+    /// It does not run.
+    pub fn http_server(&self, backend: &str) -> Result<&HttpServer> {
+        self.http.get(backend).with_context(|| format!("no web server runs on {backend}"))
+    }
+
+    /// Starts the servers of a backend.
+    ///
+    /// # Errors
+    ///
+    /// One of them does not start.
+    pub fn start_servers(&mut self, backend: &str) -> Result<()> {
+        let node = self.lab.backend(backend);
+        let http = HttpServer::start(node, &self.lab.scratch)?;
+        let echo = EchoServer::start(node)?;
+        self.http.insert(backend.to_owned(), http);
+        self.echo.insert(backend.to_owned(), echo);
+        Ok(())
+    }
+
+    /// Kills the servers of a backend; the machine itself lives on and refuses connections.
+    pub fn kill_servers(&mut self, backend: &str) {
+        self.http.remove(backend);
+        self.echo.remove(backend);
+    }
+
+    /// Leaves namespaces, daemons and web servers behind, and returns a script that removes them. The echo servers live in
+    /// this process and end with it.
+    ///
+    /// # Errors
+    ///
+    /// The script cannot be written.
+    pub fn keep(&mut self) -> Result<PathBuf> {
+        let script = self.lab.scratch.path().join("remove.sh");
+        std::fs::write(&script, self.removal()).with_context(|| format!("write {}", script.display()))?;
+        self.lab.keep()?;
+        self.daemons.iter_mut().for_each(Daemon::keep);
+        self.decaps.iter_mut().for_each(Decap::keep);
+        // A server that is never dropped is never killed.
+        for server in std::mem::take(&mut self.http).into_values() {
+            std::mem::forget(server);
+        }
+        Ok(script)
+    }
+
+    fn removal(&self) -> String {
+        let mut script = "#!/bin/sh\n# Ends the processes of this lab and removes what it made.\n".to_owned();
+        let mut line = |text: &str| {
+            script.push_str(text);
+            script.push('\n');
+        };
+        let binary = self.options.binary.display();
+        for name in self.lab.namespaces() {
+            line(&format!("ip netns pids {name} | xargs -r kill -9"));
+        }
+        for (daemon, node) in self.daemons.iter().zip(&self.lab.edges) {
+            let (pins, name) = (daemon.pins().display(), node.namespace.name());
+            line(&format!("nsenter --net=/run/netns/{name} {binary} unload --pins {pins}"));
+            line(&format!("rm -rf {pins}"));
+        }
+        for (decap, node) in self.decaps.iter().zip(&self.lab.backends) {
+            let (pins, name) = (decap.pins().display(), node.namespace.name());
+            line(&format!("nsenter --net=/run/netns/{name} {binary} unload --pins {pins}"));
+        }
+        for name in self.lab.namespaces() {
+            line(&format!("ip netns del {name}"));
+        }
+        line(&format!("rm -rf {}", self.lab.scratch.path().display()));
+        script
+    }
+}

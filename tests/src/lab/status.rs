@@ -1,0 +1,162 @@
+//! What a scenario reads from `vip-lb status --json` and `vip-lb explain --json`: the daemon's own answer, of which only
+//! the fields named here are looked at.
+
+use serde::Deserialize;
+
+/// The daemon's status.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Status {
+    /// Its process id.
+    pub pid: u32,
+    /// The configuration in force.
+    pub config: ConfigInfo,
+    /// The VIPs.
+    pub vips: Vec<Vip>,
+}
+
+/// The configuration in force.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct ConfigInfo {
+    /// Fingerprint of the file's text.
+    pub hash: String,
+}
+
+/// A VIP.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Vip {
+    /// Its services.
+    pub services: Vec<Service>,
+}
+
+/// A service.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Service {
+    /// Its name.
+    pub name: String,
+    /// Slots that remember an earlier backend.
+    pub open_slots: u32,
+    /// Entries of FLOWS.
+    pub recorded_flows: u64,
+    /// Entries of NEWBORN.
+    pub newborn: u64,
+    /// Entries of SURVIVORS.
+    pub survivors: u64,
+    /// Its backends.
+    pub backends: Vec<Backend>,
+}
+
+/// A backend of a service.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Backend {
+    /// Its name.
+    pub name: String,
+    /// What the checks found.
+    pub health: Health,
+    /// Whether it gets packets.
+    pub forwarding: Forwarding,
+    /// Slots of the ring that are its own.
+    pub ring_slots: u32,
+    /// The same, 0 to 1.
+    pub ring_share: f64,
+    /// Open slots that remember it.
+    pub previous_slots: u32,
+    /// Recorded flows that name it.
+    pub entries: u64,
+}
+
+/// What the checks found.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Health {
+    /// `up`, `down`, `unknown` or `unchecked`.
+    pub state: String,
+    /// Why.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// Whether a backend gets packets.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Forwarding {
+    /// `in ring`, `draining` or `out`.
+    pub state: String,
+}
+
+impl Status {
+    /// The service of this name.
+    ///
+    /// # Errors
+    ///
+    /// There is none.
+    pub fn service(&self, name: &str) -> anyhow::Result<&Service> {
+        self.vips
+            .iter()
+            .flat_map(|vip| &vip.services)
+            .find(|service| service.name == name)
+            .ok_or_else(|| anyhow::anyhow!("the status has no service `{name}`"))
+    }
+}
+
+impl Service {
+    /// The backend of this name, if the service has it.
+    #[must_use]
+    pub fn backend(&self, name: &str) -> Option<&Backend> {
+        self.backends.iter().find(|backend| backend.name == name)
+    }
+
+    /// Whether every backend is up and in the ring.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.backends.iter().all(|backend| {
+            matches!(backend.health.state.as_str(), "up" | "unchecked") && backend.is_in_ring()
+        })
+    }
+}
+
+impl Backend {
+    /// Whether new flows reach it.
+    #[must_use]
+    pub fn is_in_ring(&self) -> bool {
+        self.ring_slots > 0
+    }
+
+    /// Whether the checks failed and it has left the ring.
+    #[must_use]
+    pub fn is_removed(&self) -> bool {
+        self.health.state == "down" && self.ring_slots == 0
+    }
+}
+
+/// The answer to `explain`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Explanation {
+    /// The backend the packet goes to.
+    pub backend: Option<ChosenBackend>,
+    /// How it ends.
+    pub verdict: Verdict,
+}
+
+/// The backend a packet goes to.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ChosenBackend {
+    /// Its name.
+    pub name: String,
+    /// Why it.
+    pub reason: String,
+}
+
+/// How a packet ends, and with `counters` how many did.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Verdict {
+    /// Its name.
+    pub name: String,
+    /// Packets that ended so; only in `counters`.
+    #[serde(default)]
+    pub packets: u64,
+}
+
+/// The answer to `counters`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Counters {
+    /// One per verdict.
+    pub verdicts: Vec<Verdict>,
+}

@@ -1,0 +1,237 @@
+//! The lab itself: client, edge nodes and backends on one segment.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use anyhow::{Context, Result};
+
+use super::{config::Family, link::Switch, namespace::Namespace, scratch::Scratch, sweep};
+
+const CLIENT: u8 = 2;
+const FIRST_EDGE: u8 = 5;
+const FIRST_BACKEND: u8 = 11;
+
+/// The VIP of a family: 10.77.1.1 or fd77:1::1.
+#[must_use]
+pub fn vip(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => Ipv4Addr::new(10, 77, 1, 1).into(),
+        Family::V6 => Ipv6Addr::new(0xfd77, 1, 0, 0, 0, 0, 0, 1).into(),
+    }
+}
+
+/// Own address of the backend with this index, 10.77.0.11 or fd77::11 being the first.
+#[must_use]
+pub fn backend_address(index: usize, family: Family) -> IpAddr {
+    host(FIRST_BACKEND + small(index), family)
+}
+
+/// Own address of the edge node with this index, 10.77.0.5 or fd77::5 being the first.
+#[must_use]
+pub fn edge_address(index: usize, family: Family) -> IpAddr {
+    host(FIRST_EDGE + small(index), family)
+}
+
+/// How large a lab is.
+#[derive(Clone, Copy, Debug)]
+pub struct LabOptions {
+    /// Machines that run vip-lb, at most 5.
+    pub edges: usize,
+    /// Servers, at most 80.
+    pub backends: usize,
+}
+
+/// Namespaces on one segment, all addressed in both families.
+#[derive(Debug)]
+pub struct Lab {
+    /// Sends the requests; has the VIPs as on-link routes.
+    pub client: Node,
+    /// Where the daemons run; no node holds a VIP here.
+    pub edges: Vec<Node>,
+    /// Hold the VIPs on their loopback without announcing them.
+    pub backends: Vec<Node>,
+    /// Joins them.
+    pub switch: Switch,
+    /// Files of this lab; its name is the prefix of everything else.
+    pub scratch: Scratch,
+}
+
+impl Lab {
+    /// Builds the namespaces.
+    ///
+    /// # Errors
+    ///
+    /// A namespace, link or address could not be made; what was made already is removed again.
+    pub fn new(options: LabOptions) -> Result<Self> {
+        sweep::remove_abandoned();
+        let scratch = Scratch::new()?;
+        let switch = Switch::new(&format!("{}-switch", scratch.name()))?;
+        let client = Node::new(&scratch, &switch, "client", CLIENT)?;
+        for family in Family::BOTH {
+            client.namespace.ip(&["route", "add", &host_prefix(vip(family)), "dev", Node::DEVICE])?;
+        }
+        let edges = (0..options.edges)
+            .map(|index| {
+                let name = format!("edge-{}", index + 1);
+                let node = Node::new(&scratch, &switch, &name, FIRST_EDGE + small(index))?;
+                switch.face_xdp(&name)?;
+                Ok(node)
+            })
+            .collect::<Result<_>>()?;
+        let backends = (0..options.backends)
+            .map(|index| {
+                let name = format!("backend-{}", index + 1);
+                let node = Node::new(&scratch, &switch, &name, FIRST_BACKEND + small(index))?;
+                node.hold_vips().with_context(|| format!("give {name} the VIPs"))?;
+                Ok(node)
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self { client, edges, backends, switch, scratch })
+    }
+
+    /// The backend of this name, `backend-1` and so on.
+    ///
+    /// # Panics
+    ///
+    /// There is none.
+    #[must_use]
+    pub fn backend(&self, name: &str) -> &Node {
+        self.backends.iter().find(|node| node.name == name).expect("a backend of this lab")
+    }
+
+    /// Sends the client's packets for the VIPs to one edge node by route, instead of asking the segment who has them.
+    ///
+    /// # Errors
+    ///
+    /// `ip route` failed.
+    pub fn route_vips_through(&self, edge: &Node) -> Result<()> {
+        for family in Family::BOTH {
+            let prefix = host_prefix(vip(family));
+            let via = edge.address(family).to_string();
+            self.client.namespace.ip(&["route", "replace", &prefix, "via", &via, "dev", Node::DEVICE])?;
+        }
+        Ok(())
+    }
+
+    /// Pulls the cable of a node, or puts it back in.
+    ///
+    /// # Errors
+    ///
+    /// `ip` failed.
+    pub fn set_cable(&self, node: &Node, plugged: bool) -> Result<()> {
+        self.switch.set_port(&node.name, plugged)
+    }
+
+    /// Leaves everything behind, namespaces, switch and files, and keeps later labs from sweeping them away.
+    ///
+    /// # Errors
+    ///
+    /// The mark that says so cannot be written.
+    pub fn keep(&mut self) -> Result<()> {
+        let mark = self.scratch.path().join(sweep::KEEP);
+        std::fs::write(&mark, "").with_context(|| format!("write {}", mark.display()))?;
+        self.client.namespace.keep();
+        for node in self.edges.iter_mut().chain(&mut self.backends) {
+            node.namespace.keep();
+        }
+        self.switch.keep();
+        self.scratch.keep();
+        Ok(())
+    }
+
+    /// Names of all namespaces of the lab.
+    pub fn namespaces(&self) -> impl Iterator<Item = &str> {
+        let nodes = std::iter::once(&self.client).chain(&self.edges).chain(&self.backends);
+        nodes.map(|node| node.namespace.name()).chain([self.switch.namespace().name()])
+    }
+}
+
+/// A machine of the lab.
+#[derive(Debug)]
+pub struct Node {
+    /// Its role and number, `backend-2`; also the name of its port at the switch.
+    pub name: String,
+    /// Where it lives.
+    pub namespace: Namespace,
+    host: u8,
+}
+
+impl Node {
+    /// The one interface every node has.
+    pub const DEVICE: &str = "eth0";
+
+    fn new(scratch: &Scratch, switch: &Switch, name: &str, host: u8) -> Result<Self> {
+        let namespace = Namespace::new(&format!("{}-{name}", scratch.name()))?;
+        // Duplicate address detection would keep the addresses unusable for a second or more.
+        for scope in ["all", "default"] {
+            namespace.sysctl(&format!("net/ipv6/conf/{scope}/accept_dad"), "0")?;
+            namespace.sysctl(&format!("net/ipv6/conf/{scope}/router_solicitations"), "0")?;
+            namespace.sysctl(&format!("net/ipv4/conf/{scope}/rp_filter"), "0")?;
+        }
+        switch.connect(&namespace, Self::DEVICE, name)?;
+        let node = Self { name: name.to_owned(), namespace, host };
+        node.namespace.ip(&[
+            "addr",
+            "add",
+            &format!("{}/24", node.address(Family::V4)),
+            "dev",
+            Self::DEVICE,
+        ])?;
+        node.namespace.ip(&[
+            "addr",
+            "add",
+            &format!("{}/64", node.address(Family::V6)),
+            "dev",
+            Self::DEVICE,
+            "nodad",
+        ])?;
+        Ok(node)
+    }
+
+    /// Its own address.
+    #[must_use]
+    pub fn address(&self, family: Family) -> IpAddr {
+        host(self.host, family)
+    }
+
+    /// Puts the VIPs on the loopback. IPv4 answers ARP for any address of the host unless told not to; IPv6 answers
+    /// solicitations only for addresses of the interface that was asked.
+    fn hold_vips(&self) -> Result<()> {
+        for scope in ["all", Self::DEVICE] {
+            self.namespace.sysctl(&format!("net/ipv4/conf/{scope}/arp_ignore"), "1")?;
+            self.namespace.sysctl(&format!("net/ipv4/conf/{scope}/arp_announce"), "2")?;
+        }
+        for family in Family::BOTH {
+            let prefix = host_prefix(vip(family));
+            let mut arguments = vec!["addr", "add", &prefix, "dev", "lo"];
+            if family == Family::V6 {
+                arguments.push("nodad");
+            }
+            self.namespace.ip(&arguments)?;
+        }
+        Ok(())
+    }
+}
+
+/// The prefix of one address only, `10.77.1.1/32`.
+#[must_use]
+pub(super) fn host_prefix(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => format!("{address}/32"),
+        IpAddr::V6(address) => format!("{address}/128"),
+    }
+}
+
+/// The same digits in both families: 10.77.0.11 and fd77::11.
+fn host(number: u8, family: Family) -> IpAddr {
+    match family {
+        Family::V4 => Ipv4Addr::new(10, 77, 0, number).into(),
+        Family::V6 => {
+            let digits = u16::from(number / 10) * 16 + u16::from(number % 10);
+            Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, digits).into()
+        }
+    }
+}
+
+fn small(index: usize) -> u8 {
+    u8::try_from(index).ok().filter(|index| *index < 80).expect("a lab has at most 80 nodes of a kind")
+}

@@ -1,0 +1,148 @@
+//! Pinned links: attached, taken over by the next daemon, changed in their mode, and removed.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use vip_lb::{
+    config::model::AttachMode,
+    dataplane::{
+        AttachError, Dataplane, DecapOptions, LoadOptions, XdpMode, decapsulate, unload, unload_balancer,
+    },
+};
+use vip_lb_tests::lab::{Lab, LabOptions, Node};
+
+#[test]
+fn a_link_is_taken_over_or_replaced_as_the_mode_asks() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.enter(|| {
+        let mut daemon = scene.open("one")?;
+        let first = scene.attach(&mut daemon, AttachMode::Auto)?;
+        ensure!((first.mode, first.adopted) == (XdpMode::Native, false), "{first:?}");
+        drop(daemon);
+        ensure!(scene.attached()?.contains(" xdp "), "it stays without a daemon");
+
+        let mut daemon = scene.open("one")?;
+        let again = scene.attach(&mut daemon, AttachMode::Native)?;
+        ensure!((again.mode, again.adopted) == (XdpMode::Native, true), "{again:?}");
+
+        // The kernel takes no second program, so the first must be gone at once. Both ways, as often as a race needs.
+        for _ in 0..5 {
+            for (wanted, mode) in
+                [(AttachMode::Generic, XdpMode::Generic), (AttachMode::Native, XdpMode::Native)]
+            {
+                let changed = scene.attach(&mut daemon, wanted)?;
+                ensure!((changed.mode, changed.adopted) == (mode, false), "{changed:?}");
+            }
+        }
+        ensure!(daemon.attached() == [Node::DEVICE]);
+        daemon.detach(Node::DEVICE)?;
+        ensure!(!scene.attached()?.contains("xdp"));
+        daemon.detach(Node::DEVICE).context("detach once more")?;
+        Ok(())
+    })
+}
+
+#[test]
+fn a_program_of_somebody_else_is_left_alone() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.enter(|| {
+        let mut theirs = scene.open("theirs")?;
+        scene.attach(&mut theirs, AttachMode::Auto)?;
+        let mut ours = scene.open("ours")?;
+        for wanted in [AttachMode::Auto, AttachMode::Native, AttachMode::Generic] {
+            let refused = ours.attach(Node::DEVICE, scene.index(Node::DEVICE)?, wanted);
+            ensure!(matches!(refused, Err(AttachError::Busy { .. })), "{wanted:?}: {refused:?}");
+        }
+        ensure!(unload(&scene.pins("ours"))? == Some(Vec::new()));
+        ensure!(scene.attached()?.contains(" xdp "));
+        ensure!(unload(&scene.pins("theirs"))? == Some(vec![Node::DEVICE.to_owned()]));
+        ensure!(!scene.attached()?.contains("xdp"), "detached though a daemon has it open");
+        ensure!(unload(&scene.pins("theirs"))?.is_none());
+        Ok(())
+    })
+}
+
+#[test]
+fn the_balancer_goes_alone_and_everything_goes_together() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.enter(|| {
+        let namespace = &scene.lab.edges[0].namespace;
+        namespace.ip(&["link", "add", "eth1.7", "type", "veth", "peer", "name", "far"])?;
+        let pins = scene.pins("one");
+        let decap = DecapOptions {
+            interface: "eth1.7".to_owned(),
+            index: scene.index("eth1.7")?,
+            from: vec![("10.77.0.0".parse()?, 24)],
+            vips: vec!["10.77.1.1".parse()?],
+            pins: pins.clone(),
+        };
+        decapsulate(&decap)?;
+        ensure!(unload_balancer(&pins)?.is_none(), "there is none yet");
+        let balancer = || -> Result<()> {
+            let mut daemon = scene.open("one")?;
+            scene.attach(&mut daemon, AttachMode::Auto).map(drop)
+        };
+        balancer()?;
+        ensure!(unload_balancer(&pins)? == Some(vec![Node::DEVICE.to_owned()]));
+        ensure!(!scene.attached()?.contains("xdp"));
+        let decapsulates =
+            || -> Result<bool> { Ok(namespace.ip(&["link", "show", "eth1.7"])?.contains(" xdp ")) };
+        ensure!(decapsulates()?);
+
+        balancer()?;
+        let both = vec![Node::DEVICE.to_owned(), "eth1.7".to_owned()];
+        ensure!(unload(&pins)? == Some(both));
+        ensure!(!scene.attached()?.contains("xdp") && !decapsulates()?);
+        ensure!(!pins.exists());
+        Ok(())
+    })
+}
+
+/// An edge node whose pins are removed with it.
+struct Scene {
+    lab: Lab,
+}
+
+impl Scene {
+    fn new() -> Result<Self> {
+        let lab = Lab::new(LabOptions { edges: 1, backends: 0 })?;
+        Ok(Self { lab })
+    }
+
+    fn enter(&self, work: impl FnOnce() -> Result<()> + Send) -> Result<()> {
+        self.lab.edges[0].namespace.enter(work)?
+    }
+
+    fn pins(&self, name: &str) -> PathBuf {
+        Path::new("/sys/fs/bpf").join(format!("{}-{name}", self.lab.scratch.name()))
+    }
+
+    fn open(&self, name: &str) -> Result<Dataplane> {
+        let options = LoadOptions { pins: self.pins(name), flows: 64, newborn: 64, survivors: 64 };
+        Ok(Dataplane::open(&options)?.0)
+    }
+
+    fn index(&self, interface: &str) -> Result<u32> {
+        let namespace = &self.lab.edges[0].namespace;
+        let shown = namespace.ip(&["-o", "link", "show", interface])?;
+        Ok(shown.split(':').next().context("an index")?.parse()?)
+    }
+
+    fn attach(&self, daemon: &mut Dataplane, wanted: AttachMode) -> Result<vip_lb::dataplane::Attachment> {
+        Ok(daemon.attach(Node::DEVICE, self.index(Node::DEVICE)?, wanted)?)
+    }
+
+    fn attached(&self) -> Result<String> {
+        self.lab.edges[0].namespace.ip(&["link", "show", Node::DEVICE])
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        for name in ["one", "ours", "theirs"] {
+            if let Err(error) = unload(&self.pins(name)) {
+                eprintln!("{error}");
+            }
+        }
+    }
+}
