@@ -1,6 +1,7 @@
 //! The lab of vip-lb: namespaces joined by a switch, real servers and clients, the real daemon, and the figures
 //! that come out of them. The scenarios that hold the project's promises are in `tests/tests/lab_*.rs`.
 
+pub mod bench;
 pub mod lab;
 pub mod packet;
 pub mod program;
