@@ -13,8 +13,8 @@ use aya::{
 use vip_lb_common::{
     Verdict,
     abi::{
-        Address, Backend, FlowEntry, FlowKey, LAYOUT_VERSION, LinkAddress, Peer, PortKey, Recording,
-        RingClass, SETTINGS_MAGIC, ServiceRef, Settings, Slot, Stats, Survivor, Vip,
+        Address, Backend, FlowEntry, FlowKey, LAYOUT_VERSION, LinkAddress, Peer, PortKey, RingClass,
+        SETTINGS_MAGIC, ServiceRef, Settings, Slot, Stats, Survivor, Vip,
     },
 };
 
@@ -44,7 +44,6 @@ pub struct Dataplane {
     flows: MapData,
     newborn: MapData,
     survivors: MapData,
-    recording: PerCpuArray<MapData, Raw<Recording>>,
     peers: HashMap<MapData, Raw<LinkAddress>, Raw<Peer>>,
     interfaces: HashMap<MapData, u32, Raw<LinkAddress>>,
     tunnel_peers: LpmTrie<MapData, Raw<Address>, u32>,
@@ -72,15 +71,6 @@ pub struct Found {
     pub tunnel_peers: Vec<IpAddr>,
 }
 
-/// Entries of a table and how many it takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fill {
-    /// Entries counted.
-    pub entries: u64,
-    /// Entries it takes.
-    pub capacity: u64,
-}
-
 impl Dataplane {
     /// Loads the program on the pinned maps, or on new ones, and tells what was in them.
     pub fn open(options: &LoadOptions) -> anyhow::Result<(Self, Found)> {
@@ -94,7 +84,6 @@ impl Dataplane {
             flows: take_data(&mut bpf, "FLOWS")?,
             newborn: take_data(&mut bpf, "NEWBORN")?,
             survivors: take_data(&mut bpf, "SURVIVORS")?,
-            recording: take(&mut bpf, "RECORDING")?,
             peers: take(&mut bpf, "PEERS")?,
             interfaces: take(&mut bpf, "INTERFACES")?,
             tunnel_peers: take(&mut bpf, "DECAP_SOURCES")?,
@@ -233,12 +222,6 @@ impl Dataplane {
     pub fn possible_cpus() -> anyhow::Result<u32> {
         let count = aya::util::nr_cpus().map_err(|(path, error)| anyhow::Error::new(error).context(path))?;
         Ok(u32::try_from(count)?)
-    }
-
-    /// Flows that were refused a record since the maps were made, on all CPUs.
-    pub fn refused(&self) -> anyhow::Result<u64> {
-        let values = self.recording.get(&0, 0).context("cannot read RECORDING")?;
-        Ok(values.iter().map(|recording| u64::from(recording.0.refused)).sum())
     }
 
     /// Packets by verdict, on all CPUs.

@@ -19,6 +19,6 @@ pub use attach::{AttachError, Attachment, XdpMode};
 pub use decap::{DecapOptions, decapsulate, stop_decapsulating};
 pub use inspect::{ObservedTables, Snapshot, monotonic_seconds};
 pub use loader::{LoadError, LoadOptions, ProgramCost};
-pub use maps::{Dataplane, Fill, Found};
+pub use maps::{Dataplane, Found};
 pub use pins::{PinError, unload, unload_balancer};
 pub use write::{Publication, Write};

@@ -91,9 +91,9 @@ pub struct VipStatus {
 pub struct Traffic {
     /// Packets from clients.
     pub packets: u64,
-    /// Their bytes, Ethernet header included, encapsulation not.
+    /// Their bytes from the IP header on, as they came in.
     pub bytes: u64,
-    /// Connections begun: TCP handshakes, or recorded UDP flows.
+    /// TCP connections begun; UDP flows have no visible beginning and count 0.
     pub new_connections: u64,
     /// Packets per second.
     pub packets_per_second: f64,
@@ -269,4 +269,19 @@ pub enum Action {
     Reply,
     /// Sent to a backend.
     Forward,
+}
+
+impl From<vip_lb_common::Verdict> for Verdict {
+    fn from(verdict: vip_lb_common::Verdict) -> Self {
+        Self {
+            name: verdict.name().to_owned(),
+            meaning: verdict.meaning().to_owned(),
+            action: match verdict.action() {
+                vip_lb_common::Action::Pass => Action::Pass,
+                vip_lb_common::Action::Drop => Action::Drop,
+                vip_lb_common::Action::Reply => Action::Reply,
+                vip_lb_common::Action::Forward => Action::Forward,
+            },
+        }
+    }
 }

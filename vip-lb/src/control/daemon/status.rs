@@ -6,7 +6,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use vip_lb_common::{Action, Verdict, abi::BackendRef};
+use vip_lb_common::abi::BackendRef;
 
 use super::{Daemon, target};
 use crate::control::{
@@ -81,7 +81,7 @@ impl Daemon {
         let verdicts = self.dataplane.verdicts()?.into_iter();
         Ok(Counters {
             verdicts: verdicts
-                .map(|(verdict, packets)| VerdictCount { verdict: verdict_of(verdict), packets })
+                .map(|(verdict, packets)| VerdictCount { verdict: verdict.into(), packets })
                 .collect(),
         })
     }
@@ -289,20 +289,6 @@ fn health_status(health: Option<&TargetHealth>, started: SystemTime) -> Health {
         reason,
         since: seconds(health.since),
         last_latency_ms: health.last_latency.map(|latency| latency.as_secs_f64() * 1000.0),
-    }
-}
-
-/// A verdict as the API shows it.
-pub(super) fn verdict_of(verdict: Verdict) -> model::Verdict {
-    model::Verdict {
-        name: verdict.name().to_owned(),
-        meaning: verdict.meaning().to_owned(),
-        action: match verdict.action() {
-            Action::Pass => model::Action::Pass,
-            Action::Drop => model::Action::Drop,
-            Action::Reply => model::Action::Reply,
-            Action::Forward => model::Action::Forward,
-        },
     }
 }
 

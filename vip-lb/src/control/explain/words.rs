@@ -41,7 +41,7 @@ impl<N: Names, T: Tables> Words<'_, N, T> {
         Explanation {
             request: *self.request,
             steps,
-            verdict: verdict(run.fate.verdict),
+            verdict: run.fate.verdict.into(),
             service: run.service().map(|service| ExplainedService {
                 name: self.service(service.id),
                 affinity: affinity(service),
@@ -235,17 +235,4 @@ impl<N: Names, T: Tables> Words<'_, N, T> {
 
 fn step(stage: &str, text: String) -> model::Step {
     model::Step { stage: stage.to_owned(), text }
-}
-
-fn verdict(verdict: Verdict) -> model::Verdict {
-    model::Verdict {
-        name: verdict.name().to_owned(),
-        meaning: verdict.meaning().to_owned(),
-        action: match verdict.action() {
-            Action::Pass => model::Action::Pass,
-            Action::Drop => model::Action::Drop,
-            Action::Reply => model::Action::Reply,
-            Action::Forward => model::Action::Forward,
-        },
-    }
 }
