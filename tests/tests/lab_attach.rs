@@ -118,7 +118,14 @@ impl Scene {
     }
 
     fn open(&self, name: &str) -> Result<Dataplane> {
-        let options = LoadOptions { pins: self.pins(name), flows: 64, newborn: 64, survivors: 64 };
+        let options = LoadOptions {
+            pins: self.pins(name),
+            flows: 64,
+            newborn: 64,
+            survivors: 64,
+            nat: 64,
+            fragments: 64,
+        };
         Ok(Dataplane::open(&options)?.0)
     }
 

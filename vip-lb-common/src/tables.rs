@@ -5,8 +5,9 @@ use core::ops::Deref;
 use crate::{
     FlowHash,
     abi::{
-        Address, Backend, BackendRef, FlowEntry, FlowKey, LinkAddress, Peer, PortKey, RingClass, ServiceRef,
-        Settings, Slot, Survivor, Vip,
+        Address, Backend, BackendRef, FlowEntry, FlowKey, Fragment, FragmentKey, LinkAddress, NatFlow,
+        NatReply, NatReplyKey, Peer, PortKey, RangeKey, RingClass, ServiceOptions, ServiceRef, Settings,
+        Slot, Survivor, Vip,
     },
     pipeline::{Fate, Step},
 };
@@ -26,6 +27,16 @@ pub trait Tables {
     where
         Self: 'a;
 
+    /// An entry of NAT_FLOWS that can be marked in place.
+    type NatFlow<'a>: NatCell<NatFlow>
+    where
+        Self: 'a;
+
+    /// An entry of NAT_REPLIES that can be marked in place.
+    type NatReply<'a>: NatCell<NatReply>
+    where
+        Self: 'a;
+
     /// SETTINGS; none until the daemon has filled it.
     fn settings(&self) -> Option<Self::Ref<'_, Settings>>;
 
@@ -34,6 +45,12 @@ pub trait Tables {
 
     /// PORTS: services that are not in their VIP's own entry.
     fn port(&self, key: &PortKey) -> Option<ServiceRef>;
+
+    /// RANGES: the service of the narrowest block of ports that holds this one.
+    fn range(&self, key: &RangeKey) -> Option<ServiceRef>;
+
+    /// SERVICES.
+    fn service_options(&self, service: u16) -> Option<Self::Ref<'_, ServiceOptions>>;
 
     /// A slot of the service's ring; none where no ring is published.
     fn slot(&self, service: ServiceRef, index: u32) -> Option<Self::Ref<'_, Slot>>;
@@ -84,6 +101,40 @@ pub trait Tables {
     /// INTERFACES: the MAC address of the interface a packet came in by.
     fn link_address(&self, interface: u32) -> Option<Self::Ref<'_, LinkAddress>>;
 
+    /// FRAGMENTS: where the first fragment of a packet went.
+    fn fragment(&self, key: &FragmentKey) -> Option<Fragment>;
+
+    /// Inserts into FRAGMENTS, evicting an old entry if need be.
+    fn insert_fragment(&self, key: &FragmentKey, fragment: &Fragment);
+
+    /// NAT_FLOWS.
+    fn nat_flow(&self, key: &FlowKey) -> Option<Self::NatFlow<'_>>;
+
+    /// Inserts into NAT_FLOWS. False when the key is taken or there is no room: nothing is ever replaced or evicted.
+    fn insert_nat_flow(&self, key: &FlowKey, flow: &NatFlow) -> bool;
+
+    /// Replaces an entry of NAT_FLOWS. False when there is none.
+    fn replace_nat_flow(&self, key: &FlowKey, flow: &NatFlow) -> bool;
+
+    /// Removes from NAT_FLOWS.
+    fn remove_nat_flow(&self, key: &FlowKey);
+
+    /// NAT_REPLIES.
+    fn nat_reply(&self, key: &NatReplyKey) -> Option<Self::NatReply<'_>>;
+
+    /// Inserts into NAT_REPLIES. False when the key is taken or there is no room: nothing is ever replaced or evicted.
+    fn insert_nat_reply(&self, key: &NatReplyKey, reply: &NatReply) -> bool;
+
+    /// Replaces an entry of NAT_REPLIES. False when there is none.
+    fn replace_nat_reply(&self, key: &NatReplyKey, reply: &NatReply) -> bool;
+
+    /// Removes from NAT_REPLIES.
+    fn remove_nat_reply(&self, key: &NatReplyKey);
+
+    /// Takes one from what this CPU may do with ICMP for a service in the current second ([`ServiceOptions::icmp_rate`]).
+    /// False when it is spent.
+    fn may_send(&self, service: u16, use_of: IcmpUse, rate: u16) -> bool;
+
     /// Adds a finished packet to the counters.
     fn count(&self, fate: &Fate);
 
@@ -92,6 +143,24 @@ pub trait Tables {
     fn observe(&self, step: Step) {
         let _ = step;
     }
+}
+
+/// What the ICMP budget of a service is spent on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IcmpUse {
+    /// An ICMP error is steered to a backend.
+    Error,
+    /// A packet that is too big is answered.
+    Answer,
+}
+
+/// A translated connection's entry in its table.
+pub trait NatCell<T> {
+    /// The entry as it is now.
+    fn get(&self) -> T;
+
+    /// Stores the tick of the latest packet and adds to what was seen of this side.
+    fn touch(&self, tick: u32, marks: u16);
 }
 
 /// A flow entry in its table.

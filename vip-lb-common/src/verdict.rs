@@ -61,16 +61,24 @@ verdicts! {
     FromPeer = 5, "from_peer", Pass;
     /// For a port of a VIP that no service has, where the configuration says pass.
     UnknownServicePassed = 6, "unknown_service_passed", Pass;
+    /// Too big for the path to its backend; the sender was told by ICMP.
+    TooBigAnswered = 7, "too_big_answered", Reply;
     /// A VIP's MAC address was asked for by ARP and answered.
     ArpAnswered = 8, "arp_answered", Reply;
     /// A VIP's MAC address was asked for by a neighbour solicitation and answered.
     NeighbourAnswered = 9, "neighbour_answered", Reply;
     /// A ping to a VIP was answered.
     EchoAnswered = 10, "echo_answered", Reply;
+    /// A backend's answer, translated and sent to its client.
+    TranslatedReply = 11, "translated_reply", Forward;
     /// Sent to a backend with new MAC addresses.
     ForwardedL2 = 12, "forwarded_l2", Forward;
     /// Sent to a backend inside another IP header.
     ForwardedIpip = 13, "forwarded_ipip", Forward;
+    /// Sent to a backend inside another IP header and a UDP header.
+    ForwardedGue = 14, "forwarded_gue", Forward;
+    /// Sent to a backend with translated addresses and ports.
+    ForwardedNat = 15, "forwarded_nat", Forward;
     /// For a port of a VIP that no service has.
     UnknownService = 16, "unknown_service", Drop;
     /// The service has no backend at present.
@@ -87,15 +95,15 @@ verdicts! {
     BadTransportHeader = 22, "bad_transport_header", Drop;
     /// More IPv6 extension headers than are followed.
     ExtensionHeaders = 23, "extension_headers", Drop;
-    /// A fragment, which carries no ports to steer by.
-    Fragment = 24, "fragment", Drop;
+    /// A fragment whose first one, which carries the ports to steer by, has not come by or was too long ago.
+    FragmentWithoutFirst = 24, "fragment_without_first", Drop;
     /// Neither TCP, UDP nor ICMP.
     UnsupportedProtocol = 25, "unsupported_protocol", Drop;
-    /// ICMP to a VIP that is no echo request.
+    /// ICMP to a VIP that is neither an echo request nor an error.
     UnsupportedIcmp = 26, "unsupported_icmp", Drop;
     /// The TTL or hop limit ran out here.
     TtlExpired = 27, "ttl_expired", Drop;
-    /// Encapsulated, it would not fit the path to the backend.
+    /// Too big for the path to its backend, and the sender could not be told or was told often enough.
     TooBig = 28, "too_big", Drop;
     /// A tagged packet whose backend is reached by another interface.
     TagMismatch = 29, "tag_mismatch", Drop;
@@ -107,6 +115,16 @@ verdicts! {
     Settling = 32, "settling", Drop;
     /// The daemon has not filled the maps yet.
     NotConfigured = 33, "not_configured", Pass;
+    /// Every port of this node towards its backend is taken, or the tables of translated connections are full.
+    NatExhausted = 34, "nat_exhausted", Drop;
+    /// A TCP segment of a connection to a translated backend that did not begin here.
+    NatUnknown = 35, "nat_unknown", Drop;
+    /// It has no equivalent in the backend's address family: options, extension headers, fragments, or UDP without a checksum.
+    NatUntranslatable = 36, "nat_untranslatable", Drop;
+    /// An ICMP error that quotes too little to tell a flow by, or nothing that this VIP sent.
+    IcmpQuote = 37, "icmp_quote", Drop;
+    /// An ICMP error beyond what its service steers in a second.
+    IcmpRate = 38, "icmp_rate", Drop;
     /// Unwrapped from its tunnel and handed to the stack.
     Decapsulated = 40, "decapsulated", Pass;
     /// A tunnelled packet from a source that is not allowed, left to the stack.

@@ -23,7 +23,7 @@ use aya_ebpf::{
 };
 use vip_lb_common::{
     Action, Packet as _, Verdict, decap,
-    pipeline::{self, Fate},
+    pipeline::{self, Fate, Next, Stage},
 };
 
 use crate::{
@@ -36,9 +36,34 @@ use crate::{
 #[inline(always)]
 pub fn vip_lb(ctx: XdpContext) -> u32 {
     let mut packet = XdpPacket::new(ctx.ctx);
-    match pipeline::plain(&mut packet, &Maps) {
-        Some(fate) => act(&packet, &fate),
-        None => vip_lb_general(ctx.ctx),
+    let mut code = match pipeline::plain(&mut packet, &Maps) {
+        Next::Done(fate) => return act(&packet, &fate),
+        next => code_of(&packet, &next),
+    };
+    // One after the other rather than one from the other: a called function's stack adds to its caller's.
+    if code == GENERAL {
+        code = vip_lb_general(ctx.ctx);
+    }
+    if code == STAGE | Stage::Own as u32 {
+        code = vip_lb_own(ctx.ctx);
+    }
+    code
+}
+
+/// Greater than all XDP actions: a number that says what to call next.
+const GENERAL: u32 = 0x100;
+/// With the number of a [`Stage`], whose [`Job`](pipeline::Job) is kept.
+const STAGE: u32 = 0x200;
+
+#[inline(always)]
+fn code_of(packet: &XdpPacket, next: &Next) -> u32 {
+    match next {
+        Next::Done(fate) => act(packet, fate),
+        Next::General => GENERAL,
+        Next::Stage(stage, job) => {
+            maps::keep(job);
+            STAGE | *stage as u32
+        }
     }
 }
 
@@ -48,8 +73,20 @@ pub fn vip_lb(ctx: XdpContext) -> u32 {
 #[inline(never)]
 pub extern "C" fn vip_lb_general(ctx: *mut xdp_md) -> u32 {
     let mut packet = XdpPacket::new(ctx);
-    let fate = pipeline::general(&mut packet, &Maps);
-    act(&packet, &fate)
+    let next = pipeline::general(&mut packet, &Maps);
+    code_of(&packet, &next)
+}
+
+/// To an address of this node itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn vip_lb_own(ctx: *mut xdp_md) -> u32 {
+    let mut packet = XdpPacket::new(ctx);
+    let Some(job) = maps::kept() else {
+        return XDP_DROP;
+    };
+    let next = pipeline::own(&mut packet, &Maps, &job);
+    code_of(&packet, &next)
 }
 
 /// The one place that knows XDP actions.

@@ -1,6 +1,7 @@
 //! The maps, private to this file, and the pipeline's view of them.
 
 use aya_ebpf::{
+    bindings::{BPF_EXIST, BPF_NOEXIST},
     btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, lpm_trie::Key},
     helpers::bpf_ktime_get_ns,
     macros::btf_map,
@@ -8,13 +9,15 @@ use aya_ebpf::{
 use vip_lb_common::{
     FlowHash, Tables, Verdict,
     abi::{
-        Address, Backend, DEFAULT_FLOWS, DEFAULT_NEWBORN, DEFAULT_SURVIVORS, FlowEntry, FlowKey, LinkAddress,
-        MAX_BACKENDS, MAX_SERVICES, MAX_VIPS, Peer, PortKey, RING_SIZES, Recording, Ring, RingClass,
-        ServiceRef, Settings, Slot, Stats, Survivor, VIP_PLACES, Vip, VipPlace,
+        Address, Backend, DEFAULT_FLOWS, DEFAULT_FRAGMENTS, DEFAULT_NAT, DEFAULT_NEWBORN, DEFAULT_SURVIVORS,
+        FlowEntry, FlowKey, Fragment, FragmentKey, IcmpAccount, LinkAddress, MAX_BACKENDS, MAX_RANGES,
+        MAX_SERVICES, MAX_VIPS, NatFlow, NatReply, NatReplyKey, Peer, PortKey, RING_SIZES, RangeKey,
+        Recording, Ring, RingClass, ServiceOptions, ServiceRef, Settings, Slot, Stats, Survivor, VIP_PLACES,
+        Vip, VipPlace,
     },
     decap::DecapTables,
-    pipeline::Fate,
-    tables::FlowCell,
+    pipeline::{Fate, Job},
+    tables::{FlowCell, IcmpUse, NatCell},
 };
 
 /// What the whole program obeys; one value.
@@ -29,6 +32,12 @@ static VIPS: HashMap<Address, Vip, MAX_VIPS> = HashMap::new();
 /// Services that do not fit into their VIP's own entry.
 #[btf_map]
 static PORTS: HashMap<PortKey, ServiceRef, MAX_SERVICES> = HashMap::new();
+/// Services of ranges of ports, in blocks.
+#[btf_map]
+static RANGES: LpmTrie<RangeKey, ServiceRef, MAX_RANGES> = LpmTrie::new();
+/// What only rare packets ask of a service.
+#[btf_map]
+static SERVICES: Array<ServiceOptions, MAX_SERVICES> = Array::new();
 /// Rings of the default size by service; the inner map holds one ring as one value.
 #[btf_map]
 static RINGS_16381: ArrayOfMaps<Array<Ring<{ RING_SIZES[0] }>, 1>, MAX_SERVICES> = ArrayOfMaps::new();
@@ -50,6 +59,18 @@ static NEWBORN: LruHashMap<FlowKey, FlowEntry, DEFAULT_NEWBORN> = LruHashMap::ne
 /// Older flows of open slots that showed a sign of life.
 #[btf_map]
 static SURVIVORS: LruHashMap<FlowKey, Survivor, DEFAULT_SURVIVORS> = LruHashMap::new();
+/// Where the first fragments of packets went.
+#[btf_map]
+static FRAGMENTS: LruHashMap<FragmentKey, Fragment, DEFAULT_FRAGMENTS> = LruHashMap::new();
+/// Translated connections as clients see them. Never evicts.
+#[btf_map]
+static NAT_FLOWS: HashMap<FlowKey, NatFlow, DEFAULT_NAT> = HashMap::new();
+/// Translated connections as backends see them. Never evicts.
+#[btf_map]
+static NAT_REPLIES: HashMap<NatReplyKey, NatReply, DEFAULT_NAT> = HashMap::new();
+/// What each CPU did with ICMP for each service in the current second.
+#[btf_map]
+static ICMP_ACCOUNTS: PerCpuArray<IcmpAccount, MAX_SERVICES> = PerCpuArray::new();
 /// What each CPU recorded in the current tick; one value.
 #[btf_map]
 static RECORDING: PerCpuArray<Recording, 1> = PerCpuArray::new();
@@ -75,12 +96,37 @@ static SERVICE_STATS: PerCpuArray<Stats, MAX_SERVICES> = PerCpuArray::new();
 #[btf_map]
 static BACKEND_STATS: PerCpuArray<Stats, MAX_BACKENDS> = PerCpuArray::new();
 
+/// Words that a job takes. To the kernel they have no type.
+const JOB_WORDS: usize = size_of::<Job>().div_ceil(8);
+
+/// The packet that goes from one function of the program to the next; one value.
+#[btf_map]
+static JOB: PerCpuArray<[u64; JOB_WORDS], 1> = PerCpuArray::new();
+
+/// Keeps a job for the function that is called next.
+#[inline(always)]
+pub(crate) fn keep(job: &Job) {
+    if let Some(place) = JOB.get_ptr_mut(0) {
+        // SAFETY: this CPU's own value, which is as large, and aligned as a job.
+        unsafe { place.cast::<Job>().write(*job) };
+    }
+}
+
+/// The job that was kept just before.
+#[inline(always)]
+pub(crate) fn kept() -> Option<Job> {
+    // SAFETY: this CPU's own value, written by `keep` before the only calls of those who ask.
+    JOB.get_ptr_mut(0).map(|place| unsafe { place.cast::<Job>().read() }.bounded())
+}
+
 /// The balancer's maps.
 pub(crate) struct Maps;
 
 impl Tables for Maps {
     type Ref<'a, T: Copy + 'a> = &'a T;
     type Flow<'a> = Cell;
+    type NatFlow<'a> = Marked<NatFlow>;
+    type NatReply<'a> = Marked<NatReply>;
 
     #[inline(always)]
     fn settings(&self) -> Option<&Settings> {
@@ -104,6 +150,16 @@ impl Tables for Maps {
     fn port(&self, key: &PortKey) -> Option<ServiceRef> {
         // SAFETY: one word, read at once.
         unsafe { PORTS.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn range(&self, key: &RangeKey) -> Option<ServiceRef> {
+        RANGES.get(&Key::new(RangeKey::BITS, *key)).copied()
+    }
+
+    #[inline(always)]
+    fn service_options(&self, service: u16) -> Option<&ServiceOptions> {
+        SERVICES.get(u32::from(service))
     }
 
     #[inline(always)]
@@ -219,6 +275,69 @@ impl Tables for Maps {
     fn link_address(&self, interface: u32) -> Option<&LinkAddress> {
         // SAFETY: an interface's address is written once, before its VIPs.
         unsafe { INTERFACES.get(interface) }
+    }
+
+    #[inline(always)]
+    fn fragment(&self, key: &FragmentKey) -> Option<Fragment> {
+        // SAFETY: an entry may be recycled for another packet while it is read; where that one's first fragment went is then wrong for this
+        // one's rest, which its receiver drops.
+        unsafe { FRAGMENTS.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn insert_fragment(&self, key: &FragmentKey, fragment: &Fragment) {
+        // Without it, later fragments are dropped, which is what happens to them without room, too.
+        let _ = FRAGMENTS.insert(key, fragment, 0);
+    }
+
+    #[inline(always)]
+    fn nat_flow(&self, key: &FlowKey) -> Option<Marked<NatFlow>> {
+        NAT_FLOWS.get_ptr_mut(key).map(Marked)
+    }
+
+    #[inline(always)]
+    fn insert_nat_flow(&self, key: &FlowKey, flow: &NatFlow) -> bool {
+        NAT_FLOWS.insert(key, flow, BPF_NOEXIST.into()).is_ok()
+    }
+
+    #[inline(always)]
+    fn replace_nat_flow(&self, key: &FlowKey, flow: &NatFlow) -> bool {
+        NAT_FLOWS.insert(key, flow, BPF_EXIST.into()).is_ok()
+    }
+
+    #[inline(always)]
+    fn remove_nat_flow(&self, key: &FlowKey) {
+        // One that is gone already is what was wanted.
+        let _ = NAT_FLOWS.remove(key);
+    }
+
+    #[inline(always)]
+    fn nat_reply(&self, key: &NatReplyKey) -> Option<Marked<NatReply>> {
+        NAT_REPLIES.get_ptr_mut(key).map(Marked)
+    }
+
+    #[inline(always)]
+    fn insert_nat_reply(&self, key: &NatReplyKey, reply: &NatReply) -> bool {
+        NAT_REPLIES.insert(key, reply, BPF_NOEXIST.into()).is_ok()
+    }
+
+    #[inline(always)]
+    fn replace_nat_reply(&self, key: &NatReplyKey, reply: &NatReply) -> bool {
+        NAT_REPLIES.insert(key, reply, BPF_EXIST.into()).is_ok()
+    }
+
+    #[inline(always)]
+    fn remove_nat_reply(&self, key: &NatReplyKey) {
+        let _ = NAT_REPLIES.remove(key);
+    }
+
+    #[inline(always)]
+    fn may_send(&self, service: u16, use_of: IcmpUse, rate: u16) -> bool {
+        let Some(account) = ICMP_ACCOUNTS.get_ptr_mut(u32::from(service)) else {
+            return false;
+        };
+        // SAFETY: this CPU's own value.
+        unsafe { &mut *account }.spend(use_of, rate, self.seconds())
     }
 
     #[inline(always)]
@@ -341,5 +460,44 @@ impl FlowCell for Cell {
     fn set_closing(&self, closing: bool) {
         // SAFETY: as above; one half word.
         unsafe { (*self.0).closing = u16::from(closing) };
+    }
+}
+
+/// An entry of NAT_FLOWS or NAT_REPLIES.
+pub(crate) struct Marked<T>(*mut T);
+
+impl NatCell<NatFlow> for Marked<NatFlow> {
+    #[inline(always)]
+    fn get(&self) -> NatFlow {
+        // SAFETY: a map value, valid while the program runs.
+        unsafe { *self.0 }
+    }
+
+    #[inline(always)]
+    fn touch(&self, tick: u32, marks: u16) {
+        // SAFETY: as above.
+        let flow = unsafe { &mut *self.0 };
+        if flow.seen != tick || flow.marks | marks != flow.marks {
+            flow.seen = tick;
+            flow.marks |= marks;
+        }
+    }
+}
+
+impl NatCell<NatReply> for Marked<NatReply> {
+    #[inline(always)]
+    fn get(&self) -> NatReply {
+        // SAFETY: a map value, valid while the program runs.
+        unsafe { *self.0 }
+    }
+
+    #[inline(always)]
+    fn touch(&self, tick: u32, marks: u16) {
+        // SAFETY: as above.
+        let reply = unsafe { &mut *self.0 };
+        if reply.seen != tick || reply.marks | marks != reply.marks {
+            reply.seen = tick;
+            reply.marks |= marks;
+        }
     }
 }

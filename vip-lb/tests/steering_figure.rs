@@ -10,8 +10,7 @@ use vip_lb::steering::{
 use vip_lb_common::{
     HashKey, Verdict,
     abi::{
-        Backend, BackendRef, FlowEntry, FlowKey, LAYOUT_VERSION, Mode, PortEntry, RingClass, SETTINGS_MAGIC,
-        ServiceRef, Settings, Slot, Vip,
+        Backend, BackendRef, FlowEntry, FlowKey, Mode, PortEntry, RingClass, ServiceRef, Settings, Slot, Vip,
     },
     memory::{MemoryPacket, MemoryTables},
     pipeline::process,
@@ -133,14 +132,11 @@ impl Simulation {
         for _ in 0..ticks {
             self.tick += 1;
             self.tables.settings = Some(Settings {
-                magic: SETTINGS_MAGIC,
-                layout: LAYOUT_VERSION,
-                flags: 0,
                 tick: self.tick,
                 record_budget: self.budget.next_tick(),
                 survivor_budget: self.budget.survivors(),
                 fresh_until: u32::MAX,
-                hash: HashKey::from_seed(&[7; 32]),
+                ..Settings::new(HashKey::from_seed(&[7; 32]))
             });
             if self.flood {
                 for number in 0..FLOOD {

@@ -11,8 +11,8 @@ use aya::{
 use vip_lb_common::{
     HashKey, Verdict,
     abi::{
-        Address, Backend, BackendRef, FlowEntry, FlowKey, LAYOUT_VERSION, Mode, Phase, PortEntry, RING_SIZES,
-        Ring, RingClass, SETTINGS_MAGIC, ServiceRef, Settings, Slot, Vip, VipPlace,
+        Address, Backend, BackendRef, FlowEntry, FlowKey, Mode, Phase, PortEntry, RING_SIZES, Ring,
+        RingClass, ServiceRef, Settings, Slot, Vip, VipPlace,
     },
     hash::mix,
     headers::outer_checksum_base,
@@ -52,14 +52,11 @@ impl Balancer {
         let mut ebpf = EbpfLoader::new().load(object).context("load the balancer's maps")?;
         let key = HashKey::from_seed(&[42; 32]);
         let settings = Settings {
-            magic: SETTINGS_MAGIC,
-            layout: LAYOUT_VERSION,
-            flags: 0,
             tick: TICK,
             record_budget: 1000,
             survivor_budget: 1000,
             fresh_until: u32::MAX,
-            hash: key,
+            ..Settings::new(key)
         };
         Array::<_, Plain<Settings>>::try_from(map(&mut ebpf, "SETTINGS")?)?.set(0, Plain(settings), 0)?;
         let mut backends = Array::<_, Plain<Backend>>::try_from(map(&mut ebpf, "BACKENDS")?)?;
@@ -182,8 +179,8 @@ fn backend(setup: &Setup, index: u16) -> Backend {
         mtu: 1500,
         service: SERVICE,
         identity: mix(index.into()),
-        tunnel_source: tunnel[0].into(),
-        tunnel_destination: tunnel[1].into(),
+        source: tunnel[0].into(),
+        address: tunnel[1].into(),
         outer_checksum: outer_checksum_base(source, destination),
         ..Backend::default()
     }

@@ -28,7 +28,7 @@ use vip_lb::{
 };
 use vip_lb_common::{
     HashKey,
-    abi::{LAYOUT_VERSION, RingClass, SETTINGS_MAGIC, Settings},
+    abi::{DEFAULT_FRAGMENTS, DEFAULT_NAT, RingClass, Settings},
 };
 use xtask::figures::Figure;
 
@@ -107,16 +107,7 @@ fn load_services() -> Result<Load> {
     let maps = memory_of_maps(&maps_before)? / MIB;
 
     // The daemon ends, another takes over what it left.
-    let settings = Settings {
-        magic: SETTINGS_MAGIC,
-        layout: LAYOUT_VERSION,
-        flags: 0,
-        tick: 1,
-        record_budget: 0,
-        survivor_budget: 0,
-        fresh_until: 0,
-        hash: HashKey::from_seed(&config.node.seed.0),
-    };
+    let settings = Settings { tick: 1, ..Settings::new(HashKey::from_seed(&config.node.seed.0)) };
     let dataplane = node.dataplane.as_mut().context("an open balancer")?;
     dataplane.write(&Write::Settings(Box::new(settings)))?;
     drop((engine, node.dataplane.take()));
@@ -147,6 +138,8 @@ impl Node {
             flows: tables.flows,
             newborn: tables.newborn,
             survivors: tables.survivors,
+            nat: DEFAULT_NAT as u32,
+            fragments: DEFAULT_FRAGMENTS as u32,
         };
         let mut node = Self { dataplane: None, pins };
         node.dataplane = Some(Dataplane::open(&options)?.0);

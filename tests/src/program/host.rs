@@ -4,7 +4,7 @@ use std::cell::UnsafeCell;
 
 use vip_lb_common::{Packet, Verdict, decap, memory::MemoryTables, pipeline};
 
-use super::{INGRESS, Outcome, Program, Scenario, State, XdpAction};
+use super::{INGRESS, Outcome, Program, Scenario, State, XdpAction, state::timeless};
 
 /// Room in front of a frame: XDP_PACKET_HEADROOM.
 const HEADROOM: usize = 256;
@@ -77,6 +77,9 @@ impl Host {
             flows: tables.flows.borrow().clone(),
             newborn: tables.newborn.borrow().clone(),
             survivors: tables.survivors.borrow().clone(),
+            fragments: timeless(tables.fragments.borrow().clone()),
+            nat_flows: tables.nat_flows.borrow().clone(),
+            nat_replies: tables.nat_replies.borrow().clone(),
             unrecorded,
             recording: tables.recording.get(),
         }

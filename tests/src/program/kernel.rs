@@ -69,6 +69,9 @@ impl Kernel {
         if let Some(entries) = scenario.flows_capacity {
             loader.map_max_entries("FLOWS", entries);
         }
+        if let Some(entries) = scenario.nat_capacity {
+            loader.map_max_entries("NAT_FLOWS", entries).map_max_entries("NAT_REPLIES", entries);
+        }
         let mut ebpf = make_maps(&mut loader)?;
         xdp(&mut ebpf, Program::Balancer)?;
         xdp(&mut ebpf, Program::Decapsulator)?;

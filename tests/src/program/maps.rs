@@ -17,12 +17,13 @@ use aya::{
 use vip_lb_common::{
     Verdict,
     abi::{
-        Address, Backend, FlowEntry, FlowKey, LinkAddress, Plain, RING_SIZES, Recording, Ring, RingClass,
+        Address, Backend, FlowEntry, FlowKey, Fragment, FragmentKey, LinkAddress, NatFlow, NatReply,
+        NatReplyKey, Plain, RING_SIZES, RangeKey, Recording, Ring, RingClass, ServiceOptions, ServiceRef,
         Settings, Slot, Stats, Survivor, Vip, VipPlace,
     },
 };
 
-use super::{Scenario, State};
+use super::{Scenario, State, state::timeless};
 
 /// A value as it lies in a map.
 #[derive(Clone, Copy)]
@@ -40,6 +41,9 @@ pub(super) struct Maps {
     flows: Table<FlowKey, FlowEntry>,
     newborn: Table<FlowKey, FlowEntry>,
     survivors: Table<FlowKey, Survivor>,
+    fragments: Table<FragmentKey, Fragment>,
+    nat_flows: Table<FlowKey, NatFlow>,
+    nat_replies: Table<NatReplyKey, NatReply>,
     recording: PerCpuArray<MapData, Wire<Recording>>,
     verdicts: PerCpuArray<MapData, u64>,
     service_stats: PerCpuArray<MapData, Wire<Stats>>,
@@ -66,6 +70,14 @@ impl Maps {
             index.set(place, Wire(VipPlace::of(&vips)), 0)?;
         }
         insert_all(ebpf, "PORTS", &scenario.ports)?;
+        let mut ranges: LpmTrie<MapData, Wire<RangeKey>, Wire<ServiceRef>> = typed(ebpf, "RANGES")?;
+        for &(bits, key, service) in &scenario.ranges {
+            ranges.insert(&Key::new(bits, Wire(key)), Wire(service), 0)?;
+        }
+        let mut options: Array<MapData, Wire<ServiceOptions>> = typed(ebpf, "SERVICES")?;
+        for (&service, &of_service) in &scenario.service_options {
+            options.set(u32::from(service), Wire(of_service), 0)?;
+        }
         insert_all(ebpf, "PEERS", &scenario.peers)?;
         let mut interfaces: BpfHashMap<MapData, u32, Wire<LinkAddress>> = typed(ebpf, "INTERFACES")?;
         for (index, address) in &scenario.interfaces {
@@ -88,6 +100,9 @@ impl Maps {
             flows: typed(ebpf, "FLOWS")?,
             newborn: typed(ebpf, "NEWBORN")?,
             survivors: typed(ebpf, "SURVIVORS")?,
+            fragments: typed(ebpf, "FRAGMENTS")?,
+            nat_flows: typed(ebpf, "NAT_FLOWS")?,
+            nat_replies: typed(ebpf, "NAT_REPLIES")?,
             recording: typed(ebpf, "RECORDING")?,
             verdicts: typed(ebpf, "VERDICTS")?,
             service_stats: typed(ebpf, "SERVICE_STATS")?,
@@ -140,6 +155,9 @@ impl Maps {
             flows: entries(&self.flows)?,
             newborn: entries(&self.newborn)?,
             survivors: entries(&self.survivors)?,
+            fragments: timeless(entries(&self.fragments)?),
+            nat_flows: entries(&self.nat_flows)?,
+            nat_replies: entries(&self.nat_replies)?,
             unrecorded: self.unrecorded()?,
             recording: self.recording()?,
         })

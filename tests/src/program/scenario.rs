@@ -5,8 +5,8 @@ use std::{cell::RefCell, collections::HashMap};
 use vip_lb_common::{
     HashKey,
     abi::{
-        Address, Backend, BackendRef, LAYOUT_VERSION, LinkAddress, Mode, Peer, Phase, PortKey, RingClass,
-        SETTINGS_MAGIC, ServiceRef, Settings, Slot, Vip,
+        Address, Backend, BackendRef, LinkAddress, Mode, Peer, Phase, PortKey, RangeKey, RingClass,
+        ServiceOptions, ServiceRef, Settings, Slot, Vip,
     },
     headers::outer_checksum_base,
     memory::MemoryTables,
@@ -24,6 +24,10 @@ pub struct Scenario {
     pub vips: HashMap<Address, Vip>,
     /// PORTS.
     pub ports: HashMap<PortKey, ServiceRef>,
+    /// RANGES: bits of the key that count, the key, the service.
+    pub ranges: Vec<(u32, RangeKey, ServiceRef)>,
+    /// SERVICES.
+    pub service_options: HashMap<u16, ServiceOptions>,
     /// RINGS of every class.
     pub rings: HashMap<ServiceRef, Vec<Slot>>,
     /// BACKENDS.
@@ -38,6 +42,8 @@ pub struct Scenario {
     pub decap_vips: Vec<Address>,
     /// Entries that FLOWS takes; none for as many as the program says.
     pub flows_capacity: Option<u32>,
+    /// Entries that NAT_FLOWS takes, and NAT_REPLIES; none for as many as the program says.
+    pub nat_capacity: Option<u32>,
 }
 
 impl Default for Scenario {
@@ -45,17 +51,19 @@ impl Default for Scenario {
     fn default() -> Self {
         Self {
             settings: Some(Settings {
-                magic: SETTINGS_MAGIC,
-                layout: LAYOUT_VERSION,
-                flags: 0,
                 tick: 100,
                 record_budget: 1000,
                 survivor_budget: 1000,
                 fresh_until: u32::MAX,
-                hash: HashKey::from_seed(b"the seed that all nodes know.\0\0\0"),
+                gue_port: 6080,
+                nat_first_port: 61_000,
+                nat_ports: 4_536,
+                ..Settings::new(HashKey::from_seed(b"the seed that all nodes know.\0\0\0"))
             }),
             vips: HashMap::new(),
             ports: HashMap::new(),
+            ranges: Vec::new(),
+            service_options: HashMap::new(),
             rings: HashMap::new(),
             backends: HashMap::new(),
             peers: HashMap::new(),
@@ -63,6 +71,7 @@ impl Default for Scenario {
             decap_sources: Vec::new(),
             decap_vips: Vec::new(),
             flows_capacity: None,
+            nat_capacity: None,
         }
     }
 }
@@ -75,7 +84,7 @@ impl Scenario {
 
     /// Adds a service to PORTS; port 0 is every port.
     pub fn port(&mut self, vip: u32, protocol: u8, port: u16, service: ServiceRef) {
-        let key = PortKey { vip, port, protocol, reserved: 0 };
+        let key = PortKey { vip, port, protocol, kind: 0 };
         self.ports.insert(key, service);
     }
 
@@ -110,8 +119,8 @@ impl Scenario {
             macs,
             mtu: 1500,
             identity: u64::from(index),
-            tunnel_source,
-            tunnel_destination,
+            source: tunnel_source,
+            address: tunnel_destination,
             outer_checksum: outer_checksum_base(v4_octets(&tunnel_source), v4_octets(&tunnel_destination)),
             ..Backend::default()
         };
@@ -145,6 +154,9 @@ impl Scenario {
             decap_sources: self.decap_sources.iter().copied().collect(),
             decap_vips: self.decap_vips.iter().copied().collect(),
             flows_capacity: self.flows_capacity.map_or(usize::MAX, |entries| entries as usize),
+            nat_capacity: self.nat_capacity.map_or(usize::MAX, |entries| entries as usize),
+            ranges: self.ranges.clone(),
+            service_options: self.service_options.clone(),
             ..MemoryTables::default()
         }
     }

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use vip_lb_common::abi::{FlowEntry, FlowKey, Recording, Stats, Survivor};
+use vip_lb_common::abi::{
+    FlowEntry, FlowKey, Fragment, FragmentKey, NatFlow, NatReply, NatReplyKey, Recording, Stats, Survivor,
+};
 
 /// Everything that running packets changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,23 +21,49 @@ pub struct State {
     pub newborn: HashMap<FlowKey, FlowEntry>,
     /// SURVIVORS.
     pub survivors: HashMap<FlowKey, Survivor>,
+    /// FRAGMENTS, without the time of the entries.
+    pub fragments: HashMap<FragmentKey, Fragment>,
+    /// NAT_FLOWS.
+    pub nat_flows: HashMap<FlowKey, NatFlow>,
+    /// NAT_REPLIES.
+    pub nat_replies: HashMap<NatReplyKey, NatReply>,
     /// Slots of small rings with a mark of an unrecorded packet: service, index, tick.
     pub unrecorded: Vec<(u16, u32, u32)>,
     /// RECORDING of the one CPU that ran.
     pub recording: Recording,
 }
 
+/// Entries of FRAGMENTS without their time, which is another clock's on each side.
+pub(super) fn timeless(fragments: HashMap<FragmentKey, Fragment>) -> HashMap<FragmentKey, Fragment> {
+    fragments.into_iter().map(|(key, fragment)| (key, Fragment { seen: 0, ..fragment })).collect()
+}
+
 impl State {
     /// Panics with the parts that differ.
     #[track_caller]
     pub fn assert_same(&self, other: &Self, case: &str) {
-        let Self { verdicts, services, backends, flows, newborn, survivors, unrecorded, recording } = self;
+        let Self {
+            verdicts,
+            services,
+            backends,
+            flows,
+            newborn,
+            survivors,
+            fragments,
+            nat_flows,
+            nat_replies,
+            unrecorded,
+            recording,
+        } = self;
         assert_eq!(*verdicts, other.verdicts, "{case}: VERDICTS");
         assert_eq!(*services, other.services, "{case}: SERVICE_STATS");
         assert_eq!(*backends, other.backends, "{case}: BACKEND_STATS");
         assert_eq!(*flows, other.flows, "{case}: FLOWS");
         assert_eq!(*newborn, other.newborn, "{case}: NEWBORN");
         assert_eq!(*survivors, other.survivors, "{case}: SURVIVORS");
+        assert_eq!(*fragments, other.fragments, "{case}: FRAGMENTS");
+        assert_eq!(*nat_flows, other.nat_flows, "{case}: NAT_FLOWS");
+        assert_eq!(*nat_replies, other.nat_replies, "{case}: NAT_REPLIES");
         assert_eq!(*unrecorded, other.unrecorded, "{case}: unrecorded_at of the slots");
         assert_eq!(*recording, other.recording, "{case}: RECORDING");
     }

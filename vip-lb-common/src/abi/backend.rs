@@ -42,17 +42,29 @@ pub enum Mode {
     IpipV4 = 4,
     /// Prepend an IPv6 header.
     IpipV6 = 5,
+    /// Prepend IPv4 and UDP headers (GUE variant 1, draft-ietf-intarea-gue-09 section 4).
+    GueV4 = 6,
+    /// Prepend IPv6 and UDP headers.
+    GueV6 = 7,
+    /// Translate addresses and ports: an IPv4 packet goes to the backend.
+    NatV4 = 8,
+    /// Translate addresses and ports: an IPv6 packet goes to the backend.
+    NatV6 = 9,
 }
 
 impl Mode {
-    /// The mode stored in a map; anything unknown counts as dead.
+    /// The mode stored in a map, [`Backend::TAGGED`] aside; anything unknown counts as dead.
     pub const fn from_u8(value: u8) -> Self {
-        match value {
+        match value & !Backend::TAGGED {
             1 => Self::Unresolved,
             2 => Self::Local,
             3 => Self::L2,
             4 => Self::IpipV4,
             5 => Self::IpipV6,
+            6 => Self::GueV4,
+            7 => Self::GueV6,
+            8 => Self::NatV4,
+            9 => Self::NatV6,
             _ => Self::Dead,
         }
     }
@@ -64,7 +76,7 @@ impl Mode {
 pub struct Backend {
     /// Generation that a [`BackendRef`] must carry.
     pub generation: u16,
-    /// A [`Mode`].
+    /// A [`Mode`], with [`Backend::TAGGED`] where its frames carry a tag: one comparison tells the usual ways apart.
     pub mode: u8,
     /// Zero.
     pub reserved: u8,
@@ -78,14 +90,22 @@ pub struct Backend {
     pub service: u16,
     /// Hash of (service, backend address), by which a restarted daemon recognises the entry.
     pub identity: u64,
-    /// Outer source address (ipip).
-    pub tunnel_source: Address,
-    /// Outer destination address, the backend's own (ipip).
-    pub tunnel_destination: Address,
-    /// Sum of the constant 16-bit words of the outer IPv4 header, folded, not complemented.
+    /// Source of what goes there: of the outer header (ipip, gue), or of the translated packet (nat).
+    pub source: Address,
+    /// The backend's own address: destination of the outer header (ipip, gue), or of the translated packet (nat).
+    pub address: Address,
+    /// Sum of the constant 16-bit words of the outer IPv4 header, folded, not complemented (ipip, gue).
     pub outer_checksum: u32,
-    /// Zero.
-    pub reserved_tail: u32,
+    /// Tag control information (IEEE 802.1Q) of the one tag that its frames carry, with [`Backend::TAGGED`]; else they carry none,
+    /// whatever they came with.
+    pub vlan: u16,
+    /// Destination port (nat); 0 keeps the port that was dialled.
+    pub port: u16,
+}
+
+impl Backend {
+    /// In [`Backend::mode`]: frames leave with the tag [`Backend::vlan`].
+    pub const TAGGED: u8 = 0x80;
 }
 
 /// MAC address of an interface, the value of INTERFACES: what the program answers ARP and ND with.

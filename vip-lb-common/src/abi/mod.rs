@@ -6,6 +6,8 @@
 mod address;
 mod backend;
 mod flow;
+mod fragment;
+mod nat;
 mod ring;
 mod service;
 mod settings;
@@ -14,8 +16,13 @@ mod stats;
 pub use address::Address;
 pub use backend::{Backend, BackendRef, LinkAddress, Mode, Peer};
 pub use flow::{FlowEntry, FlowKey, Recording, Survivor};
+pub use fragment::{Fragment, FragmentKey};
+pub use nat::{NatFlow, NatMarks, NatReply, NatReplyKey};
 pub use ring::{Phase, RING_SIZES, Ring, RingClass, Slot};
-pub use service::{INLINE_SERVICES, PortEntry, PortKey, ServiceRef, VIP_PLACES, Vip, VipPlace};
+pub use service::{
+    INLINE_SERVICES, IcmpAccount, PortEntry, PortKey, RangeKey, ServiceOptions, ServiceRef, VIP_PLACES, Vip,
+    VipPlace,
+};
 pub use settings::{LAYOUT_VERSION, SETTINGS_MAGIC, Settings};
 pub use stats::Stats;
 
@@ -31,6 +38,12 @@ pub const DEFAULT_FLOWS: usize = 262_144;
 pub const DEFAULT_NEWBORN: usize = 65_536;
 /// Entries of SURVIVORS where the configuration does not say otherwise.
 pub const DEFAULT_SURVIVORS: usize = 65_536;
+/// Entries of NAT_FLOWS and of NAT_REPLIES where the configuration does not say otherwise.
+pub const DEFAULT_NAT: usize = 262_144;
+/// Entries of FRAGMENTS where the configuration does not say otherwise.
+pub const DEFAULT_FRAGMENTS: usize = 16_384;
+/// Entries of RANGES: a range of ports takes up to 30.
+pub const MAX_RANGES: usize = 16_384;
 
 /// Asserts at compile time that map types have the size written beside them, which rules padding out.
 macro_rules! assert_layout {
@@ -45,13 +58,21 @@ assert_layout! {
     BackendRef = 4,
     FlowEntry = 16,
     FlowKey = 24,
+    Fragment = 16,
+    FragmentKey = 40,
+    IcmpAccount = 8,
     LinkAddress = 8,
+    NatFlow = 24,
+    NatReply = 68,
+    NatReplyKey = 40,
     Peer = 16,
     PortEntry = 8,
     PortKey = 8,
+    RangeKey = 8,
     Recording = 16,
+    ServiceOptions = 8,
     ServiceRef = 4,
-    Settings = 96,
+    Settings = 104,
     Slot = 16,
     Stats = 24,
     Survivor = 8,
@@ -74,8 +95,8 @@ macro_rules! plain {
 }
 
 plain! {
-    Address, Backend, BackendRef, FlowEntry, FlowKey, LinkAddress, Peer, PortEntry, PortKey, Recording, ServiceRef,
-    Settings, Slot, Stats, Survivor, Vip, VipPlace, i32, u32, u64,
+    Address, Backend, BackendRef, FlowEntry, FlowKey, Fragment, FragmentKey, IcmpAccount, LinkAddress, NatFlow, NatReply,
+    NatReplyKey, Peer, PortEntry, PortKey, RangeKey, Recording, ServiceOptions, ServiceRef, Settings, Slot, Stats, Survivor, Vip, VipPlace, i32, u32, u64,
 }
 
 // SAFETY: an array of plain slots.

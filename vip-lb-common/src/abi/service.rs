@@ -1,6 +1,7 @@
 //! VIPs and their services.
 
 use super::Address;
+use crate::tables::IcmpUse;
 
 /// Services that a [`Vip`] carries itself. A VIP with no more than these needs no second lookup.
 pub const INLINE_SERVICES: usize = 4;
@@ -34,6 +35,15 @@ impl Vip {
     pub const PLACED: u32 = 128;
     /// No VIP but an address of this host, at which peers' tunnelled packets for a local backend arrive.
     pub const ENDPOINT: u32 = 32;
+    /// No VIP but an address that translated packets leave with, and backends' answers come to. With [`Vip::ANSWER`] it is vip-lb's alone,
+    /// without it the host's too.
+    pub const NAT_SOURCE: u32 = 256;
+    /// There are services for ranges of ports, in RANGES.
+    pub const RANGES: u32 = 512;
+    /// In PORTS there is, under [`PortKey::FRAGMENTS`], the service that fragments without a known first one go to.
+    pub const FRAGMENTS: u32 = 1024;
+    /// Any of the flags of an address that is no VIP.
+    pub const OWN: u32 = Self::ENDPOINT | Self::NAT_SOURCE;
 
     /// The same with more flags.
     #[must_use]
@@ -94,8 +104,38 @@ pub struct PortKey {
     pub port: u16,
     /// IANA protocol number.
     pub protocol: u8,
+    /// 0, or [`PortKey::FRAGMENTS`].
+    pub kind: u8,
+}
+
+impl PortKey {
+    /// In [`PortKey::kind`], with port 0: the only service of this VIP and protocol, where its affinity needs no ports.
+    pub const FRAGMENTS: u8 = 1;
+}
+
+/// Data of a key of RANGES, an LPM trie: VIP and protocol whole, then as many bits of the port as a block of the range has in common.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct RangeKey {
+    /// [`Vip::id`], in network byte order like all data of a trie.
+    pub vip: [u8; 4],
+    /// IANA protocol number.
+    pub protocol: u8,
     /// Zero.
     pub reserved: u8,
+    /// Destination port in network byte order.
+    pub port: [u8; 2],
+}
+
+impl RangeKey {
+    /// Bits of a whole key.
+    pub const BITS: u32 = 64;
+
+    /// The key of one port.
+    #[inline(always)]
+    pub const fn new(vip: u32, protocol: u8, port: u16) -> Self {
+        Self { vip: vip.to_be_bytes(), protocol, reserved: 0, port: port.to_be_bytes() }
+    }
 }
 
 /// All that the packet path needs to know of a service.
@@ -113,4 +153,49 @@ pub struct ServiceRef {
 impl ServiceRef {
     /// All flows of a client address keep to one backend.
     pub const SOURCE_AFFINITY: u8 = 1;
+    /// Some backend is reached by nat: NAT_FLOWS is asked before the slot.
+    pub const NAT: u8 = 2;
+    /// The segment size that SYNs announce is limited to [`ServiceOptions::mss`].
+    pub const CLAMP: u8 = 4;
+}
+
+/// What only rare packets ask of a service: the value of SERVICES, by [`ServiceRef::id`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct ServiceOptions {
+    /// Largest segment size that a SYN may announce, in bytes (RFC 9293 section 3.7.1); 0 sets no limit.
+    pub mss: u16,
+    /// ICMP errors that each CPU may steer in a second, and answers that it may send to packets that are too big.
+    pub icmp_rate: u16,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// What this CPU did with ICMP for a service: the value of ICMP_ACCOUNTS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct IcmpAccount {
+    /// The second (CLOCK_MONOTONIC) that the counts are of.
+    pub second: u32,
+    /// ICMP errors steered in it.
+    pub errors: u16,
+    /// Answers sent in it.
+    pub answers: u16,
+}
+
+impl IcmpAccount {
+    /// Takes one from the budget of `rate` in the second `now`. False when it is spent.
+    #[inline(always)]
+    pub fn spend(&mut self, use_of: IcmpUse, rate: u16, now: u32) -> bool {
+        if self.second != now {
+            *self = Self { second: now, errors: 0, answers: 0 };
+        }
+        let spent = match use_of {
+            IcmpUse::Error => &mut self.errors,
+            IcmpUse::Answer => &mut self.answers,
+        };
+        let granted = *spent < rate;
+        *spent += granted as u16;
+        granted
+    }
 }

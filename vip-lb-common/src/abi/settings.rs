@@ -6,7 +6,7 @@ use crate::hash::HashKey;
 pub const SETTINGS_MAGIC: u64 = 0x76_69_70_2d_6c_62_30_31;
 
 /// Changes whenever the layout or the meaning of any map does.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// The one value of SETTINGS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,11 +27,37 @@ pub struct Settings {
     pub survivor_budget: u32,
     /// CLOCK_MONOTONIC in seconds until which the daemon counts as alive; asked where a packet would have to wait for it.
     pub fresh_until: u32,
+    /// UDP port that GUE packets go to, and that those of peers come to.
+    pub gue_port: u16,
+    /// First of the ports that translated connections have on this node.
+    pub nat_first_port: u16,
+    /// How many ports there are from that one on, at least 1.
+    pub nat_ports: u16,
+    /// Zero.
+    pub reserved: u16,
     /// Keys the flow hash.
     pub hash: HashKey,
 }
 
 impl Settings {
+    /// Settings under which nothing is recorded and nobody is a peer.
+    pub const fn new(hash: HashKey) -> Self {
+        Self {
+            magic: SETTINGS_MAGIC,
+            layout: LAYOUT_VERSION,
+            flags: 0,
+            tick: 0,
+            record_budget: 0,
+            survivor_budget: 0,
+            fresh_until: 0,
+            gue_port: 0,
+            nat_first_port: 0,
+            nat_ports: 1,
+            reserved: 0,
+            hash,
+        }
+    }
+
     /// PEERS has entries.
     pub const PEERS: u32 = 1;
 }

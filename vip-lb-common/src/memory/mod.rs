@@ -4,4 +4,4 @@ mod packet;
 mod tables;
 
 pub use packet::MemoryPacket;
-pub use tables::{Copied, MemoryFlow, MemoryTables};
+pub use tables::{Copied, MemoryFlow, MemoryNat, MemoryTables};

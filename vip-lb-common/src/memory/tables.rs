@@ -1,17 +1,21 @@
 //! The maps as plain collections, with the capacities and budgets of the real ones.
 
 use core::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    hash::Hash,
+};
 
 use crate::{
     Tables, Verdict,
     abi::{
-        Address, Backend, FlowEntry, FlowKey, LinkAddress, Peer, PortKey, Recording, ServiceRef, Settings,
+        Address, Backend, FlowEntry, FlowKey, Fragment, FragmentKey, IcmpAccount, LinkAddress, NatFlow,
+        NatReply, NatReplyKey, Peer, PortKey, RangeKey, Recording, ServiceOptions, ServiceRef, Settings,
         Slot, Stats, Survivor, Vip,
     },
     decap::DecapTables,
     pipeline::{Fate, Step},
-    tables::FlowCell,
+    tables::{FlowCell, IcmpUse, NatCell},
 };
 
 /// All tables of one CPU. Fill the fields, run packets, look at the fields.
@@ -23,6 +27,10 @@ pub struct MemoryTables {
     pub vips: HashMap<Address, Vip>,
     /// PORTS.
     pub ports: HashMap<PortKey, ServiceRef>,
+    /// RANGES: bits of the key that count, the key, the service.
+    pub ranges: Vec<(u32, RangeKey, ServiceRef)>,
+    /// SERVICES.
+    pub service_options: HashMap<u16, ServiceOptions>,
     /// RINGS of every class, by service.
     pub rings: HashMap<u16, RefCell<Vec<Slot>>>,
     /// BACKENDS.
@@ -47,6 +55,16 @@ pub struct MemoryTables {
     pub decap_sources: HashSet<Address>,
     /// DECAP_VIPS.
     pub decap_vips: HashSet<Address>,
+    /// FRAGMENTS.
+    pub fragments: RefCell<HashMap<FragmentKey, Fragment>>,
+    /// NAT_FLOWS.
+    pub nat_flows: RefCell<HashMap<FlowKey, NatFlow>>,
+    /// NAT_REPLIES.
+    pub nat_replies: RefCell<HashMap<NatReplyKey, NatReply>>,
+    /// Entries that NAT_FLOWS takes, and NAT_REPLIES.
+    pub nat_capacity: usize,
+    /// ICMP_ACCOUNTS.
+    pub icmp_accounts: RefCell<HashMap<u16, IcmpAccount>>,
     /// VERDICTS.
     pub verdicts: RefCell<BTreeMap<Verdict, u64>>,
     /// SERVICE_STATS.
@@ -63,6 +81,8 @@ impl Default for MemoryTables {
             settings: None,
             vips: HashMap::new(),
             ports: HashMap::new(),
+            ranges: Vec::new(),
+            service_options: HashMap::new(),
             rings: HashMap::new(),
             backends: HashMap::new(),
             flows: RefCell::default(),
@@ -75,6 +95,11 @@ impl Default for MemoryTables {
             interfaces: HashMap::new(),
             decap_sources: HashSet::new(),
             decap_vips: HashSet::new(),
+            fragments: RefCell::default(),
+            nat_flows: RefCell::default(),
+            nat_replies: RefCell::default(),
+            nat_capacity: usize::MAX,
+            icmp_accounts: RefCell::default(),
             verdicts: RefCell::default(),
             service_stats: RefCell::default(),
             backend_stats: RefCell::default(),
@@ -97,6 +122,8 @@ impl MemoryTables {
 impl Tables for MemoryTables {
     type Ref<'a, T: Copy + 'a> = Copied<T>;
     type Flow<'a> = MemoryFlow<'a>;
+    type NatFlow<'a> = MemoryNat<'a, FlowKey, NatFlow>;
+    type NatReply<'a> = MemoryNat<'a, NatReplyKey, NatReply>;
 
     fn settings(&self) -> Option<Copied<Settings>> {
         self.settings.map(Copied)
@@ -108,6 +135,22 @@ impl Tables for MemoryTables {
 
     fn port(&self, key: &PortKey) -> Option<ServiceRef> {
         self.ports.get(key).copied()
+    }
+
+    fn range(&self, key: &RangeKey) -> Option<ServiceRef> {
+        let bits = |key: &RangeKey| {
+            let RangeKey { vip: [a, b, c, d], protocol, reserved, port: [e, f] } = *key;
+            u64::from_be_bytes([a, b, c, d, protocol, reserved, e, f])
+        };
+        let covers =
+            |len: u32, block: &RangeKey| len == 0 || (bits(block) ^ bits(key)) >> (RangeKey::BITS - len) == 0;
+        let blocks = self.ranges.iter().filter(|(len, block, _)| covers(*len, block));
+        blocks.max_by_key(|(len, ..)| *len).map(|(.., service)| *service)
+    }
+
+    fn service_options(&self, service: u16) -> Option<Copied<ServiceOptions>> {
+        // An array has a value for every index.
+        Some(Copied(self.service_options.get(&service).copied().unwrap_or_default()))
     }
 
     fn slot(&self, service: ServiceRef, index: u32) -> Option<Copied<Slot>> {
@@ -195,6 +238,51 @@ impl Tables for MemoryTables {
         self.interfaces.get(&interface).copied().map(Copied)
     }
 
+    fn fragment(&self, key: &FragmentKey) -> Option<Fragment> {
+        self.fragments.borrow().get(key).copied()
+    }
+
+    fn insert_fragment(&self, key: &FragmentKey, fragment: &Fragment) {
+        self.fragments.borrow_mut().insert(*key, *fragment);
+    }
+
+    fn nat_flow(&self, key: &FlowKey) -> Option<MemoryNat<'_, FlowKey, NatFlow>> {
+        MemoryNat::find(&self.nat_flows, key)
+    }
+
+    fn insert_nat_flow(&self, key: &FlowKey, flow: &NatFlow) -> bool {
+        insert_new(&self.nat_flows, self.nat_capacity, key, flow)
+    }
+
+    fn replace_nat_flow(&self, key: &FlowKey, flow: &NatFlow) -> bool {
+        replace(&self.nat_flows, key, flow)
+    }
+
+    fn remove_nat_flow(&self, key: &FlowKey) {
+        self.nat_flows.borrow_mut().remove(key);
+    }
+
+    fn nat_reply(&self, key: &NatReplyKey) -> Option<MemoryNat<'_, NatReplyKey, NatReply>> {
+        MemoryNat::find(&self.nat_replies, key)
+    }
+
+    fn insert_nat_reply(&self, key: &NatReplyKey, reply: &NatReply) -> bool {
+        insert_new(&self.nat_replies, self.nat_capacity, key, reply)
+    }
+
+    fn replace_nat_reply(&self, key: &NatReplyKey, reply: &NatReply) -> bool {
+        replace(&self.nat_replies, key, reply)
+    }
+
+    fn remove_nat_reply(&self, key: &NatReplyKey) {
+        self.nat_replies.borrow_mut().remove(key);
+    }
+
+    fn may_send(&self, service: u16, use_of: IcmpUse, rate: u16) -> bool {
+        let mut accounts = self.icmp_accounts.borrow_mut();
+        accounts.entry(service).or_default().spend(use_of, rate, self.seconds)
+    }
+
     fn count(&self, fate: &Fate) {
         *self.verdicts.borrow_mut().entry(fate.verdict).or_default() += 1;
         if fate.backend != 0 {
@@ -266,4 +354,61 @@ impl FlowCell for MemoryFlow<'_> {
     fn set_closing(&self, closing: bool) {
         self.change(|entry| entry.closing = u16::from(closing));
     }
+}
+
+/// An entry of NAT_FLOWS or NAT_REPLIES.
+#[derive(Debug)]
+pub struct MemoryNat<'a, K, V> {
+    table: &'a RefCell<HashMap<K, V>>,
+    key: K,
+}
+
+impl<'a, K: Copy + Eq + Hash, V: Copy> MemoryNat<'a, K, V> {
+    fn find(table: &'a RefCell<HashMap<K, V>>, key: &K) -> Option<Self> {
+        table.borrow().contains_key(key).then_some(Self { table, key: *key })
+    }
+}
+
+impl NatCell<NatFlow> for MemoryNat<'_, FlowKey, NatFlow> {
+    fn get(&self) -> NatFlow {
+        self.table.borrow().get(&self.key).copied().unwrap_or_default()
+    }
+
+    fn touch(&self, tick: u32, marks: u16) {
+        if let Some(flow) = self.table.borrow_mut().get_mut(&self.key) {
+            flow.seen = tick;
+            flow.marks |= marks;
+        }
+    }
+}
+
+impl NatCell<NatReply> for MemoryNat<'_, NatReplyKey, NatReply> {
+    fn get(&self) -> NatReply {
+        self.table.borrow().get(&self.key).copied().unwrap_or_default()
+    }
+
+    fn touch(&self, tick: u32, marks: u16) {
+        if let Some(reply) = self.table.borrow_mut().get_mut(&self.key) {
+            reply.seen = tick;
+            reply.marks |= marks;
+        }
+    }
+}
+
+fn insert_new<K: Copy + Eq + Hash, V: Copy>(
+    table: &RefCell<HashMap<K, V>>,
+    capacity: usize,
+    key: &K,
+    value: &V,
+) -> bool {
+    let mut table = table.borrow_mut();
+    let new = !table.contains_key(key) && table.len() < capacity;
+    if new {
+        table.insert(*key, *value);
+    }
+    new
+}
+
+fn replace<K: Eq + Hash, V: Copy>(table: &RefCell<HashMap<K, V>>, key: &K, value: &V) -> bool {
+    table.borrow_mut().get_mut(key).map(|place| *place = *value).is_some()
 }

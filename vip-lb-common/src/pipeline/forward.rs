@@ -20,7 +20,7 @@ pub(super) fn forward<P: Packet>(
     backend: &Backend,
 ) -> Result<Verdict, Verdict> {
     match Mode::from_u8(backend.mode) {
-        Mode::Dead => Err(Verdict::BackendGone),
+        Mode::Dead | Mode::GueV4 | Mode::GueV6 | Mode::NatV4 | Mode::NatV6 => Err(Verdict::BackendGone),
         Mode::Unresolved => Err(Verdict::Unresolved),
         Mode::Local => Ok(Verdict::LocalBackend),
         Mode::L2 => {
@@ -40,8 +40,8 @@ pub(super) fn forward<P: Packet>(
                 total_len: network.len + IPV4_LEN as u16,
                 protocol: inner_protocol(network),
                 checksum_base: backend.outer_checksum,
-                source: backend.tunnel_source,
-                destination: backend.tunnel_destination,
+                source: backend.source,
+                destination: backend.address,
             });
             Ok(Verdict::ForwardedIpip)
         }
@@ -61,7 +61,7 @@ pub(super) fn forward<P: Packet>(
                 inner_protocol(network),
                 OUTER_TTL,
             );
-            outer.set_addresses(&backend.tunnel_source, &backend.tunnel_destination);
+            outer.set_addresses(&backend.source, &backend.address);
             Ok(Verdict::ForwardedIpip)
         }
     }

@@ -5,14 +5,15 @@
 
 mod forward;
 mod local;
+mod own;
 pub(crate) mod parse;
 mod service;
+mod stage;
 pub mod steer;
 
 use crate::{
     FlowHash, Packet, Tables, Verdict, View,
     abi::{Address, BackendRef, LinkAddress, SETTINGS_MAGIC, ServiceRef, Settings, Slot, Vip},
-    decap,
     headers::{
         ETHERNET_LEN, Ethernet, IPV4_LEN, IPV6_LEN, Ipv4, Ipv6, TCP_LEN, Tcp, Udp, ether_type, protocol,
     },
@@ -20,6 +21,7 @@ use crate::{
 
 pub(crate) use forward::Tags;
 pub(crate) use parse::{Flow, Link, Network};
+pub use stage::{Job, Next, Stage};
 
 /// What became of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,14 +96,24 @@ pub enum Reason {
     NewUnrecorded,
 }
 
-/// Decides a packet's fate, carries it out on the bytes and counts it. The kernel program does the same with [`plain`] and [`general`]
-/// in functions of their own.
-#[inline(always)]
+/// Decides a packet's fate, carries it out on the bytes and counts it. The kernel program does the same with each part in a function of
+/// its own.
 pub fn process<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Fate {
-    match plain(packet, tables) {
-        Some(fate) => fate,
-        None => general(packet, tables),
+    let mut next = plain(packet, tables);
+    loop {
+        next = match next {
+            Next::Done(fate) => return fate,
+            Next::General => general(packet, tables),
+            Next::Stage(Stage::Own, job) => own(packet, tables, &job),
+        };
     }
+}
+
+/// Decides the fate of a packet to an address of this node itself, carries it out and counts it.
+#[inline(always)]
+pub fn own<P: Packet, T: Tables>(packet: &mut P, tables: &T, job: &Job) -> Next {
+    let result = own::decide(packet, tables, job);
+    Next::Done(conclude(tables, result))
 }
 
 #[inline(always)]
@@ -120,37 +132,37 @@ fn conclude<T: Tables>(tables: &T, result: Result<Fate, Verdict>) -> Fate {
 }
 
 /// A TCP or UDP packet without tags, options and extension headers, as nearly every one is: its fields lie at constant offsets behind one
-/// bounds check. None for all others, and the shortest, which take the general way to the same end.
+/// bounds check. All others, and the shortest, take the general way to the same end.
 #[inline(always)]
-pub fn plain<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Option<Fate> {
-    let frame = packet.view::<PLAIN_V4_LEN>(0, Verdict::ShortFrame).ok()?;
+pub fn plain<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Next {
+    let Ok(frame) = packet.view::<PLAIN_V4_LEN>(0, Verdict::ShortFrame) else {
+        return Next::General;
+    };
     let ethernet = Ethernet::new(frame.part(0));
     if ethernet.is(ether_type::IPV4) {
         let ip = Ipv4::new(frame.part(ETHERNET_LEN));
         if !ip.is_plain() || !parse::has_ports(ip.protocol()) {
-            return None;
+            return Next::General;
         }
-        let client = match plain_v4(packet, tables, ip, frame.part(ETHERNET_LEN + IPV4_LEN)) {
-            Ok(client) => client,
-            Err(verdict) => return Some(conclude(tables, Err(verdict))),
-        };
-        let result = balance(packet, tables, &UNTAGGED_V4, &client);
-        Some(conclude(tables, result))
+        match plain_v4(packet, tables, ip, frame.part(ETHERNET_LEN + IPV4_LEN)) {
+            Ok(client) => client.go_on(packet, tables, &UNTAGGED_V4),
+            Err(verdict) => Next::Done(conclude(tables, Err(verdict))),
+        }
     } else if ethernet.is(ether_type::IPV6) {
-        let frame = packet.view::<PLAIN_V6_LEN>(0, Verdict::ShortFrame).ok()?;
+        let Ok(frame) = packet.view::<PLAIN_V6_LEN>(0, Verdict::ShortFrame) else {
+            return Next::General;
+        };
         let ip = Ipv6::new(frame.part(ETHERNET_LEN));
         // To a group: only the general way knows those of solicitations.
         if ip.is_multicast() || !parse::has_ports(ip.next_header()) {
-            return None;
+            return Next::General;
         }
-        let client = match plain_v6(packet, tables, ip, frame.part(ETHERNET_LEN + IPV6_LEN)) {
-            Ok(client) => client,
-            Err(verdict) => return Some(conclude(tables, Err(verdict))),
-        };
-        let result = balance(packet, tables, &UNTAGGED_V6, &client);
-        Some(conclude(tables, result))
+        match plain_v6(packet, tables, ip, frame.part(ETHERNET_LEN + IPV6_LEN)) {
+            Ok(client) => client.go_on(packet, tables, &UNTAGGED_V6),
+            Err(verdict) => Next::Done(conclude(tables, Err(verdict))),
+        }
     } else {
-        None
+        Next::General
     }
 }
 
@@ -164,10 +176,6 @@ fn plain_v4<'t, P: Packet, T: Tables>(
     let vip = vip(tables, &ip.destination()).ok_or(Verdict::NotVip)?;
     let network = parse::plain_ipv4(packet, ip).map_err(|verdict| refused(&vip, verdict))?;
     let settings = configured(tables)?;
-    // Nothing that has ports is a tunnel's packet.
-    if vip.flags & Vip::ENDPOINT != 0 {
-        return Err(Verdict::NotVip);
-    }
     let flow = plain_flow(transport, &network)?;
     Ok(Client { settings, vip, network, flow })
 }
@@ -182,9 +190,6 @@ fn plain_v6<'t, P: Packet, T: Tables>(
     let vip = vip(tables, &ip.destination()).ok_or(Verdict::NotVip)?;
     let network = parse::plain_ipv6(packet, ip).map_err(|verdict| refused(&vip, verdict))?;
     let settings = configured(tables)?;
-    if vip.flags & Vip::ENDPOINT != 0 {
-        return Err(Verdict::NotVip);
-    }
     let flow = plain_flow(transport, &network)?;
     Ok(Client { settings, vip, network, flow })
 }
@@ -206,6 +211,21 @@ struct Client<'t, T: Tables + 't> {
     flow: Flow,
 }
 
+impl<T: Tables> Client<'_, T> {
+    #[inline(always)]
+    fn go_on<P: Packet>(&self, packet: &mut P, tables: &T, link: &Link) -> Next {
+        if self.vip.flags & Vip::OWN != 0 {
+            let service = ServiceRef::default();
+            return Next::Stage(
+                Stage::Own,
+                Job { link: *link, network: self.network, flow: self.flow, service },
+            );
+        }
+        let result = balance(packet, tables, link, self);
+        Next::Done(conclude(tables, result))
+    }
+}
+
 const PLAIN_V4_LEN: usize = ETHERNET_LEN + IPV4_LEN + TCP_LEN;
 const PLAIN_V6_LEN: usize = ETHERNET_LEN + IPV6_LEN + TCP_LEN;
 const UNTAGGED_V4: Link = Link { ether_type: ether_type::IPV4, network: ETHERNET_LEN };
@@ -213,13 +233,15 @@ const UNTAGGED_V6: Link = Link { ether_type: ether_type::IPV6, network: ETHERNET
 
 /// Decides the fate of any packet at all, carries it out and counts it.
 #[inline(always)]
-pub fn general<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Fate {
-    let result = decide(packet, tables);
-    conclude(tables, result)
+pub fn general<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Next {
+    match decide(packet, tables) {
+        Ok(next) => next,
+        Err(verdict) => Next::Done(conclude(tables, Err(verdict))),
+    }
 }
 
 #[inline(always)]
-fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Fate, Verdict> {
+fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Next, Verdict> {
     let link = parse::link(packet)?.forgotten();
     let (vip, network) = match link.ether_type {
         ether_type::IPV4 => {
@@ -233,7 +255,7 @@ fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Fate, Verd
             let destination = ip.destination();
             let Some(vip) = vip(tables, &destination) else {
                 return if local::is_solicited_node(&destination) {
-                    local::solicitation(packet, tables, &link)
+                    local::solicitation(packet, tables, &link).map(|fate| done(tables, fate))
                 } else {
                     Err(Verdict::NotVip)
                 };
@@ -241,13 +263,14 @@ fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Fate, Verd
             let network = parse::ipv6(packet, ip, link.network).map_err(|verdict| refused(&vip, verdict))?;
             (vip, network)
         }
-        ether_type::ARP => return local::arp(packet, tables, &link),
+        ether_type::ARP => return local::arp(packet, tables, &link).map(|fate| done(tables, fate)),
         _ => return Err(Verdict::NotIp),
     };
     let network = network.forgotten();
     let settings = configured(tables)?;
-    if vip.flags & Vip::ENDPOINT != 0 {
-        return decap::unwrap_for_local_backend(packet, tables, &link, &network).map(Fate::from);
+    if vip.flags & Vip::OWN != 0 && !parse::has_ports(network.protocol) {
+        let (flow, service) = (Flow::default(), ServiceRef::default());
+        return Ok(Next::Stage(Stage::Own, Job { link, network, flow, service }));
     }
     let flow = match network.protocol {
         protocol::TCP => {
@@ -258,11 +281,18 @@ fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Fate, Verd
             let header = Udp::at(packet, network.transport, Verdict::BadTransportHeader)?;
             parse::udp(header, &network)?
         }
-        protocol::ICMP | protocol::ICMPV6 => return local::icmp(packet, tables, &link, &vip, &network),
+        protocol::ICMP | protocol::ICMPV6 => {
+            return local::icmp(packet, tables, &link, &vip, &network).map(|fate| done(tables, fate));
+        }
         _ => return Err(Verdict::UnsupportedProtocol),
     };
     let client = Client { settings, vip, network, flow };
-    balance(packet, tables, &link, &client)
+    Ok(client.go_on(packet, tables, &link))
+}
+
+#[inline(always)]
+fn done<T: Tables>(tables: &T, fate: Fate) -> Next {
+    Next::Done(conclude(tables, Ok(fate)))
 }
 
 #[inline(always)]
@@ -281,7 +311,7 @@ fn configured<T: Tables>(tables: &T) -> Result<T::Ref<'_, Settings>, Verdict> {
 /// The verdict on a packet that could not be parsed. To this host's own address it is ordinary traffic, fragments above all.
 #[inline(always)]
 fn refused(vip: &Vip, verdict: Verdict) -> Verdict {
-    if vip.flags & Vip::ENDPOINT != 0 { Verdict::NotVip } else { verdict }
+    if vip.flags & Vip::OWN != 0 { Verdict::NotVip } else { verdict }
 }
 
 /// The rest of the way of a flow's packet that is addressed to a VIP.

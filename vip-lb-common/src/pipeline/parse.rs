@@ -66,7 +66,7 @@ impl Network {
 }
 
 /// What of the transport layer a flow is told by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Flow {
     /// Both ports as they lie in the packet.
     pub(crate) ports: u32,
@@ -131,7 +131,7 @@ pub(crate) fn ipv4(packet: &impl Packet, ip: Ipv4<'_>, offset: usize) -> Result<
         return Err(Verdict::BadLength);
     }
     if ip.is_fragment() {
-        return Err(Verdict::Fragment);
+        return Err(Verdict::FragmentWithoutFirst);
     }
     Ok(Network {
         is_v4: true,
@@ -153,7 +153,7 @@ pub(crate) fn plain_ipv4(packet: &impl Packet, ip: Ipv4<'_>) -> Result<Network, 
         return Err(Verdict::BadLength);
     }
     if ip.is_fragment() {
-        return Err(Verdict::Fragment);
+        return Err(Verdict::FragmentWithoutFirst);
     }
     Ok(Network {
         is_v4: true,
@@ -234,7 +234,7 @@ fn extensions(packet: &impl Packet, first: (u8, usize)) -> Result<(u8, usize), V
         let len = if header == protocol::FRAGMENT {
             // Offset 0 and no more to come is an atomic fragment, a whole packet (RFC 6946).
             if extension.be16(2) & 0xfff9 != 0 {
-                return Err(Verdict::Fragment);
+                return Err(Verdict::FragmentWithoutFirst);
             }
             8
         } else {

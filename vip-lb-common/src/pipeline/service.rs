@@ -13,7 +13,7 @@ pub(super) fn find<T: Tables>(tables: &T, vip: &Vip, protocol: u8, port: u16) ->
             return Ok(entry.service);
         }
     }
-    let at = |port| tables.port(&PortKey { vip: vip.id, port, protocol, reserved: 0 });
+    let at = |port| tables.port(&PortKey { vip: vip.id, port, protocol, kind: 0 });
     if vip.flags & Vip::MORE != 0
         && let Some(service) = at(port)
     {

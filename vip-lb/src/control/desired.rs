@@ -234,8 +234,8 @@ impl Path {
                     _ => (Mode::IpipV6, 0),
                 };
                 Backend {
-                    tunnel_source: (*source).into(),
-                    tunnel_destination: (*destination).into(),
+                    source: (*source).into(),
+                    address: (*destination).into(),
                     outer_checksum,
                     ..link.entry(mode)
                 }

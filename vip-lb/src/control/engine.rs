@@ -476,5 +476,5 @@ impl Engine {
 }
 
 fn port_key((vip, port, protocol): Port) -> PortKey {
-    PortKey { vip, port, protocol, reserved: 0 }
+    PortKey { vip, port, protocol, kind: 0 }
 }

@@ -5,11 +5,12 @@ use std::cell::RefCell;
 use vip_lb_common::{
     Tables,
     abi::{
-        Address, Backend, FlowEntry, FlowKey, LinkAddress, Peer, PortKey, RingClass, ServiceRef, Settings,
-        Slot, Survivor, Vip,
+        Address, Backend, FlowEntry, FlowKey, Fragment, FragmentKey, LinkAddress, NatFlow, NatReply,
+        NatReplyKey, Peer, Plain, PortKey, RangeKey, RingClass, ServiceOptions, ServiceRef, Settings, Slot,
+        Survivor, Vip,
     },
     pipeline::{Fate, Step},
-    tables::FlowCell,
+    tables::{FlowCell, IcmpUse, NatCell},
 };
 
 use super::{maps::Dataplane, raw};
@@ -44,6 +45,14 @@ impl FlowCell for Snapshot<FlowEntry> {
     fn set_closing(&self, _: bool) {}
 }
 
+impl<T: Copy> NatCell<T> for Snapshot<T> {
+    fn get(&self) -> T {
+        self.0
+    }
+
+    fn touch(&self, _: u32, _: u16) {}
+}
+
 impl<'d> ObservedTables<'d> {
     /// Looks at the maps of a loaded balancer.
     #[must_use]
@@ -76,6 +85,14 @@ impl Tables for ObservedTables<'_> {
         = Snapshot<FlowEntry>
     where
         Self: 'a;
+    type NatFlow<'a>
+        = Snapshot<NatFlow>
+    where
+        Self: 'a;
+    type NatReply<'a>
+        = Snapshot<NatReply>
+    where
+        Self: 'a;
 
     fn settings(&self) -> Option<Snapshot<Settings>> {
         self.look(self.dataplane.setting().map(Some)).map(Snapshot)
@@ -87,6 +104,14 @@ impl Tables for ObservedTables<'_> {
 
     fn port(&self, key: &PortKey) -> Option<ServiceRef> {
         self.look(self.dataplane.port(key))
+    }
+
+    fn range(&self, key: &RangeKey) -> Option<ServiceRef> {
+        self.look(self.dataplane.range(key))
+    }
+
+    fn service_options(&self, service: u16) -> Option<Snapshot<ServiceOptions>> {
+        self.look(self.dataplane.service_options(service).map(Some)).map(Snapshot)
     }
 
     fn slot(&self, service: ServiceRef, index: u32) -> Option<Snapshot<Slot>> {
@@ -140,6 +165,44 @@ impl Tables for ObservedTables<'_> {
         self.look(self.dataplane.interface(interface)).map(Snapshot)
     }
 
+    fn fragment(&self, key: &FragmentKey) -> Option<Fragment> {
+        self.look(self.dataplane.fragment(key))
+    }
+
+    fn insert_fragment(&self, _: &FragmentKey, _: &Fragment) {}
+
+    fn nat_flow(&self, key: &FlowKey) -> Option<Snapshot<NatFlow>> {
+        self.look(self.dataplane.nat_flow(key)).map(Snapshot)
+    }
+
+    fn insert_nat_flow(&self, _: &FlowKey, _: &NatFlow) -> bool {
+        true
+    }
+
+    fn replace_nat_flow(&self, _: &FlowKey, _: &NatFlow) -> bool {
+        true
+    }
+
+    fn remove_nat_flow(&self, _: &FlowKey) {}
+
+    fn nat_reply(&self, key: &NatReplyKey) -> Option<Snapshot<NatReply>> {
+        self.look(self.dataplane.nat_reply(key)).map(Snapshot)
+    }
+
+    fn insert_nat_reply(&self, key: &NatReplyKey, _: &NatReply) -> bool {
+        self.nat_reply(key).is_none()
+    }
+
+    fn replace_nat_reply(&self, _: &NatReplyKey, _: &NatReply) -> bool {
+        true
+    }
+
+    fn remove_nat_reply(&self, _: &NatReplyKey) {}
+
+    fn may_send(&self, _: u16, _: IcmpUse, rate: u16) -> bool {
+        rate > 0
+    }
+
     fn count(&self, _: &Fate) {}
 
     fn observe(&self, step: Step) {
@@ -164,10 +227,26 @@ impl Dataplane {
     fn newborn_entry(&self, key: &FlowKey) -> anyhow::Result<Option<FlowEntry>> {
         entry(self.newborn_table(), key, "NEWBORN")
     }
+
+    fn fragment(&self, key: &FragmentKey) -> anyhow::Result<Option<Fragment>> {
+        entry(self.fragment_table(), key, "FRAGMENTS")
+    }
+
+    fn nat_flow(&self, key: &FlowKey) -> anyhow::Result<Option<NatFlow>> {
+        entry(self.nat_flow_table(), key, "NAT_FLOWS")
+    }
+
+    fn nat_reply(&self, key: &NatReplyKey) -> anyhow::Result<Option<NatReply>> {
+        entry(self.nat_reply_table(), key, "NAT_REPLIES")
+    }
 }
 
-fn entry(map: &aya::maps::MapData, key: &FlowKey, name: &'static str) -> anyhow::Result<Option<FlowEntry>> {
-    let mut value = [FlowEntry::default()];
+fn entry<K: Plain, V: Plain + Default>(
+    map: &aya::maps::MapData,
+    key: &K,
+    name: &'static str,
+) -> anyhow::Result<Option<V>> {
+    let mut value = [V::default()];
     match raw::lookup_into(map.fd(), *key, &mut value) {
         Ok(()) => Ok(Some(value[0])),
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),

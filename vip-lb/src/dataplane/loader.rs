@@ -9,8 +9,9 @@ use aya::{
 };
 use thiserror::Error;
 use vip_lb_common::abi::{
-    Address, Backend, FlowEntry, FlowKey, LinkAddress, Peer, PortKey, Recording, ServiceRef, Settings, Stats,
-    Survivor, Vip, VipPlace,
+    Address, Backend, FlowEntry, FlowKey, Fragment, FragmentKey, IcmpAccount, LinkAddress, NatFlow, NatReply,
+    NatReplyKey, Peer, PortKey, RangeKey, Recording, ServiceOptions, ServiceRef, Settings, Stats, Survivor,
+    Vip, VipPlace,
 };
 
 use super::{
@@ -30,6 +31,10 @@ pub struct LoadOptions {
     pub newborn: u32,
     /// Entries of SURVIVORS.
     pub survivors: u32,
+    /// Entries of NAT_FLOWS and of NAT_REPLIES.
+    pub nat: u32,
+    /// Entries of FRAGMENTS.
+    pub fragments: u32,
 }
 
 /// What the verifier said of a program.
@@ -91,11 +96,13 @@ const fn layout<K, V>(name: &'static str, map_type: MapType) -> MapLayout {
 }
 
 /// The maps of the balancer's program, all of which are pinned.
-const MAPS: [MapLayout; 18] = [
+const MAPS: [MapLayout; 24] = [
     layout::<u32, Settings>("SETTINGS", MapType::Array),
     layout::<u32, VipPlace>("VIP_INDEX", MapType::Array),
     layout::<Address, Vip>("VIPS", MapType::Hash),
     layout::<PortKey, ServiceRef>("PORTS", MapType::Hash),
+    layout::<Key<Raw<RangeKey>>, ServiceRef>("RANGES", MapType::LpmTrie),
+    layout::<u32, ServiceOptions>("SERVICES", MapType::Array),
     layout::<u32, u32>("RINGS_16381", MapType::ArrayOfMaps),
     layout::<u32, u32>("RINGS_65537", MapType::ArrayOfMaps),
     layout::<u32, u32>("RINGS_131071", MapType::ArrayOfMaps),
@@ -103,6 +110,10 @@ const MAPS: [MapLayout; 18] = [
     layout::<FlowKey, FlowEntry>("FLOWS", MapType::Hash),
     layout::<FlowKey, FlowEntry>("NEWBORN", MapType::LruHash),
     layout::<FlowKey, Survivor>("SURVIVORS", MapType::LruHash),
+    layout::<FragmentKey, Fragment>("FRAGMENTS", MapType::LruHash),
+    layout::<FlowKey, NatFlow>("NAT_FLOWS", MapType::Hash),
+    layout::<NatReplyKey, NatReply>("NAT_REPLIES", MapType::Hash),
+    layout::<u32, IcmpAccount>("ICMP_ACCOUNTS", MapType::PerCpuArray),
     layout::<u32, Recording>("RECORDING", MapType::PerCpuArray),
     layout::<LinkAddress, Peer>("PEERS", MapType::Hash),
     layout::<u32, LinkAddress>("INTERFACES", MapType::Hash),
@@ -126,7 +137,10 @@ pub(super) fn load_balancer(options: &LoadOptions) -> Result<(Ebpf, Pins, bool),
     loader
         .map_max_entries("FLOWS", options.flows)
         .map_max_entries("NEWBORN", options.newborn)
-        .map_max_entries("SURVIVORS", options.survivors);
+        .map_max_entries("SURVIVORS", options.survivors)
+        .map_max_entries("NAT_FLOWS", options.nat)
+        .map_max_entries("NAT_REPLIES", options.nat)
+        .map_max_entries("FRAGMENTS", options.fragments);
     let (bpf, adopted) = load(loader, &pins, &MAPS)?;
     Ok((bpf, pins, adopted))
 }
@@ -135,9 +149,21 @@ pub(super) fn load_balancer(options: &LoadOptions) -> Result<(Ebpf, Pins, bool),
 pub(super) fn load_decapsulator(folder: &Path) -> Result<(Ebpf, Pins), LoadError> {
     let pins = Pins::create(folder)?;
     let mut loader = EbpfLoader::new();
-    for name in
-        ["FLOWS", "NEWBORN", "SURVIVORS", "BACKENDS", "BACKEND_STATS", "SERVICE_STATS", "VIPS", "PORTS"]
-    {
+    for name in [
+        "FLOWS",
+        "NEWBORN",
+        "SURVIVORS",
+        "FRAGMENTS",
+        "NAT_FLOWS",
+        "NAT_REPLIES",
+        "ICMP_ACCOUNTS",
+        "BACKENDS",
+        "BACKEND_STATS",
+        "SERVICE_STATS",
+        "SERVICES",
+        "VIPS",
+        "PORTS",
+    ] {
         loader.map_max_entries(name, 1);
     }
     let (bpf, _) = load(loader, &pins, &DECAP_MAPS)?;

@@ -13,8 +13,8 @@ use aya::{
 use vip_lb_common::{
     Verdict,
     abi::{
-        Address, Backend, FlowEntry, FlowKey, LAYOUT_VERSION, LinkAddress, Peer, PortKey, RingClass,
-        SETTINGS_MAGIC, ServiceRef, Settings, Slot, Stats, Survivor, Vip,
+        Address, Backend, FlowEntry, FlowKey, LAYOUT_VERSION, LinkAddress, Peer, PortKey, RangeKey,
+        RingClass, SETTINGS_MAGIC, ServiceOptions, ServiceRef, Settings, Slot, Stats, Survivor, Vip,
     },
 };
 
@@ -39,11 +39,16 @@ pub struct Dataplane {
     settings: Array<MapData, Raw<Settings>>,
     vips: Vips,
     ports: HashMap<MapData, Raw<PortKey>, Raw<ServiceRef>>,
+    ranges: LpmTrie<MapData, Raw<RangeKey>, Raw<ServiceRef>>,
+    service_options: Array<MapData, Raw<ServiceOptions>>,
     rings: Rings,
     backends: Array<MapData, Raw<Backend>>,
     flows: MapData,
     newborn: MapData,
     survivors: MapData,
+    fragments: MapData,
+    nat_flows: MapData,
+    nat_replies: MapData,
     peers: HashMap<MapData, Raw<LinkAddress>, Raw<Peer>>,
     interfaces: HashMap<MapData, u32, Raw<LinkAddress>>,
     tunnel_peers: LpmTrie<MapData, Raw<Address>, u32>,
@@ -63,6 +68,8 @@ pub struct Found {
     pub ports: Vec<(PortKey, ServiceRef)>,
     /// Backends by index, those in use and those that were.
     pub backends: Vec<(u16, Backend)>,
+    /// Services of port ranges: bits of the key that count, the key, the service.
+    pub ranges: Vec<(u32, RangeKey, ServiceRef)>,
     /// Published rings.
     pub rings: Vec<(u16, RingClass)>,
     /// Peer nodes.
@@ -79,11 +86,16 @@ impl Dataplane {
             settings: take(&mut bpf, "SETTINGS")?,
             vips: Vips::take(&mut bpf)?,
             ports: take(&mut bpf, "PORTS")?,
+            ranges: take(&mut bpf, "RANGES")?,
+            service_options: take(&mut bpf, "SERVICES")?,
             rings: Rings::take(&mut bpf)?,
             backends: take(&mut bpf, "BACKENDS")?,
             flows: take_data(&mut bpf, "FLOWS")?,
             newborn: take_data(&mut bpf, "NEWBORN")?,
             survivors: take_data(&mut bpf, "SURVIVORS")?,
+            fragments: take_data(&mut bpf, "FRAGMENTS")?,
+            nat_flows: take_data(&mut bpf, "NAT_FLOWS")?,
+            nat_replies: take_data(&mut bpf, "NAT_REPLIES")?,
             peers: take(&mut bpf, "PEERS")?,
             interfaces: take(&mut bpf, "INTERFACES")?,
             tunnel_peers: take(&mut bpf, "DECAP_SOURCES")?,
@@ -156,6 +168,19 @@ impl Dataplane {
                 self.ports.insert(Raw(*key), Raw(*service), 0).context("cannot write PORTS")?;
             }
             Write::RemovePort(key) => removed(self.ports.remove(&Raw(*key))).context("cannot write PORTS")?,
+            Write::Range { bits, key, service } => {
+                self.ranges
+                    .insert(&Key::new(*bits, Raw(*key)), Raw(*service), 0)
+                    .context("cannot write RANGES")?;
+            }
+            Write::RemoveRange { bits, key } => {
+                removed(self.ranges.remove(&Key::new(*bits, Raw(*key)))).context("cannot write RANGES")?;
+            }
+            Write::ServiceOptions { service, options } => {
+                self.service_options
+                    .set(u32::from(*service), Raw(*options), 0)
+                    .context("cannot write SERVICES")?;
+            }
             Write::Vip { address, vip } => self.vips.insert(*address, *vip)?,
             Write::RemoveVip(address) => self.vips.remove(*address)?,
             Write::Peer { mac, peer } => {
@@ -267,6 +292,14 @@ impl Dataplane {
         found(self.ports.get(&Raw(*key), 0)).context("cannot read PORTS")
     }
 
+    pub(super) fn range(&self, key: &RangeKey) -> anyhow::Result<Option<ServiceRef>> {
+        found(self.ranges.get(&Key::new(RangeKey::BITS, Raw(*key)), 0)).context("cannot read RANGES")
+    }
+
+    pub(super) fn service_options(&self, service: u16) -> anyhow::Result<ServiceOptions> {
+        Ok(self.service_options.get(&u32::from(service), 0).context("cannot read SERVICES")?.0)
+    }
+
     pub(super) fn backend(&self, index: u16) -> anyhow::Result<Backend> {
         Ok(self.backends.get(&u32::from(index), 0).context("cannot read BACKENDS")?.0)
     }
@@ -295,6 +328,18 @@ impl Dataplane {
         &self.newborn
     }
 
+    pub(super) fn fragment_table(&self) -> &MapData {
+        &self.fragments
+    }
+
+    pub(super) fn nat_flow_table(&self) -> &MapData {
+        &self.nat_flows
+    }
+
+    pub(super) fn nat_reply_table(&self) -> &MapData {
+        &self.nat_replies
+    }
+
     fn found(&mut self) -> anyhow::Result<Found> {
         let settings = self.setting()?;
         if settings.magic == 0 {
@@ -312,6 +357,10 @@ impl Dataplane {
         for entry in &self.ports {
             let (key, service) = entry.context("cannot read PORTS")?;
             found.ports.push((key.0, service.0));
+        }
+        for entry in &self.ranges {
+            let (key, service) = entry.context("cannot read RANGES")?;
+            found.ranges.push((key.prefix_len(), key.data().0, service.0));
         }
         for entry in &self.peers {
             let (mac, peer) = entry.context("cannot read PEERS")?;

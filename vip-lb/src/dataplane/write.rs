@@ -2,7 +2,9 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use vip_lb_common::abi::{Backend, LinkAddress, Peer, PortKey, RingClass, ServiceRef, Settings, Slot, Vip};
+use vip_lb_common::abi::{
+    Backend, LinkAddress, Peer, PortKey, RangeKey, RingClass, ServiceOptions, ServiceRef, Settings, Slot, Vip,
+};
 
 /// A ring to be published.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +47,30 @@ pub enum Write {
     },
     /// Removes an entry of PORTS.
     RemovePort(PortKey),
-    /// Inserts or replaces a VIP, or an address of this host at which tunnels end.
+    /// Inserts or replaces a block of ports in RANGES.
+    Range {
+        /// Bits of the key that count, the protocol's and VIP's included.
+        bits: u32,
+        /// VIP, protocol and first port.
+        key: RangeKey,
+        /// The service.
+        service: ServiceRef,
+    },
+    /// Removes a block of ports from RANGES.
+    RemoveRange {
+        /// Bits of the key that count.
+        bits: u32,
+        /// VIP, protocol and first port.
+        key: RangeKey,
+    },
+    /// Replaces what SERVICES has for a service.
+    ServiceOptions {
+        /// The service.
+        service: u16,
+        /// Its options.
+        options: ServiceOptions,
+    },
+    /// Inserts or replaces a VIP, or an address of this host at which tunnels end or answers of backends arrive.
     Vip {
         /// The address.
         address: IpAddr,

@@ -8,12 +8,12 @@ use std::{
 use vip_lb_common::{
     Tables,
     abi::{
-        Address, Backend, FlowEntry, FlowKey, LinkAddress, Peer, PortKey, ServiceRef, Settings, Slot,
-        Survivor, Vip,
+        Address, Backend, FlowEntry, FlowKey, Fragment, FragmentKey, LinkAddress, NatFlow, NatReply,
+        NatReplyKey, Peer, PortKey, RangeKey, ServiceOptions, ServiceRef, Settings, Slot, Survivor, Vip,
     },
-    memory::{Copied, MemoryFlow, MemoryTables},
+    memory::{Copied, MemoryFlow, MemoryNat, MemoryTables},
     pipeline::{Fate, Step},
-    tables::FlowCell,
+    tables::{FlowCell, IcmpUse},
 };
 
 use crate::Defect;
@@ -78,6 +78,8 @@ impl ModelTables {
 impl Tables for ModelTables {
     type Ref<'a, T: Copy + 'a> = Copied<T>;
     type Flow<'a> = ModelFlow<'a>;
+    type NatFlow<'a> = MemoryNat<'a, FlowKey, NatFlow>;
+    type NatReply<'a> = MemoryNat<'a, NatReplyKey, NatReply>;
 
     fn settings(&self) -> Option<Copied<Settings>> {
         self.inner.settings()
@@ -89,6 +91,14 @@ impl Tables for ModelTables {
 
     fn port(&self, key: &PortKey) -> Option<ServiceRef> {
         self.inner.port(key)
+    }
+
+    fn range(&self, key: &RangeKey) -> Option<ServiceRef> {
+        self.inner.range(key)
+    }
+
+    fn service_options(&self, service: u16) -> Option<Copied<ServiceOptions>> {
+        self.inner.service_options(service)
     }
 
     fn slot(&self, service: ServiceRef, index: u32) -> Option<Copied<Slot>> {
@@ -158,6 +168,50 @@ impl Tables for ModelTables {
 
     fn link_address(&self, interface: u32) -> Option<Copied<LinkAddress>> {
         self.inner.link_address(interface)
+    }
+
+    fn fragment(&self, key: &FragmentKey) -> Option<Fragment> {
+        self.inner.fragment(key)
+    }
+
+    fn insert_fragment(&self, key: &FragmentKey, fragment: &Fragment) {
+        self.inner.insert_fragment(key, fragment);
+    }
+
+    fn nat_flow(&self, key: &FlowKey) -> Option<Self::NatFlow<'_>> {
+        self.inner.nat_flow(key)
+    }
+
+    fn insert_nat_flow(&self, key: &FlowKey, flow: &NatFlow) -> bool {
+        self.inner.insert_nat_flow(key, flow)
+    }
+
+    fn replace_nat_flow(&self, key: &FlowKey, flow: &NatFlow) -> bool {
+        self.inner.replace_nat_flow(key, flow)
+    }
+
+    fn remove_nat_flow(&self, key: &FlowKey) {
+        self.inner.remove_nat_flow(key);
+    }
+
+    fn nat_reply(&self, key: &NatReplyKey) -> Option<Self::NatReply<'_>> {
+        self.inner.nat_reply(key)
+    }
+
+    fn insert_nat_reply(&self, key: &NatReplyKey, reply: &NatReply) -> bool {
+        self.inner.insert_nat_reply(key, reply)
+    }
+
+    fn replace_nat_reply(&self, key: &NatReplyKey, reply: &NatReply) -> bool {
+        self.inner.replace_nat_reply(key, reply)
+    }
+
+    fn remove_nat_reply(&self, key: &NatReplyKey) {
+        self.inner.remove_nat_reply(key);
+    }
+
+    fn may_send(&self, service: u16, use_of: IcmpUse, rate: u16) -> bool {
+        self.inner.may_send(service, use_of, rate)
     }
 
     fn count(&self, fate: &Fate) {

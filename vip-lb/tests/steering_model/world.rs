@@ -3,10 +3,7 @@
 use vip_lb::steering::{Budget, Limits, ServiceRing, Start, Timeouts};
 use vip_lb_common::{
     HashKey,
-    abi::{
-        Address, Backend, BackendRef, LAYOUT_VERSION, Mode, PortEntry, RingClass, SETTINGS_MAGIC, ServiceRef,
-        Settings, Slot, Vip,
-    },
+    abi::{Address, Backend, BackendRef, Mode, PortEntry, RingClass, ServiceRef, Settings, Slot, Vip},
     hash::mix,
     memory::MemoryTables,
 };
@@ -84,14 +81,9 @@ impl World {
         let mut inner = MemoryTables {
             flows_capacity: LIMITS.flows as usize,
             settings: Some(Settings {
-                magic: SETTINGS_MAGIC,
-                layout: LAYOUT_VERSION,
-                flags: 0,
                 tick: 1,
-                record_budget: 0,
-                survivor_budget: 0,
                 fresh_until: u32::MAX,
-                hash: HashKey::from_seed(&[7; 32]),
+                ..Settings::new(HashKey::from_seed(&[7; 32]))
             }),
             ..MemoryTables::default()
         };

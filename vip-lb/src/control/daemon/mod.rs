@@ -26,7 +26,7 @@ use tokio::{
 use tracing::{debug, error, info, warn};
 use vip_lb_common::{
     HashKey,
-    abi::{LAYOUT_VERSION, SETTINGS_MAGIC, Settings},
+    abi::{DEFAULT_FRAGMENTS, DEFAULT_NAT, Settings},
 };
 
 use self::{handle::Handle, interfaces::Interfaces, rates::Rates};
@@ -189,6 +189,8 @@ impl Daemon {
             flows: config.node.tables.flows,
             newborn: config.node.tables.newborn,
             survivors: config.node.tables.survivors,
+            nat: DEFAULT_NAT as u32,
+            fragments: DEFAULT_FRAGMENTS as u32,
         })?;
         if let Some(cost) = dataplane.cost() {
             debug!(?cost, "the program is loaded");
@@ -226,15 +228,10 @@ impl Daemon {
             started_at,
             budget: Budget::new(limits),
             settings: Settings {
-                magic: SETTINGS_MAGIC,
-                layout: LAYOUT_VERSION,
                 // As they were: a peer's packets must not pass for a client's, not for a moment.
                 flags: found.settings.map_or(0, |settings| settings.flags),
                 tick,
-                record_budget: 0,
-                survivor_budget: 0,
-                fresh_until: 0,
-                hash,
+                ..Settings::new(hash)
             },
             next_collection: started_at,
             next_reading: started_at,

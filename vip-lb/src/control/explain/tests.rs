@@ -5,8 +5,8 @@ use std::cell::RefCell;
 use vip_lb_common::{
     HashKey,
     abi::{
-        Address, Backend, FlowEntry, FlowKey, Mode, Phase, PortEntry, RING_SIZES, SETTINGS_MAGIC, Settings,
-        Slot as RingSlot, Vip,
+        Address, Backend, FlowEntry, FlowKey, Mode, Phase, PortEntry, RING_SIZES, Settings, Slot as RingSlot,
+        Vip,
     },
     memory::MemoryTables,
 };
@@ -71,14 +71,11 @@ fn tables(slot: RingSlot) -> MemoryTables {
     vip.services[..2].copy_from_slice(&[entry(6), entry(17)]);
     let mut tables = MemoryTables {
         settings: Some(Settings {
-            magic: SETTINGS_MAGIC,
-            layout: 1,
-            flags: 0,
             tick: 7,
             record_budget: 10,
             survivor_budget: 10,
             fresh_until: u32::MAX,
-            hash: HashKey::from_seed(&[7; 32]),
+            ..Settings::new(HashKey::from_seed(&[7; 32]))
         }),
         ..MemoryTables::default()
     };
@@ -91,16 +88,16 @@ fn tables(slot: RingSlot) -> MemoryTables {
         2,
         Backend {
             egress: 5,
-            tunnel_source: address("10.0.0.1"),
-            tunnel_destination: address("10.0.0.12"),
+            source: address("10.0.0.1"),
+            address: address("10.0.0.12"),
             ..backend(Mode::IpipV4)
         },
     );
     tables.backends.insert(
         3,
         Backend {
-            tunnel_source: address("2001:db8:1::1"),
-            tunnel_destination: address("2001:db8:1::13"),
+            source: address("2001:db8:1::1"),
+            address: address("2001:db8:1::13"),
             ..backend(Mode::IpipV6)
         },
     );

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use vip_lb_common::abi::{Backend, BackendRef, Mode, Phase};
+use vip_lb_common::abi::{Backend, BackendRef, Mode, Phase, RangeKey, ServiceOptions};
 
 use super::*;
 use crate::dataplane::Publication;
@@ -11,6 +11,8 @@ use crate::dataplane::Publication;
 pub(super) struct Maps {
     pub(super) vips: BTreeMap<IpAddr, Vip>,
     pub(super) ports: BTreeMap<(u32, u16, u8), ServiceRef>,
+    pub(super) ranges: HashMap<(u32, RangeKey), ServiceRef>,
+    pub(super) options: BTreeMap<u16, ServiceOptions>,
     pub(super) rings: BTreeMap<u16, Vec<Slot>>,
     pub(super) backends: BTreeMap<u16, Backend>,
     pub(super) peers: BTreeMap<[u8; 6], IpAddr>,
@@ -53,6 +55,15 @@ impl Maps {
             Write::RemovePort(key) => {
                 assert!(self.ports.remove(&(key.vip, key.port, key.protocol)).is_some());
             }
+            Write::Range { bits, key, service } => {
+                self.ranges.insert((*bits, *key), *service);
+            }
+            Write::RemoveRange { bits, key } => {
+                assert!(self.ranges.remove(&(*bits, *key)).is_some(), "range {key:?}/{bits} was not there");
+            }
+            Write::ServiceOptions { service, options } => {
+                self.options.insert(*service, *options);
+            }
             Write::Vip { address, vip } => {
                 self.vips.insert(*address, *vip);
             }
@@ -80,6 +91,7 @@ impl Maps {
             vips: self.vips.iter().map(|(&address, &vip)| (address, vip)).collect(),
             ports: ports.collect(),
             backends: self.backends.iter().map(|(&index, &backend)| (index, backend)).collect(),
+            ranges: self.ranges.iter().map(|(&(bits, key), &service)| (bits, key, service)).collect(),
             rings: self.rings.keys().map(|&service| (service, RingClass::Small)).collect(),
             peers: peers.collect(),
             tunnel_peers: self.tunnel_peers.iter().copied().collect(),
