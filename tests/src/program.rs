@@ -11,7 +11,7 @@ mod maps;
 mod mutate;
 mod object;
 mod pair;
-mod scenario;
+pub mod scenario;
 mod state;
 pub mod stories;
 pub mod world;

@@ -205,23 +205,37 @@ fn survives(frame: &[u8]) -> TestCaseResult {
     HOST.with(|host| {
         for program in [Program::Balancer, Program::Decapsulator] {
             let outcome = host.run(program, frame, 0);
-            let changes = match outcome.verdict {
-                Verdict::ForwardedL2 | Verdict::EchoAnswered | Verdict::ArpAnswered => Some(0),
-                Verdict::ForwardedIpip => Some(if outcome.frame.len() == frame.len() + 20 { 20 } else { 40 }),
-                Verdict::NeighbourAnswered | Verdict::Decapsulated => None,
+            let grows_by: &[usize] = match outcome.verdict {
+                Verdict::ForwardedL2 | Verdict::EchoAnswered | Verdict::ArpAnswered => &[0],
+                Verdict::ForwardedIpip => &[20, 40],
+                Verdict::ForwardedGue => &[28, 48],
                 // What is passed is passed untouched.
                 verdict if verdict.action() == vip_lb_common::Action::Pass => {
-                    prop_assert_eq!(&outcome.frame[..], frame, "{:?} changed the frame", verdict);
-                    Some(0)
+                    if verdict != Verdict::Decapsulated {
+                        prop_assert_eq!(&outcome.frame[..], frame, "{:?} changed the frame", verdict);
+                    }
+                    continue;
                 }
-                _ => None,
+                _ => continue,
             };
-            if let Some(more) = changes {
-                prop_assert_eq!(outcome.frame.len(), frame.len() + more, "{:?}", outcome.verdict);
-            }
+            let grown = behind_tags(&outcome.frame) - behind_tags(frame);
+            prop_assert!(grows_by.contains(&grown), "{:?} made the packet {} longer", outcome.verdict, grown);
         }
         Ok(())
     })
+}
+
+/// Bytes behind the Ethernet header and its tags, of which packets to VIPs have two at most.
+fn behind_tags(frame: &[u8]) -> usize {
+    let is_tag = |at: usize| matches!(frame.get(at..at + 2), Some([0x81, 0x00] | [0x88, 0xa8]));
+    let tags = if !is_tag(12) {
+        0
+    } else if !is_tag(16) {
+        1
+    } else {
+        2
+    };
+    frame.len() - 14 - 4 * tags
 }
 
 proptest! {

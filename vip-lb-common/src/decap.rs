@@ -1,12 +1,14 @@
-//! Takes ipip packets out of their tunnel, so that a backend needs no tunnel device.
+//! Takes ipip and GUE packets out of their tunnel, so that a backend needs no tunnel device.
 //!
 //! Used by a program of its own on backends, and by the balancer itself where a node is also a backend.
 
 use crate::{
-    Packet, Tables, Verdict,
+    Packet, Tables, Verdict, View,
     abi::Address,
-    headers::{Ethernet, IPV4_LEN, IPV6_LEN, Ipv4, Ipv6, ether_type, protocol},
-    pipeline::{Link, Network, Tags, parse},
+    headers::{
+        ETHERNET_LEN, Ethernet, IPV4_LEN, IPV6_LEN, Ipv4, Ipv6, UDP_LEN, Udp, VLAN_LEN, ether_type, protocol,
+    },
+    pipeline::{Link, Network, parse},
 };
 
 /// Who may send tunnelled packets to whom.
@@ -16,6 +18,9 @@ pub trait DecapTables {
 
     /// Whether an inner destination address is a VIP that this host serves.
     fn destination_allowed(&self, destination: &Address) -> bool;
+
+    /// UDP port that GUE packets come to; 0 while nobody said.
+    fn gue_port(&self) -> u16;
 }
 
 /// The decapsulation program: everything that is not exactly a permitted tunnelled packet goes on to the stack untouched.
@@ -32,14 +37,14 @@ fn decide<P: Packet, D: DecapTables>(packet: &mut P, tables: &D) -> Result<Verdi
     let network = match link.ether_type {
         ether_type::IPV4 => {
             let ip = Ipv4::at(packet, link.network, Verdict::ShortFrame)?;
-            if !is_tunnel(ip.protocol()) || ip.is_fragment() {
+            if !may_be_tunnel(ip.protocol()) || ip.is_fragment() {
                 return Err(Verdict::NotVip);
             }
             parse::ipv4(packet, ip, link.network)?
         }
         ether_type::IPV6 => {
             let ip = Ipv6::at(packet, link.network, Verdict::ShortFrame)?;
-            if !is_tunnel(ip.next_header()) {
+            if !may_be_tunnel(ip.next_header()) {
                 return Err(Verdict::NotVip);
             }
             parse::ipv6(packet, ip, link.network)?
@@ -58,7 +63,7 @@ pub(crate) fn unwrap_for_local_backend<P: Packet, T: Tables>(
     link: &Link,
     network: &Network,
 ) -> Result<Verdict, Verdict> {
-    if !is_tunnel(network.protocol) {
+    if !may_be_tunnel(network.protocol) {
         return Err(Verdict::NotVip);
     }
     unwrap(packet, &LocalBackends(tables), link, network)
@@ -77,12 +82,64 @@ impl<T: Tables> DecapTables for LocalBackends<'_, T> {
     fn destination_allowed(&self, destination: &Address) -> bool {
         self.0.vip(destination).is_some_and(|vip| vip.flags & crate::abi::Vip::LOCAL != 0)
     }
+
+    #[inline(always)]
+    fn gue_port(&self) -> u16 {
+        self.0.settings().map_or(0, |settings| settings.gue_port)
+    }
 }
 
 #[inline(always)]
-fn is_tunnel(protocol: u8) -> bool {
-    protocol == protocol::IPV4 || protocol == protocol::IPV6
+fn may_be_tunnel(protocol: u8) -> bool {
+    matches!(protocol, protocol::IPV4 | protocol::IPV6 | protocol::UDP)
 }
+
+/// The packet in a tunnel.
+struct Inner {
+    is_v4: bool,
+    offset: usize,
+    /// Bytes from there to the end of the outer packet.
+    len: usize,
+}
+
+impl Inner {
+    #[inline(always)]
+    fn of(packet: &impl Packet, outer: &Network) -> Result<Self, Verdict> {
+        if outer.protocol == protocol::UDP {
+            return Self::of_gue(packet, outer);
+        }
+        Ok(Self {
+            is_v4: outer.protocol == protocol::IPV4,
+            offset: outer.transport,
+            len: outer.transport_len,
+        })
+    }
+
+    /// GUE (draft-ietf-intarea-gue-09): variant 1 has the packet right behind the UDP header (section 4), variant 0 a header of its own in
+    /// between, of which only the plain form without flags, fields and control messages is taken (section 3). The checksum of the UDP header is
+    /// not verified: those inside are, by the stack.
+    #[inline(always)]
+    fn of_gue(packet: &impl Packet, outer: &Network) -> Result<Self, Verdict> {
+        const HEADER_LEN: usize = 4;
+        let len = Udp::at(packet, outer.transport, Verdict::DecapInner)?.len() as usize;
+        if len < UDP_LEN + HEADER_LEN || len > outer.transport_len {
+            return Err(Verdict::DecapInner);
+        }
+        let offset = outer.transport + UDP_LEN;
+        let first: View<'_, HEADER_LEN> = packet.view(offset, Verdict::DecapInner)?;
+        let behind = Self { is_v4: true, offset: offset + HEADER_LEN, len: len - UDP_LEN - HEADER_LEN };
+        match (first.u8(0) >> 4, first.be32(0)) {
+            (4, _) => Ok(Self { is_v4: true, offset, len: len - UDP_LEN }),
+            (6, _) => Ok(Self { is_v4: false, offset, len: len - UDP_LEN }),
+            (_, GUE_IPV4) => Ok(behind),
+            (_, GUE_IPV6) => Ok(Self { is_v4: false, ..behind }),
+            _ => Err(Verdict::DecapInner),
+        }
+    }
+}
+
+const GUE_IPV4: u32 = (protocol::IPV4 as u32) << 16;
+const GUE_IPV6: u32 = (protocol::IPV6 as u32) << 16;
 
 #[inline(always)]
 fn unwrap<P: Packet, D: DecapTables>(
@@ -91,14 +148,21 @@ fn unwrap<P: Packet, D: DecapTables>(
     link: &Link,
     outer: &Network,
 ) -> Result<Verdict, Verdict> {
+    if outer.protocol == protocol::UDP {
+        let port = tables.gue_port();
+        if port == 0 || Udp::at(packet, outer.transport, Verdict::NotVip)?.destination_port() != port {
+            return Err(Verdict::NotVip);
+        }
+    }
     if !tables.source_allowed(&outer.source) {
         return Err(Verdict::DecapSource);
     }
-    let ether_type = if outer.protocol == protocol::IPV4 {
-        if outer.transport_len < IPV4_LEN {
+    let Inner { is_v4, offset, len } = Inner::of(packet, outer)?;
+    let ether_type = if is_v4 {
+        if len < IPV4_LEN {
             return Err(Verdict::DecapInner);
         }
-        let inner = Ipv4::at(packet, outer.transport, Verdict::DecapInner)?;
+        let inner = Ipv4::at(packet, offset, Verdict::DecapInner)?;
         if inner.version() != 4 {
             return Err(Verdict::DecapInner);
         }
@@ -112,10 +176,10 @@ fn unwrap<P: Packet, D: DecapTables>(
         }
         ether_type::IPV4
     } else {
-        if outer.transport_len < IPV6_LEN {
+        if len < IPV6_LEN {
             return Err(Verdict::DecapInner);
         }
-        let inner = Ipv6::at(packet, outer.transport, Verdict::DecapInner)?;
+        let inner = Ipv6::at(packet, offset, Verdict::DecapInner)?;
         if inner.version() != 6 {
             return Err(Verdict::DecapInner);
         }
@@ -131,7 +195,7 @@ fn unwrap<P: Packet, D: DecapTables>(
     };
     let macs = Ethernet::of(packet, Verdict::ShortFrame)?.macs();
     let tags = Tags::read(packet, link)?;
-    packet.shrink_front(outer.transport - outer.offset)?;
+    packet.shrink_front(offset - outer.offset)?;
     let ethernet = Ethernet::of(packet, Verdict::ShortFrame)?;
     ethernet.set_macs(&macs);
     tags.write_types(packet, &ethernet, link, ether_type)?;
@@ -151,5 +215,48 @@ fn congestion(outer: u8, inner: u8) -> Result<u8, Verdict> {
         (CONGESTION_EXPERIENCED, _) => Ok(inner | CONGESTION_EXPERIENCED),
         (ECT_1, ECT_0) => Ok(inner & !CONGESTION_EXPERIENCED | ECT_1),
         _ => Ok(inner),
+    }
+}
+
+/// The tags of a frame, carried over to its new front: the stack hands it to the VLAN that it came by.
+struct Tags([u32; 2]);
+
+impl Tags {
+    /// Reads them before the front moves.
+    #[inline(always)]
+    fn read(packet: &impl Packet, link: &Link) -> Result<Self, Verdict> {
+        let mut tags = [0; 2];
+        // A tag and its type lie where an untagged frame has its EtherType: the tag's own type comes first.
+        if link.network > ETHERNET_LEN {
+            tags[0] = packet.view::<VLAN_LEN>(ETHERNET_LEN - 2, Verdict::ShortFrame)?.word(0);
+        }
+        if link.network > ETHERNET_LEN + VLAN_LEN {
+            tags[1] = packet.view::<VLAN_LEN>(ETHERNET_LEN + 2, Verdict::ShortFrame)?.word(0);
+        }
+        Ok(Self(tags))
+    }
+
+    /// Writes tags and EtherType.
+    #[inline(always)]
+    fn write_types(
+        &self,
+        packet: &impl Packet,
+        ethernet: &Ethernet<'_>,
+        link: &Link,
+        ether_type: u16,
+    ) -> Result<(), Verdict> {
+        if link.network == ETHERNET_LEN {
+            ethernet.set_ether_type(ether_type);
+            return Ok(());
+        }
+        if link.network > ETHERNET_LEN {
+            packet.view::<VLAN_LEN>(ETHERNET_LEN - 2, Verdict::ShortFrame)?.set_word(0, self.0[0]);
+        }
+        if link.network > ETHERNET_LEN + VLAN_LEN {
+            packet.view::<VLAN_LEN>(ETHERNET_LEN + 2, Verdict::ShortFrame)?.set_word(0, self.0[1]);
+        }
+        let last: View<'_, 2> = packet.view(link.network - 2, Verdict::ShortFrame)?;
+        last.set_be16(0, ether_type);
+        Ok(())
     }
 }

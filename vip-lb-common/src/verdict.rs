@@ -105,8 +105,6 @@ verdicts! {
     TtlExpired = 27, "ttl_expired", Drop;
     /// Too big for the path to its backend, and the sender could not be told or was told often enough.
     TooBig = 28, "too_big", Drop;
-    /// A tagged packet whose backend is reached by another interface.
-    TagMismatch = 29, "tag_mismatch", Drop;
     /// The driver left no room in front of the packet for another header.
     NoHeadroom = 30, "no_headroom", Drop;
     /// A peer node sent it here as to a backend, but this host is none.

@@ -94,7 +94,7 @@ pub extern "C" fn vip_lb_own(ctx: *mut xdp_md) -> u32 {
 fn act(packet: &XdpPacket, fate: &Fate) -> u32 {
     match fate.verdict {
         // Asked first, because nearly every packet of a VIP ends so.
-        Verdict::ForwardedL2 | Verdict::ForwardedIpip => forward(packet, fate.egress),
+        Verdict::ForwardedL2 | Verdict::ForwardedIpip | Verdict::ForwardedGue => forward(packet, fate.egress),
         verdict => match verdict.action() {
             Action::Pass => XDP_PASS,
             Action::Drop => XDP_DROP,

@@ -364,6 +364,11 @@ impl DecapTables for DecapMaps {
         // SAFETY: only the presence matters.
         unsafe { DECAP_VIPS.get(destination) }.is_some()
     }
+
+    #[inline(always)]
+    fn gue_port(&self) -> u16 {
+        SETTINGS.get(0).map_or(0, |settings| settings.gue_port)
+    }
 }
 
 /// Adds one to a verdict's counter.

@@ -4,6 +4,9 @@ use etherparse::{
     Icmpv4Slice, Icmpv6Slice, IpNumber, IpPayloadSlice, NetSlice, SlicedPacket, TcpSlice, UdpHeader, UdpSlice,
 };
 
+/// UDP port of GUE (IANA).
+const GUE_PORT: u16 = 6080;
+
 /// Says what is wrong with a frame: a length, the checksum of an IPv4 header, or that of TCP, UDP or ICMP, in tunnels too.
 ///
 /// # Errors
@@ -40,11 +43,7 @@ fn payload(ip: &IpPayloadSlice<'_>, ends: &Ends) -> Result<(), String> {
         return Ok(());
     }
     match ip.ip_number {
-        IpNumber::IPV4 | IpNumber::IPV6 => {
-            let inner =
-                SlicedPacket::from_ip(ip.payload).map_err(|error| format!("in the tunnel: {error}"))?;
-            network(inner.net.as_ref()).map_err(|error| format!("in the tunnel: {error}"))
-        }
+        IpNumber::IPV4 | IpNumber::IPV6 => tunnelled(ip.payload),
         IpNumber::TCP => {
             let tcp = TcpSlice::from_slice(ip.payload).map_err(|error| error.to_string())?;
             let right = match *ends {
@@ -56,6 +55,11 @@ fn payload(ip: &IpPayloadSlice<'_>, ends: &Ends) -> Result<(), String> {
         IpNumber::UDP => {
             let udp = UdpSlice::from_slice(ip.payload).map_err(|error| error.to_string())?;
             let header: UdpHeader = udp.to_header();
+            let is_tunnel = header.destination_port == GUE_PORT;
+            // Over IPv6 only tunnels may go without (RFC 6935).
+            if header.checksum == 0 && (is_tunnel || matches!(ends, Ends::V4(..))) {
+                return if is_tunnel { tunnelled(udp.payload()) } else { Ok(()) };
+            }
             let right = match *ends {
                 Ends::V4(source, destination) => {
                     header.calc_checksum_ipv4_raw(source, destination, udp.payload())
@@ -80,6 +84,11 @@ fn payload(ip: &IpPayloadSlice<'_>, ends: &Ends) -> Result<(), String> {
         }
         _ => Ok(()),
     }
+}
+
+fn tunnelled(packet: &[u8]) -> Result<(), String> {
+    let inner = SlicedPacket::from_ip(packet).map_err(|error| format!("in the tunnel: {error}"))?;
+    network(inner.net.as_ref()).map_err(|error| format!("in the tunnel: {error}"))
 }
 
 fn expect(what: &str, found: u16, right: u16) -> Result<(), String> {

@@ -15,6 +15,9 @@ use vip_lb_common::{
 use super::INGRESS;
 use crate::packet::{Mac, NODE_MAC};
 
+/// UDP port of GUE (IANA).
+pub const GUE_PORT: u16 = 6080;
+
 /// Contents of the tables.
 #[derive(Clone, Debug)]
 pub struct Scenario {
@@ -55,7 +58,7 @@ impl Default for Scenario {
                 record_budget: 1000,
                 survivor_budget: 1000,
                 fresh_until: u32::MAX,
-                gue_port: 6080,
+                gue_port: GUE_PORT,
                 nat_first_port: 61_000,
                 nat_ports: 4_536,
                 ..Settings::new(HashKey::from_seed(b"the seed that all nodes know.\0\0\0"))

@@ -2,7 +2,8 @@
 
 use vip_lb_common::{
     abi::{
-        BackendRef, LinkAddress, Mode, Peer, Phase, PortEntry, RingClass, ServiceRef, Settings, Slot, Vip,
+        Backend, BackendRef, LinkAddress, Mode, Peer, Phase, PortEntry, RingClass, ServiceRef, Settings,
+        Slot, Vip,
     },
     headers::protocol::{TCP, UDP},
 };
@@ -53,6 +54,8 @@ pub const FAR: &str = "10.88.0.9";
 pub const FAR6: &str = "2001:db8:88::9";
 /// Largest packet to the backend of [`port::NARROW`].
 pub const NARROW_MTU: u16 = 100;
+/// Tag of what goes into a VLAN: VID 300 at priority 5.
+pub const VLAN: u16 = 300 | 5 << 13;
 /// Interface by which the backend of [`port::ELSEWHERE`] is reached.
 pub const OTHER_INTERFACE: u32 = 4242;
 
@@ -88,6 +91,20 @@ pub mod port {
     pub const LARGE: u16 = 90;
     /// `ipip` with an IPv6 outer header by another interface.
     pub const ELSEWHERE6: u16 = 91;
+    /// `gue` with an IPv4 outer header; TCP and UDP.
+    pub const GUE: u16 = 92;
+    /// `gue` with an IPv6 outer header; TCP and UDP.
+    pub const GUE6: u16 = 93;
+    /// `l2` into a VLAN, [`VLAN`](super::VLAN).
+    pub const TAGGED: u16 = 94;
+    /// `ipip` with an IPv4 outer header into a VLAN.
+    pub const TAGGED_IPIP: u16 = 95;
+    /// `ipip` with an IPv6 outer header into a VLAN.
+    pub const TAGGED_IPIP6: u16 = 96;
+    /// `gue` with an IPv4 outer header into a VLAN.
+    pub const TAGGED_GUE: u16 = 97;
+    /// `gue` with an IPv6 outer header into a VLAN.
+    pub const TAGGED_GUE6: u16 = 98;
     /// Open slots; TCP and UDP.
     pub const OPEN: u16 = 100;
     /// Open slots in which all older UDP flows are recorded; TCP and UDP.
@@ -161,6 +178,25 @@ fn services(world: &mut Scenario) -> Vec<(u16, u8, ServiceRef)> {
     for index in [elsewhere.index, elsewhere6.index] {
         world.backends.entry(index).or_default().egress = OTHER_INTERFACE;
     }
+    let gue = world.backend(10, Mode::GueV4, NEXT_HOP, Some((TUNNEL, FAR)));
+    let gue6 = world.backend(11, Mode::GueV6, NEXT_HOP, Some((TUNNEL6, FAR6)));
+    let tagged = [
+        (port::TAGGED, Mode::L2, None),
+        (port::TAGGED_IPIP, Mode::IpipV4, Some((TUNNEL, FAR))),
+        (port::TAGGED_IPIP6, Mode::IpipV6, Some((TUNNEL6, FAR6))),
+        (port::TAGGED_GUE, Mode::GueV4, Some((TUNNEL, FAR))),
+        (port::TAGGED_GUE6, Mode::GueV6, Some((TUNNEL6, FAR6))),
+    ];
+    let tagged: Vec<(u16, BackendRef)> = (14..)
+        .zip(tagged)
+        .map(|(index, (port, mode, tunnel))| {
+            let backend = world.backend(index, mode, NEXT_HOP, tunnel);
+            let entry = world.backends.entry(index).or_default();
+            entry.mode |= Backend::TAGGED;
+            entry.vlan = VLAN;
+            (port, backend)
+        })
+        .collect();
     let previous = world.backend(PREVIOUS, Mode::IpipV4, NEXT_HOP, Some((TUNNEL, FAR)));
     world.backend(THIRD, Mode::L2, NEXT_HOP, None);
     let over = |backend: BackendRef| BackendRef { generation: backend.generation + 1, ..backend };
@@ -180,7 +216,7 @@ fn services(world: &mut Scenario) -> Vec<(u16, u8, ServiceRef)> {
     let spread: Vec<Slot> = many.iter().copied().map(closed).collect();
     let both = [TCP, UDP].as_slice();
     let tcp = [TCP].as_slice();
-    let kinds: Vec<Kind<'_>> = vec![
+    let mut kinds: Vec<Kind<'_>> = vec![
         (port::L2, both, RingClass::Small, 0, one(closed(l2))),
         (port::IPIP, both, RingClass::Small, 0, one(closed(ipip))),
         (port::IPIP6, both, RingClass::Small, 0, one(closed(ipip6))),
@@ -193,6 +229,8 @@ fn services(world: &mut Scenario) -> Vec<(u16, u8, ServiceRef)> {
         (port::NARROW, both, RingClass::Small, 0, one(closed(narrow))),
         (port::ELSEWHERE, tcp, RingClass::Small, 0, one(closed(elsewhere))),
         (port::ELSEWHERE6, tcp, RingClass::Small, 0, one(closed(elsewhere6))),
+        (port::GUE, both, RingClass::Small, 0, one(closed(gue))),
+        (port::GUE6, both, RingClass::Small, 0, one(closed(gue6))),
         (port::AFFINE, both, RingClass::Small, ServiceRef::SOURCE_AFFINITY, spread.clone()),
         (port::MEDIUM, tcp, RingClass::Medium, 0, spread.clone()),
         (port::LARGE, tcp, RingClass::Large, 0, spread),
@@ -208,6 +246,9 @@ fn services(world: &mut Scenario) -> Vec<(u16, u8, ServiceRef)> {
         ),
         (port::ORPHANED, both, RingClass::Small, 0, one(opened(Phase::Open, over(gone)))),
     ];
+    kinds.extend(
+        tagged.into_iter().map(|(port, backend)| (port, both, RingClass::Small, 0, one(closed(backend)))),
+    );
     let mut services = Vec::new();
     for (port, protocols, class, flags, slots) in kinds {
         for &protocol in protocols {

@@ -95,10 +95,25 @@ impl<'p> Udp<'p> {
         self.0.word(0)
     }
 
+    /// Destination port.
+    #[inline(always)]
+    pub fn destination_port(&self) -> u16 {
+        self.0.be16(2)
+    }
+
     /// Bytes from this header on.
     #[inline(always)]
     pub fn len(&self) -> u16 {
         self.0.be16(offset_of!(UdpHdr, len))
+    }
+
+    /// Writes a whole header over `payload` bytes, without a checksum: over IPv4 that is optional (RFC 768), over IPv6 a tunnel may leave it
+    /// out (RFC 6935), since what is inside has its own.
+    #[inline(always)]
+    pub fn write(&self, source_port: u16, destination_port: u16, payload: u16) {
+        self.0.set_be16(0, source_port);
+        self.0.set_be16(2, destination_port);
+        self.0.set_be32(4, ((UDP_LEN as u32) + payload as u32) << 16);
     }
 
     /// Whether the length field says that there is nothing, not even the header.

@@ -309,6 +309,10 @@ impl DecapTables for MemoryTables {
     fn destination_allowed(&self, destination: &Address) -> bool {
         self.decap_vips.contains(destination)
     }
+
+    fn gue_port(&self) -> u16 {
+        self.settings.map_or(0, |settings| settings.gue_port)
+    }
 }
 
 /// A value copied out of its table.

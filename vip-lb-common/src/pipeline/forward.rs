@@ -2,98 +2,166 @@
 
 use super::{Link, Network, parse::Flow};
 use crate::{
-    Packet, Verdict, View,
-    abi::{Backend, Mode},
+    FlowHash, Packet, Verdict, View,
+    abi::{Backend, Mode, Settings},
     headers::{
-        ETHERNET_LEN, Ethernet, IPV4_LEN, IPV6_LEN, Ipv4, Ipv6, OUTER_TTL, OuterV4, VLAN_LEN, ether_type,
-        protocol,
+        ETHERNET_LEN, Ethernet, IPV4_LEN, IPV6_LEN, Ipv4, Ipv6, OUTER_TTL, OuterV4, UDP_LEN, Udp, VLAN_LEN,
+        ether_type, protocol,
     },
 };
 
-/// Rewrites the packet for its backend and says how.
+/// Rewrites the packet for its backend and says how. `hash` is the flow's.
 #[inline(always)]
 pub(super) fn forward<P: Packet>(
     packet: &mut P,
+    settings: &Settings,
     link: &Link,
     network: &Network,
     flow: &Flow,
+    hash: FlowHash,
     backend: &Backend,
 ) -> Result<Verdict, Verdict> {
     match Mode::from_u8(backend.mode) {
-        Mode::Dead | Mode::GueV4 | Mode::GueV6 | Mode::NatV4 | Mode::NatV6 => Err(Verdict::BackendGone),
+        Mode::Dead | Mode::NatV4 | Mode::NatV6 => Err(Verdict::BackendGone),
         Mode::Unresolved => Err(Verdict::Unresolved),
         Mode::Local => Ok(Verdict::LocalBackend),
         Mode::L2 => {
-            may_leave(packet, link, backend)?;
-            decrement_hop_limit(packet, link, network)?.set_macs(&backend.macs);
+            fits(network, backend, 0)?;
+            let ethernet = decrement_hop_limit(packet, link, network)?;
+            if is_untagged(link, backend) {
+                ethernet.set_macs(&backend.macs);
+            } else {
+                reframe::<_, 0>(packet, link, backend, link.ether_type)?;
+            }
             Ok(Verdict::ForwardedL2)
         }
         Mode::IpipV4 => {
-            prepare_tunnel(packet, link, network, backend, IPV4_LEN)?;
-            let tags = Tags::read(packet, link)?;
-            packet.grow_front(IPV4_LEN)?;
-            let (ethernet, ip) = front::<{ ETHERNET_LEN + IPV4_LEN }, IPV4_LEN>(packet, link)?;
-            ethernet.set_macs(&backend.macs);
-            tags.write_types(packet, &ethernet, link, ether_type::IPV4)?;
-            Ipv4::new(ip).write_outer(&OuterV4 {
-                traffic_class: network.traffic_class,
-                total_len: network.len + IPV4_LEN as u16,
-                protocol: inner_protocol(network),
-                checksum_base: backend.outer_checksum,
-                source: backend.source,
-                destination: backend.address,
-            });
+            fits(network, backend, IPV4_LEN)?;
+            decrement_hop_limit(packet, link, network)?;
+            let outer = encapsulate::<_, { ETHERNET_LEN + IPV4_LEN }, IPV4_LEN>(
+                packet,
+                link,
+                backend,
+                ether_type::IPV4,
+            )?;
+            write_outer_v4(Ipv4::new(outer), network, backend, inner_protocol(network), IPV4_LEN);
             Ok(Verdict::ForwardedIpip)
         }
         Mode::IpipV6 => {
-            prepare_tunnel(packet, link, network, backend, IPV6_LEN)?;
-            let tags = Tags::read(packet, link)?;
-            packet.grow_front(IPV6_LEN)?;
-            let (ethernet, ip) = front::<{ ETHERNET_LEN + IPV6_LEN }, IPV6_LEN>(packet, link)?;
-            ethernet.set_macs(&backend.macs);
-            tags.write_types(packet, &ethernet, link, ether_type::IPV6)?;
-            let outer = Ipv6::new(ip);
-            // Routers that spread flows see only the outer header: the ports tell flows apart in its label (RFC 6438).
-            outer.set_head(
-                network.traffic_class,
-                flow.label(),
-                network.len,
-                inner_protocol(network),
-                OUTER_TTL,
-            );
-            outer.set_addresses(&backend.source, &backend.address);
+            fits(network, backend, IPV6_LEN)?;
+            decrement_hop_limit(packet, link, network)?;
+            let outer = encapsulate::<_, { ETHERNET_LEN + IPV6_LEN }, IPV6_LEN>(
+                packet,
+                link,
+                backend,
+                ether_type::IPV6,
+            )?;
+            write_outer_v6(Ipv6::new(outer), network, flow, backend, inner_protocol(network), 0);
             Ok(Verdict::ForwardedIpip)
+        }
+        Mode::GueV4 => {
+            const LEN: usize = IPV4_LEN + UDP_LEN;
+            fits(network, backend, LEN)?;
+            decrement_hop_limit(packet, link, network)?;
+            let outer =
+                encapsulate::<_, { ETHERNET_LEN + LEN }, LEN>(packet, link, backend, ether_type::IPV4)?;
+            write_outer_v4(Ipv4::new(outer.part(0)), network, backend, protocol::UDP, LEN);
+            Udp::new(outer.part(IPV4_LEN)).write(gue_source(hash, flow), settings.gue_port, network.len);
+            Ok(Verdict::ForwardedGue)
+        }
+        Mode::GueV6 => {
+            const LEN: usize = IPV6_LEN + UDP_LEN;
+            fits(network, backend, LEN)?;
+            decrement_hop_limit(packet, link, network)?;
+            let outer =
+                encapsulate::<_, { ETHERNET_LEN + LEN }, LEN>(packet, link, backend, ether_type::IPV6)?;
+            write_outer_v6(Ipv6::new(outer.part(0)), network, flow, backend, protocol::UDP, UDP_LEN as u16);
+            Udp::new(outer.part(IPV6_LEN)).write(gue_source(hash, flow), settings.gue_port, network.len);
+            Ok(Verdict::ForwardedGue)
         }
     }
 }
 
-/// What must hold, and change, before another header goes in front (RFC 2003 section 3.1, RFC 2473 section 3.1: the
-/// inner hop limit falls by one).
+/// Bytes that a backend's mode adds to a packet.
 #[inline(always)]
-fn prepare_tunnel(
-    packet: &impl Packet,
+pub(super) fn overhead(backend: &Backend) -> u16 {
+    let bytes = match Mode::from_u8(backend.mode) {
+        Mode::IpipV4 => IPV4_LEN,
+        Mode::IpipV6 => IPV6_LEN,
+        Mode::GueV4 => IPV4_LEN + UDP_LEN,
+        Mode::GueV6 => IPV6_LEN + UDP_LEN,
+        Mode::Dead | Mode::Unresolved | Mode::Local | Mode::L2 | Mode::NatV4 | Mode::NatV6 => 0,
+    };
+    bytes as u16
+}
+
+/// Whether the path takes the packet with so many bytes more.
+#[inline(always)]
+fn fits(network: &Network, backend: &Backend, more: usize) -> Result<(), Verdict> {
+    if network.len as usize + more > backend.mtu as usize { Err(Verdict::TooBig) } else { Ok(()) }
+}
+
+/// Whether the frame came without a tag and leaves without one, as nearly all do.
+#[inline(always)]
+fn is_untagged(link: &Link, backend: &Backend) -> bool {
+    link.network == ETHERNET_LEN && backend.mode & Backend::TAGGED == 0
+}
+
+/// Makes room for `N` bytes of headers in front of the IP header and writes the link layer before them. `BOTH` is `N` and an Ethernet header.
+#[inline(always)]
+fn encapsulate<'p, P: Packet, const BOTH: usize, const N: usize>(
+    packet: &'p mut P,
     link: &Link,
-    network: &Network,
     backend: &Backend,
-    outer_len: usize,
-) -> Result<(), Verdict> {
-    may_leave(packet, link, backend)?;
-    if network.len as usize + outer_len > backend.mtu as usize {
-        return Err(Verdict::TooBig);
+    ether_type: u16,
+) -> Result<View<'p, N>, Verdict> {
+    if !is_untagged(link, backend) {
+        return reframe(packet, link, backend, ether_type);
     }
-    decrement_hop_limit(packet, link, network).map(|_| ())
+    packet.grow_front(N)?;
+    let frame = packet.view::<BOTH>(0, Verdict::ShortFrame)?;
+    let ethernet = Ethernet::new(frame.part(0));
+    ethernet.set_macs(&backend.macs);
+    ethernet.set_ether_type(ether_type);
+    Ok(frame.part(ETHERNET_LEN))
 }
 
-/// Tags name a VLAN of the interface they came in by; on another one they would name something else.
+/// The same where there are tags: whatever the frame came with, it leaves with the backend's tag or without any. A tag names a VLAN of one
+/// wire, so the one it came with says nothing about where it goes.
 #[inline(always)]
-fn may_leave(packet: &impl Packet, link: &Link, backend: &Backend) -> Result<(), Verdict> {
-    if link.network != ETHERNET_LEN && backend.egress != packet.ingress() {
-        return Err(Verdict::TagMismatch);
+pub(super) fn reframe<'p, P: Packet, const N: usize>(
+    packet: &'p mut P,
+    link: &Link,
+    backend: &Backend,
+    ether_type: u16,
+) -> Result<View<'p, N>, Verdict> {
+    let tag = (backend.mode & Backend::TAGGED != 0).then_some(backend.vlan);
+    let link_len = if tag.is_some() { ETHERNET_LEN + VLAN_LEN } else { ETHERNET_LEN };
+    let len = link_len + N;
+    if len > link.network {
+        packet.grow_front(len - link.network)?;
+    } else if len < link.network {
+        packet.shrink_front(link.network - len)?;
     }
-    Ok(())
+    let ethernet = Ethernet::of(packet, Verdict::ShortFrame)?;
+    ethernet.set_macs(&backend.macs);
+    match tag {
+        Some(tag) => {
+            ethernet.set_ether_type(ether_type::VLAN);
+            let behind: View<'_, VLAN_LEN> = packet.view(ETHERNET_LEN, Verdict::ShortFrame)?;
+            behind.set_be16(0, tag);
+            behind.set_be16(2, ether_type);
+            packet.view(ETHERNET_LEN + VLAN_LEN, Verdict::ShortFrame)
+        }
+        None => {
+            ethernet.set_ether_type(ether_type);
+            packet.view(ETHERNET_LEN, Verdict::ShortFrame)
+        }
+    }
 }
 
-/// As a router would, so that a loop ends by itself. Returns the front of the frame, which an untagged one has behind the same bounds check.
+/// As a router would, so that a loop ends by itself; a tunnel's entry does so too (RFC 2003 section 3.1, RFC 2473 section 3.1). Returns the
+/// front of the frame, which an untagged one has behind the same bounds check.
 #[inline(always)]
 fn decrement_hop_limit<'p>(
     packet: &'p impl Packet,
@@ -125,9 +193,44 @@ fn front<'p, const BOTH: usize, const IP: usize>(
     }
 }
 
+/// An outer IPv4 header; `added` bytes of headers are in front of the packet, this one among them.
+#[inline(always)]
+fn write_outer_v4(ip: Ipv4<'_>, network: &Network, backend: &Backend, protocol: u8, added: usize) {
+    ip.write_outer(&OuterV4 {
+        traffic_class: network.traffic_class,
+        total_len: network.len + added as u16,
+        protocol,
+        checksum_base: backend.outer_checksum,
+        source: backend.source,
+        destination: backend.address,
+    });
+}
+
+/// An outer IPv6 header; between it and the packet are `between` bytes. Routers that spread flows see only this header: the ports tell
+/// flows apart in its label (RFC 6438).
+#[inline(always)]
+fn write_outer_v6(
+    ip: Ipv6<'_>,
+    network: &Network,
+    flow: &Flow,
+    backend: &Backend,
+    protocol: u8,
+    between: u16,
+) {
+    ip.set_head(network.traffic_class, flow.label(), network.len + between, protocol, OUTER_TTL);
+    ip.set_addresses(&backend.source, &backend.address);
+}
+
 #[inline(always)]
 fn inner_protocol(network: &Network) -> u8 {
     if network.is_v4 { protocol::IPV4 } else { protocol::IPV6 }
+}
+
+/// Source port of a GUE packet, in the dynamic range (draft-ietf-intarea-gue-09 section 5.11): routers and network cards spread flows by it.
+/// The ports are in it even where the flow's hash leaves them out, with affinity by source.
+#[inline(always)]
+fn gue_source(hash: FlowHash, flow: &Flow) -> u16 {
+    0xc000 | ((hash.0 ^ flow.label()) & 0x3fff) as u16
 }
 
 impl Flow {
@@ -135,48 +238,5 @@ impl Flow {
     #[inline(always)]
     fn label(&self) -> u32 {
         self.ports ^ (self.ports >> 13)
-    }
-}
-
-/// The tags of a frame, carried over to its new front.
-pub(crate) struct Tags([u32; 2]);
-
-impl Tags {
-    /// Reads them before the front moves.
-    #[inline(always)]
-    pub(crate) fn read(packet: &impl Packet, link: &Link) -> Result<Self, Verdict> {
-        let mut tags = [0; 2];
-        // A tag and its type lie where an untagged frame has its EtherType: the tag's own type comes first.
-        if link.network > ETHERNET_LEN {
-            tags[0] = packet.view::<VLAN_LEN>(ETHERNET_LEN - 2, Verdict::ShortFrame)?.word(0);
-        }
-        if link.network > ETHERNET_LEN + VLAN_LEN {
-            tags[1] = packet.view::<VLAN_LEN>(ETHERNET_LEN + 2, Verdict::ShortFrame)?.word(0);
-        }
-        Ok(Self(tags))
-    }
-
-    /// Writes tags and EtherType.
-    #[inline(always)]
-    pub(crate) fn write_types(
-        &self,
-        packet: &impl Packet,
-        ethernet: &Ethernet<'_>,
-        link: &Link,
-        ether_type: u16,
-    ) -> Result<(), Verdict> {
-        if link.network == ETHERNET_LEN {
-            ethernet.set_ether_type(ether_type);
-            return Ok(());
-        }
-        if link.network > ETHERNET_LEN {
-            packet.view::<VLAN_LEN>(ETHERNET_LEN - 2, Verdict::ShortFrame)?.set_word(0, self.0[0]);
-        }
-        if link.network > ETHERNET_LEN + VLAN_LEN {
-            packet.view::<VLAN_LEN>(ETHERNET_LEN + 2, Verdict::ShortFrame)?.set_word(0, self.0[1]);
-        }
-        let last: View<'_, 2> = packet.view(link.network - 2, Verdict::ShortFrame)?;
-        last.set_be16(0, ether_type);
-        Ok(())
     }
 }

@@ -19,9 +19,9 @@ use crate::{
     },
 };
 
-pub(crate) use forward::Tags;
 pub(crate) use parse::{Flow, Link, Network};
 pub use stage::{Job, Next, Stage};
+use steer::Steered;
 
 /// What became of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,7 +176,7 @@ fn plain_v4<'t, P: Packet, T: Tables>(
     let vip = vip(tables, &ip.destination()).ok_or(Verdict::NotVip)?;
     let network = parse::plain_ipv4(packet, ip).map_err(|verdict| refused(&vip, verdict))?;
     let settings = configured(tables)?;
-    let flow = plain_flow(transport, &network)?;
+    let flow = plain_flow(transport, &network).map_err(|verdict| refused(&vip, verdict))?;
     Ok(Client { settings, vip, network, flow })
 }
 
@@ -190,7 +190,7 @@ fn plain_v6<'t, P: Packet, T: Tables>(
     let vip = vip(tables, &ip.destination()).ok_or(Verdict::NotVip)?;
     let network = parse::plain_ipv6(packet, ip).map_err(|verdict| refused(&vip, verdict))?;
     let settings = configured(tables)?;
-    let flow = plain_flow(transport, &network)?;
+    let flow = plain_flow(transport, &network).map_err(|verdict| refused(&vip, verdict))?;
     Ok(Client { settings, vip, network, flow })
 }
 
@@ -274,12 +274,12 @@ fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Next, Verd
     }
     let flow = match network.protocol {
         protocol::TCP => {
-            let header = Tcp::at(packet, network.transport, Verdict::BadTransportHeader)?;
-            parse::tcp(header, &network)?
+            let header = Tcp::at(packet, network.transport, refused(&vip, Verdict::BadTransportHeader))?;
+            parse::tcp(header, &network).map_err(|verdict| refused(&vip, verdict))?
         }
         protocol::UDP => {
-            let header = Udp::at(packet, network.transport, Verdict::BadTransportHeader)?;
-            parse::udp(header, &network)?
+            let header = Udp::at(packet, network.transport, refused(&vip, Verdict::BadTransportHeader))?;
+            parse::udp(header, &network).map_err(|verdict| refused(&vip, verdict))?
         }
         protocol::ICMP | protocol::ICMPV6 => {
             return local::icmp(packet, tables, &link, &vip, &network).map(|fate| done(tables, fate));
@@ -329,8 +329,8 @@ fn balance<P: Packet, T: Tables>(
     }
     let service = service::find(tables, vip, network.protocol, flow.destination_port())?;
     tables.observe(Step::Service(service));
-    let (reference, backend) = steer::steer(tables, settings, service, network, flow)?;
-    let verdict = forward::forward(packet, link, network, flow, &backend)?;
+    let Steered { reference, backend, hash } = steer::steer(tables, settings, service, network, flow)?;
+    let verdict = forward::forward(packet, settings, link, network, flow, hash, &backend)?;
     Ok(Fate {
         verdict,
         service: service.id,

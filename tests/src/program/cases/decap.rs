@@ -7,7 +7,10 @@ use vip_lb_common::Verdict::{
 use super::{Case, Program};
 use crate::{
     packet::{Extension, Frame, eth},
-    program::world::{CLIENT, CLIENT6, ENDPOINT, ENDPOINT6, LOCAL_VIP, LOCAL_VIP6, PEER, PEER6},
+    program::{
+        scenario::GUE_PORT,
+        world::{CLIENT, CLIENT6, ENDPOINT, ENDPOINT6, LOCAL_VIP, LOCAL_VIP6, PEER, PEER6},
+    },
 };
 
 pub(super) fn cases() -> Vec<Case> {
@@ -19,11 +22,15 @@ pub(super) fn cases() -> Vec<Case> {
     [decapsulator.collect(), both.clone(), untouched()].concat()
 }
 
-fn outers(link: &Frame) -> [(&'static str, Frame); 4] {
+fn outers(link: &Frame) -> [(&'static str, Frame); 8] {
     let (v4, v6) = (link.clone().ipv4(PEER, ENDPOINT), link.clone().ipv6(PEER6, ENDPOINT6));
     [
         ("IPv4", v4.clone()),
         ("IPv6", v6.clone()),
+        ("IPv4 and UDP", v4.clone().udp(50_000, GUE_PORT).claim_checksum(0)),
+        ("IPv6 and UDP", v6.clone().udp(50_000, GUE_PORT).claim_checksum(0)),
+        ("IPv4, UDP and options", v4.clone().option(&[1; 8]).udp(50_000, GUE_PORT)),
+        ("IPv6 and UDP with a checksum", v6.udp(50_000, GUE_PORT)),
         ("IPv4 with options", v4.option(&[1; 12])),
         ("IPv4 with another TTL", link.clone().ipv4(PEER, ENDPOINT).ttl(1).may_fragment()),
     ]
@@ -35,6 +42,17 @@ fn inners(link: &Frame) -> [(&'static str, Frame); 2] {
 
 fn tunnels() -> Vec<Case> {
     let mut cases = Vec::new();
+    // GUE variant 0: a header of its own, plain.
+    for (protocol, (inner_name, inner)) in [4_u8, 41].into_iter().zip(inners(&eth())) {
+        let inner = inner.tcp(40_000, 80).payload(b"GET /");
+        let bytes = inner.bytes();
+        let frame = eth()
+            .ipv4(PEER, ENDPOINT)
+            .udp(50_000, GUE_PORT)
+            .payload(&[0, protocol, 0, 0])
+            .payload(&bytes[14..]);
+        cases.push(Case::changed(format!("{inner_name} out of GUE variant 0"), &frame, Decapsulated, &inner));
+    }
     let links = [("no tag", eth()), ("one tag", eth().tag(100)), ("two tags", eth().service_tag(7).tag(100))];
     for (tags, link) in &links {
         for (outer_name, outer) in outers(link) {
@@ -93,6 +111,8 @@ fn refused() -> Vec<Case> {
     let v4 = || eth().ipv4(PEER, ENDPOINT);
     let v6 = || eth().ipv6(PEER6, ENDPOINT6);
     let inner = || eth().ipv4(CLIENT, LOCAL_VIP).tcp(1, 80);
+    let gue = || v4().udp(50_000, GUE_PORT);
+    let stranger = eth().ipv4("10.77.0.3", ENDPOINT);
     vec![
         Case::new("a tunnel of a stranger", &inner().inside(eth().ipv4("10.77.0.3", ENDPOINT)), DecapSource),
         Case::new(
@@ -127,6 +147,21 @@ fn refused() -> Vec<Case> {
         )
         .unsound(),
         Case::new("nothing in the tunnel", &v4().claim_next(4), DecapInner).unsound(),
+        Case::new("nothing in UDP", &gue(), DecapInner),
+        Case::new("three bytes in UDP", &gue().payload(&[0x45; 3]), DecapInner),
+        Case::new("inner IPv4 cut short in UDP", &gue().payload(&[0x45; 19]), DecapInner),
+        Case::new("inner IPv6 cut short in UDP", &gue().payload(&[0x60; 39]), DecapInner),
+        Case::new("a GUE control message", &gue().payload(&[0x20, 0, 0, 0]).payload(&[0; 40]), DecapInner),
+        Case::new("GUE with fields", &gue().payload(&[0x01, 4, 0, 0]).payload(&[0x45; 40]), DecapInner),
+        Case::new("GUE with flags", &gue().payload(&[0, 4, 0, 1]).payload(&[0x45; 40]), DecapInner),
+        Case::new("GUE of another version", &gue().payload(&[0xc0; 44]), DecapInner),
+        Case::new(
+            "GUE with something else inside",
+            &gue().payload(&[0, 17, 0, 0]).payload(&[0; 40]),
+            DecapInner,
+        ),
+        Case::new("GUE of a stranger", &inner().inside(stranger.udp(50_000, GUE_PORT)), DecapSource),
+        Case::new("another UDP port", &inner().inside(v4().udp(50_000, GUE_PORT + 1)), NotVip),
     ]
 }
 
@@ -150,6 +185,23 @@ fn untouched() -> Vec<Case> {
             eth().ipv6(PEER6, ENDPOINT6).extension(Extension::HopByHop(0)).ipv4(CLIENT, LOCAL_VIP).tcp(1, 80),
             NotVip,
         ),
+        decapsulator(
+            "UDP that says more than its packet",
+            eth()
+                .ipv4(PEER, ENDPOINT)
+                .udp(50_000, GUE_PORT)
+                .claim_len(900)
+                .ipv4(CLIENT, LOCAL_VIP)
+                .tcp(1, 80),
+            DecapInner,
+        )
+        .unsound(),
+        Case::new(
+            "UDP to this host that says more than its packet",
+            &eth().ipv4(PEER, ENDPOINT).udp(50_000, GUE_PORT).claim_len(900).payload(b"x"),
+            NotVip,
+        )
+        .unsound(),
         decapsulator("an Ethernet header alone", eth().claim_next(0x0800), ShortFrame).unsound(),
         Case {
             program: Program::Decapsulator,

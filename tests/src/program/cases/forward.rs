@@ -1,17 +1,24 @@
 //! What is forwarded, and with which bytes.
 
-use vip_lb_common::Verdict::{ForwardedIpip, ForwardedL2};
+use vip_lb_common::{
+    Verdict::{ForwardedGue, ForwardedIpip, ForwardedL2},
+    abi::Address,
+};
 
 use super::{Case, label, sent_to, to_vip};
 use crate::{
     packet::{Extension, Frame, eth},
-    program::world::{self, FAR, FAR6, NEXT_HOP, TUNNEL, TUNNEL6, port},
+    program::{
+        Scenario,
+        scenario::GUE_PORT,
+        world::{self, FAR, FAR6, NEXT_HOP, TUNNEL, TUNNEL6, port},
+    },
 };
 
 const HERE: u16 = 40_000;
 
 pub(super) fn cases() -> Vec<Case> {
-    [l2(), ipip(), tags(), headers(), services()].concat()
+    [l2(), ipip(), gue(), tags(), headers(), services()].concat()
 }
 
 /// The frame on its way to the backend of [`port::L2`], its hop limit set by the caller.
@@ -140,41 +147,135 @@ fn ipip() -> Vec<Case> {
     cases
 }
 
+/// Whatever a frame comes with, the way to the backend says what it leaves with: no tag, or [`world::VLAN`].
 fn tags() -> Vec<Case> {
     let mut cases = Vec::new();
     let links = [
+        ("no tag", eth()),
         ("one tag", eth().tag(100 | 5 << 13)),
         ("a service tag", eth().service_tag(7)),
         ("two tags", eth().service_tag(7).tag(100)),
         ("two customer tags", eth().tag(7).tag(100)),
     ];
-    for (name, link) in links {
-        let families = [
-            ("IPv4", link.clone().ipv4(world::CLIENT, world::VIP)),
-            ("IPv6", link.clone().ipv6(world::CLIENT6, world::VIP6)),
-        ];
-        for (family, to_vip) in families {
-            let tcp = |ttl, port| to_vip.clone().ttl(ttl).tcp(HERE, port).payload(b"x");
+    let ways = [
+        ("no tag", eth(), [port::L2, port::IPIP, port::IPIP6, port::GUE, port::GUE6]),
+        (
+            "a tag",
+            eth().tag(world::VLAN),
+            [port::TAGGED, port::TAGGED_IPIP, port::TAGGED_IPIP6, port::TAGGED_GUE, port::TAGGED_GUE6],
+        ),
+    ];
+    for (came, link) in &links {
+        for (leaves, out, [l2, ipip, ipip6, gue, gue6]) in &ways {
+            for (family, from, to) in
+                [("IPv4", world::CLIENT, world::VIP), ("IPv6", world::CLIENT6, world::VIP6)]
+            {
+                let ip = |link: &Frame| match family {
+                    "IPv4" => link.clone().ipv4(from, to),
+                    _ => link.clone().ipv6(from, to),
+                };
+                let tcp = |link: &Frame, ttl, port| ip(link).ttl(ttl).tcp(HERE, port).payload(b"x");
+                let sent = |port| tcp(link, 64, port);
+                let name = |mode| format!("{family} by {mode} comes with {came} and leaves with {leaves}");
+                cases.extend([
+                    Case::changed(name("l2"), &sent(*l2), ForwardedL2, &by_l2(tcp(out, 63, *l2))),
+                    Case::changed(
+                        name("ipip over IPv4"),
+                        &sent(*ipip),
+                        ForwardedIpip,
+                        &tcp(link, 63, *ipip).inside(outer_v4(out.clone(), 0)),
+                    ),
+                    Case::changed(
+                        name("ipip over IPv6"),
+                        &sent(*ipip6),
+                        ForwardedIpip,
+                        &tcp(link, 63, *ipip6).inside(outer_v6(out.clone(), 0, label(HERE, *ipip6))),
+                    ),
+                    Case::changed(
+                        name("gue over IPv4"),
+                        &sent(*gue),
+                        ForwardedGue,
+                        &tcp(link, 63, *gue).inside(gue_v4(out.clone(), 0, gue_source(from, HERE, *gue))),
+                    ),
+                    Case::changed(
+                        name("gue over IPv6"),
+                        &sent(*gue6),
+                        ForwardedGue,
+                        &tcp(link, 63, *gue6).inside(gue_v6(
+                            out.clone(),
+                            0,
+                            label(HERE, *gue6),
+                            gue_source(from, HERE, *gue6),
+                        )),
+                    ),
+                ]);
+            }
+        }
+    }
+    cases
+}
+
+fn gue_v4(link: Frame, traffic_class: u8, source_port: u16) -> Frame {
+    outer_v4(link, traffic_class).udp(source_port, GUE_PORT).claim_checksum(0)
+}
+
+fn gue_v6(link: Frame, traffic_class: u8, label: u32, source_port: u16) -> Frame {
+    outer_v6(link, traffic_class, label).udp(source_port, GUE_PORT).claim_checksum(0)
+}
+
+/// The source port of GUE packets of a client's flow: 14 bits of its hash and ports, in the dynamic range.
+fn gue_source(client: &str, source_port: u16, destination_port: u16) -> u16 {
+    let client: std::net::IpAddr = client.parse().expect("an address");
+    let ports = u32::from(source_port.swap_bytes()) | u32::from(destination_port.swap_bytes()) << 16;
+    let settings = Scenario::default().settings.expect("the scenario has settings");
+    let hash = settings.hash.hash(Address::from(client).words(), ports, client.is_ipv4());
+    0xc000 | ((hash.0 ^ ports ^ ports >> 13) & 0x3fff) as u16
+}
+
+fn gue() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (family, client, to_vip) in
+        to_vip().into_iter().zip([world::CLIENT, world::CLIENT6]).map(|((a, b), c)| (a, c, b))
+    {
+        for traffic_class in [0, 0xb9, 0x03] {
+            let ip = |ttl| to_vip.clone().traffic_class(traffic_class).ttl(ttl);
+            let udp = |ttl, port| ip(ttl).udp(HERE, port).payload(b"?");
+            let source = |port| gue_source(client, HERE, port);
             cases.extend([
                 Case::changed(
-                    format!("{family} by l2 keeps {name}"),
-                    &tcp(64, port::L2),
-                    ForwardedL2,
-                    &by_l2(tcp(63, port::L2)),
+                    format!("{family} in IPv4 and UDP with traffic class {traffic_class:#x}"),
+                    &udp(64, port::GUE),
+                    ForwardedGue,
+                    &udp(63, port::GUE).inside(gue_v4(eth(), traffic_class, source(port::GUE))),
                 ),
                 Case::changed(
-                    format!("{family} in IPv4 keeps {name}"),
-                    &tcp(64, port::IPIP),
-                    ForwardedIpip,
-                    &tcp(63, port::IPIP).inside(outer_v4(link.clone(), 0)),
-                ),
-                Case::changed(
-                    format!("{family} in IPv6 keeps {name}"),
-                    &tcp(64, port::IPIP6),
-                    ForwardedIpip,
-                    &tcp(63, port::IPIP6).inside(outer_v6(link.clone(), 0, label(HERE, port::IPIP6))),
+                    format!("{family} in IPv6 and UDP with traffic class {traffic_class:#x}"),
+                    &udp(64, port::GUE6),
+                    ForwardedGue,
+                    &udp(63, port::GUE6).inside(gue_v6(
+                        eth(),
+                        traffic_class,
+                        label(HERE, port::GUE6),
+                        source(port::GUE6),
+                    )),
                 ),
             ]);
+        }
+        let ip = if family == "IPv4" { 20 } else { 40 };
+        for (name, destination, outer) in [("IPv4", port::GUE, 28), ("IPv6", port::GUE6, 48)] {
+            let outside = || match name {
+                "IPv4" => gue_v4(eth(), 0, gue_source(client, HERE, destination)),
+                _ => gue_v6(eth(), 0, label(HERE, destination), gue_source(client, HERE, destination)),
+            };
+            let full = |ttl| {
+                to_vip.clone().ttl(ttl).udp(HERE, destination).payload(&vec![0x5a; 1500 - outer - ip - 8])
+            };
+            cases.push(Case::changed(
+                format!("{family} in {name} and UDP: the largest that fits"),
+                &full(64),
+                ForwardedGue,
+                &full(63).inside(outside()),
+            ));
         }
     }
     cases

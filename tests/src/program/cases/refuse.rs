@@ -2,7 +2,7 @@
 
 use vip_lb_common::Verdict::{
     BackendGone, ExtensionHeaders, FragmentWithoutFirst, FromPeer, LocalBackend, NoBackend, NoHeadroom,
-    NotConfigured, NotIp, NotVip, PeerLoop, ShortFrame, TagMismatch, TooBig, TtlExpired, UnknownService,
+    NotConfigured, NotIp, NotVip, PeerLoop, ShortFrame, TooBig, TtlExpired, UnknownService,
     UnknownServicePassed, Unresolved, UnsupportedProtocol,
 };
 
@@ -95,7 +95,7 @@ fn services() -> Vec<Case> {
             UnknownService,
         ));
         for ttl in [0, 1] {
-            for port in [port::L2, port::IPIP, port::IPIP6] {
+            for port in [port::L2, port::IPIP, port::IPIP6, port::GUE, port::GUE6, port::TAGGED] {
                 cases.push(Case::new(
                     format!("{family}: hop limit {ttl} at port {port}"),
                     &to_vip.clone().ttl(ttl).tcp(40_000, port),
@@ -110,18 +110,7 @@ fn services() -> Vec<Case> {
             &to_vip.clone().udp(40_000, port::NARROW).payload(&vec![0; over]),
             TooBig,
         ));
-        let tagged = match family {
-            "IPv4" => eth().tag(100).ipv4(CLIENT, VIP),
-            _ => eth().tag(100).ipv6(CLIENT6, VIP6),
-        };
-        for port in [port::ELSEWHERE, port::ELSEWHERE6] {
-            cases.push(Case::new(
-                format!("{family}: a tag on the way to another interface at port {port}"),
-                &tagged.clone().tcp(40_000, port),
-                TagMismatch,
-            ));
-        }
-        for port in [port::IPIP, port::IPIP6] {
+        for port in [port::IPIP, port::IPIP6, port::GUE, port::GUE6, port::TAGGED_GUE6] {
             cases.push(Case {
                 taken: 200,
                 ..Case::new(format!("{family}: no headroom at port {port}"), &tcp(port), NoHeadroom)
