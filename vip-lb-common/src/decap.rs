@@ -245,18 +245,20 @@ impl Tags {
         link: &Link,
         ether_type: u16,
     ) -> Result<(), Verdict> {
+        // Constant offsets in each arm: the verifier follows no arithmetic on the tags' length.
         if link.network == ETHERNET_LEN {
             ethernet.set_ether_type(ether_type);
             return Ok(());
         }
-        if link.network > ETHERNET_LEN {
-            packet.view::<VLAN_LEN>(ETHERNET_LEN - 2, Verdict::ShortFrame)?.set_word(0, self.0[0]);
+        let first: View<'_, { VLAN_LEN + 2 }> = packet.view(ETHERNET_LEN - 2, Verdict::ShortFrame)?;
+        first.set_word(0, self.0[0]);
+        if link.network == ETHERNET_LEN + VLAN_LEN {
+            first.set_be16(VLAN_LEN, ether_type);
+            return Ok(());
         }
-        if link.network > ETHERNET_LEN + VLAN_LEN {
-            packet.view::<VLAN_LEN>(ETHERNET_LEN + 2, Verdict::ShortFrame)?.set_word(0, self.0[1]);
-        }
-        let last: View<'_, 2> = packet.view(link.network - 2, Verdict::ShortFrame)?;
-        last.set_be16(0, ether_type);
+        let second: View<'_, { VLAN_LEN + 2 }> = packet.view(ETHERNET_LEN + 2, Verdict::ShortFrame)?;
+        second.set_word(0, self.0[1]);
+        second.set_be16(VLAN_LEN, ether_type);
         Ok(())
     }
 }

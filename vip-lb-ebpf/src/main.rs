@@ -36,56 +36,65 @@ use crate::{
 #[inline(always)]
 pub fn vip_lb(ctx: XdpContext) -> u32 {
     let mut packet = XdpPacket::new(ctx.ctx);
-    let mut code = match pipeline::plain(&mut packet, &Maps) {
-        Next::Done(fate) => return act(&packet, &fate),
-        next => code_of(&packet, &next),
-    };
-    // One after the other rather than one from the other: a called function's stack adds to its caller's.
-    if code == GENERAL {
-        code = vip_lb_general(ctx.ctx);
+    if let Next::Done(fate) = pipeline::plain(&mut packet, &Maps) {
+        return act(&packet, &fate);
     }
+    rest(ctx.ctx)
+}
+
+/// What is no plain packet, in functions that the verifier walks through once and for themselves, instead of once for each state that
+/// they may be called in (kernel 5.6).
+#[inline(always)]
+fn rest(ctx: *mut xdp_md) -> u32 {
+    let mut code = vip_lb_general(ctx);
+    // One after the other rather than one from the other: a called function's stack adds to its caller's.
     if code == STAGE | Stage::Own as u32 {
-        code = vip_lb_own(ctx.ctx);
+        code = vip_lb_own(ctx);
+    }
+    if code == STAGE | Stage::Deliver as u32 {
+        code = vip_lb_deliver(ctx);
     }
     code
 }
 
-/// Greater than all XDP actions: a number that says what to call next.
-const GENERAL: u32 = 0x100;
-/// With the number of a [`Stage`], whose [`Job`](pipeline::Job) is kept.
-const STAGE: u32 = 0x200;
+/// Greater than all XDP actions: with the number of a [`Stage`], what to call next.
+const STAGE: u32 = 0x100;
 
 #[inline(always)]
 fn code_of(packet: &XdpPacket, next: &Next) -> u32 {
     match next {
         Next::Done(fate) => act(packet, fate),
-        Next::General => GENERAL,
-        Next::Stage(stage, job) => {
-            maps::keep(job);
-            STAGE | *stage as u32
-        }
+        // Only the first function leaves a packet to this one.
+        Next::General => XDP_DROP,
+        Next::Stage(stage) => STAGE | *stage as u32,
     }
 }
 
-/// What is no plain packet. A global function, which the verifier walks through once and for itself instead of once for each
-/// state that it may be called in (kernel 5.6).
+/// Any packet at all.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn vip_lb_general(ctx: *mut xdp_md) -> u32 {
-    let mut packet = XdpPacket::new(ctx);
-    let next = pipeline::general(&mut packet, &Maps);
-    code_of(&packet, &next)
+    stage(ctx, pipeline::general)
 }
 
 /// To an address of this node itself.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn vip_lb_own(ctx: *mut xdp_md) -> u32 {
+    stage(ctx, pipeline::own)
+}
+
+/// A flow's packet that is not plain, or whose backend is reached in an unusual way.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn vip_lb_deliver(ctx: *mut xdp_md) -> u32 {
+    stage(ctx, pipeline::deliver)
+}
+
+#[inline(always)]
+fn stage(ctx: *mut xdp_md, stage: impl Fn(&mut XdpPacket, &Maps) -> Next) -> u32 {
     let mut packet = XdpPacket::new(ctx);
-    let Some(job) = maps::kept() else {
-        return XDP_DROP;
-    };
-    let next = pipeline::own(&mut packet, &Maps, &job);
+    let next = stage(&mut packet, &Maps);
     code_of(&packet, &next)
 }
 
@@ -94,7 +103,7 @@ pub extern "C" fn vip_lb_own(ctx: *mut xdp_md) -> u32 {
 fn act(packet: &XdpPacket, fate: &Fate) -> u32 {
     match fate.verdict {
         // Asked first, because nearly every packet of a VIP ends so.
-        Verdict::ForwardedL2 | Verdict::ForwardedIpip | Verdict::ForwardedGue => forward(packet, fate.egress),
+        Verdict::ForwardedL2 | Verdict::ForwardedIpip => forward(packet, fate.egress),
         verdict => match verdict.action() {
             Action::Pass => XDP_PASS,
             Action::Drop => XDP_DROP,

@@ -157,6 +157,10 @@ impl ServiceRef {
     pub const NAT: u8 = 2;
     /// The segment size that SYNs announce is limited to [`ServiceOptions::mss`].
     pub const CLAMP: u8 = 4;
+    /// Some backend is reached by gue, or through a VLAN whose tag its frames carry.
+    pub const INDIRECT: u8 = 8;
+    /// The flags of services whose packets do not take the usual way.
+    pub const UNUSUAL: u8 = Self::NAT | Self::CLAMP | Self::INDIRECT;
 }
 
 /// What only rare packets ask of a service: the value of SERVICES, by [`ServiceRef::id`].

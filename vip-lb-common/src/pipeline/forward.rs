@@ -2,7 +2,7 @@
 
 use super::{Link, Network, parse::Flow};
 use crate::{
-    FlowHash, Packet, Verdict, View,
+    Packet, Verdict, View,
     abi::{Backend, Mode, Settings},
     headers::{
         ETHERNET_LEN, Ethernet, IPV4_LEN, IPV6_LEN, Ipv4, Ipv6, OUTER_TTL, OuterV4, UDP_LEN, Udp, VLAN_LEN,
@@ -10,7 +10,13 @@ use crate::{
     },
 };
 
-/// Rewrites the packet for its backend and says how. `hash` is the flow's.
+/// Whether a backend is reached in one of the ways that nearly all packets take, which are part of the program's first function.
+#[inline(always)]
+pub(super) fn is_usual(mode: u8) -> bool {
+    mode <= Mode::IpipV6 as u8
+}
+
+/// Rewrites the packet for its backend and says how.
 #[inline(always)]
 pub(super) fn forward<P: Packet>(
     packet: &mut P,
@@ -18,7 +24,6 @@ pub(super) fn forward<P: Packet>(
     link: &Link,
     network: &Network,
     flow: &Flow,
-    hash: FlowHash,
     backend: &Backend,
 ) -> Result<Verdict, Verdict> {
     match Mode::from_u8(backend.mode) {
@@ -66,7 +71,11 @@ pub(super) fn forward<P: Packet>(
             let outer =
                 encapsulate::<_, { ETHERNET_LEN + LEN }, LEN>(packet, link, backend, ether_type::IPV4)?;
             write_outer_v4(Ipv4::new(outer.part(0)), network, backend, protocol::UDP, LEN);
-            Udp::new(outer.part(IPV4_LEN)).write(gue_source(hash, flow), settings.gue_port, network.len);
+            Udp::new(outer.part(IPV4_LEN)).write(
+                gue_source(settings, network, flow),
+                settings.gue_port,
+                network.len,
+            );
             Ok(Verdict::ForwardedGue)
         }
         Mode::GueV6 => {
@@ -76,7 +85,11 @@ pub(super) fn forward<P: Packet>(
             let outer =
                 encapsulate::<_, { ETHERNET_LEN + LEN }, LEN>(packet, link, backend, ether_type::IPV6)?;
             write_outer_v6(Ipv6::new(outer.part(0)), network, flow, backend, protocol::UDP, UDP_LEN as u16);
-            Udp::new(outer.part(IPV6_LEN)).write(gue_source(hash, flow), settings.gue_port, network.len);
+            Udp::new(outer.part(IPV6_LEN)).write(
+                gue_source(settings, network, flow),
+                settings.gue_port,
+                network.len,
+            );
             Ok(Verdict::ForwardedGue)
         }
     }
@@ -226,11 +239,12 @@ fn inner_protocol(network: &Network) -> u8 {
     if network.is_v4 { protocol::IPV4 } else { protocol::IPV6 }
 }
 
-/// Source port of a GUE packet, in the dynamic range (draft-ietf-intarea-gue-09 section 5.11): routers and network cards spread flows by it.
-/// The ports are in it even where the flow's hash leaves them out, with affinity by source.
+/// Source port of a GUE packet: the flow's hash in the dynamic range (draft-ietf-intarea-gue-09 section 5.11), by which routers and network
+/// cards spread flows. The ports are in it even where steering leaves them out, with affinity by source.
 #[inline(always)]
-fn gue_source(hash: FlowHash, flow: &Flow) -> u16 {
-    0xc000 | ((hash.0 ^ flow.label()) & 0x3fff) as u16
+fn gue_source(settings: &Settings, network: &Network, flow: &Flow) -> u16 {
+    let hash = settings.hash.hash(network.source.words(), flow.ports, network.is_v4);
+    0xc000 | (hash.0 & 0x3fff) as u16
 }
 
 impl Flow {

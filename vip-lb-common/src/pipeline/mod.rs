@@ -13,15 +13,15 @@ pub mod steer;
 
 use crate::{
     FlowHash, Packet, Tables, Verdict, View,
-    abi::{Address, BackendRef, LinkAddress, SETTINGS_MAGIC, ServiceRef, Settings, Slot, Vip},
+    abi::{Address, Backend, BackendRef, LinkAddress, SETTINGS_MAGIC, ServiceRef, Settings, Slot, Vip},
     headers::{
         ETHERNET_LEN, Ethernet, IPV4_LEN, IPV6_LEN, Ipv4, Ipv6, TCP_LEN, Tcp, Udp, ether_type, protocol,
     },
+    tables::live,
 };
 
 pub(crate) use parse::{Flow, Link, Network};
 pub use stage::{Job, Next, Stage};
-use steer::Steered;
 
 /// What became of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +44,28 @@ impl From<Verdict> for Fate {
     #[inline(always)]
     fn from(verdict: Verdict) -> Self {
         Self { verdict, service: 0, backend: 0, egress: 0, bytes: 0, opens: false }
+    }
+}
+
+impl Fate {
+    /// Of a packet that was sent to a backend.
+    #[inline(always)]
+    fn sent(
+        verdict: Verdict,
+        network: &Network,
+        flow: &Flow,
+        service: ServiceRef,
+        reference: BackendRef,
+        backend: &Backend,
+    ) -> Self {
+        Self {
+            verdict,
+            service: service.id,
+            backend: reference.index,
+            egress: backend.egress,
+            bytes: network.len,
+            opens: flow.opens(),
+        }
     }
 }
 
@@ -104,30 +126,63 @@ pub fn process<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Fate {
         next = match next {
             Next::Done(fate) => return fate,
             Next::General => general(packet, tables),
-            Next::Stage(Stage::Own, job) => own(packet, tables, &job),
+            Next::Stage(Stage::Own) => own(packet, tables),
+            Next::Stage(Stage::Deliver) => deliver(packet, tables),
         };
     }
 }
 
-/// Decides the fate of a packet to an address of this node itself, carries it out and counts it.
+/// Decides the fate of a packet to an address of this node itself.
 #[inline(always)]
-pub fn own<P: Packet, T: Tables>(packet: &mut P, tables: &T, job: &Job) -> Next {
-    let result = own::decide(packet, tables, job);
-    Next::Done(conclude(tables, result))
+pub fn own<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Next {
+    let result =
+        kept(tables).and_then(|job| own::decide(packet, tables, &job).map(|fate| done(tables, fate)));
+    conclude(tables, result)
 }
 
+/// Steers a packet, unless its backend is chosen already, and sends it there in any way at all.
 #[inline(always)]
-fn conclude<T: Tables>(tables: &T, result: Result<Fate, Verdict>) -> Fate {
+pub fn deliver<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Next {
+    let result = kept(tables).and_then(|job| {
+        let Job { link, network, flow, service, backend: reference } = job;
+        let settings = configured(tables)?;
+        let (reference, backend) = if reference.is_none() {
+            steer::steer(tables, &settings, service, &network, &flow)?
+        } else {
+            (reference, live(tables, reference).ok_or(Verdict::BackendGone)?)
+        };
+        let verdict = forward::forward(packet, &settings, &link, &network, &flow, &backend)?;
+        Ok(done(tables, Fate::sent(verdict, &network, &flow, service, reference, &backend)))
+    });
+    conclude(tables, result)
+}
+
+/// The packet that this stage is for. Only a packet that was never there is missing.
+#[inline(always)]
+fn kept<T: Tables>(tables: &T) -> Result<Job, Verdict> {
+    tables.kept().ok_or(Verdict::NotConfigured)
+}
+
+/// Has a packet go on in another stage.
+#[inline(always)]
+fn leave_to<T: Tables>(tables: &T, stage: Stage, job: &Job) -> Next {
+    tables.keep(job);
+    Next::Stage(stage)
+}
+
+/// The end of a packet's way, counted right where it is known: fates that met first and were counted after would have to be kept in memory.
+#[inline(always)]
+fn done<T: Tables>(tables: &T, fate: Fate) -> Next {
+    tables.count(&fate);
+    Next::Done(fate)
+}
+
+/// What comes next, for a verdict that ended the way early, too.
+#[inline(always)]
+fn conclude<T: Tables>(tables: &T, result: Result<Next, Verdict>) -> Next {
     match result {
-        Ok(fate) => {
-            tables.count(&fate);
-            fate
-        }
-        Err(verdict) => {
-            let fate = Fate::from(verdict);
-            tables.count(&fate);
-            fate
-        }
+        Ok(next) => next,
+        Err(verdict) => done(tables, Fate::from(verdict)),
     }
 }
 
@@ -144,10 +199,9 @@ pub fn plain<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Next {
         if !ip.is_plain() || !parse::has_ports(ip.protocol()) {
             return Next::General;
         }
-        match plain_v4(packet, tables, ip, frame.part(ETHERNET_LEN + IPV4_LEN)) {
-            Ok(client) => client.go_on(packet, tables, &UNTAGGED_V4),
-            Err(verdict) => Next::Done(conclude(tables, Err(verdict))),
-        }
+        let client = plain_v4(packet, tables, ip, frame.part(ETHERNET_LEN + IPV4_LEN));
+        let result = client.and_then(|client| client.balance(packet, tables, &UNTAGGED_V4));
+        conclude(tables, result)
     } else if ethernet.is(ether_type::IPV6) {
         let Ok(frame) = packet.view::<PLAIN_V6_LEN>(0, Verdict::ShortFrame) else {
             return Next::General;
@@ -157,10 +211,9 @@ pub fn plain<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Next {
         if ip.is_multicast() || !parse::has_ports(ip.next_header()) {
             return Next::General;
         }
-        match plain_v6(packet, tables, ip, frame.part(ETHERNET_LEN + IPV6_LEN)) {
-            Ok(client) => client.go_on(packet, tables, &UNTAGGED_V6),
-            Err(verdict) => Next::Done(conclude(tables, Err(verdict))),
-        }
+        let client = plain_v6(packet, tables, ip, frame.part(ETHERNET_LEN + IPV6_LEN));
+        let result = client.and_then(|client| client.balance(packet, tables, &UNTAGGED_V6));
+        conclude(tables, result)
     } else {
         Next::General
     }
@@ -212,17 +265,49 @@ struct Client<'t, T: Tables + 't> {
 }
 
 impl<T: Tables> Client<'_, T> {
+    /// The rest of the way of a plain packet, if it is sent as nearly all are. Any other begins again in [`general`]: what would have to be
+    /// kept for it here would cost all packets.
     #[inline(always)]
-    fn go_on<P: Packet>(&self, packet: &mut P, tables: &T, link: &Link) -> Next {
+    fn balance<P: Packet>(&self, packet: &mut P, tables: &T, link: &Link) -> Result<Next, Verdict> {
+        let Self { settings, vip, network, flow } = self;
+        if vip.flags & Vip::OWN != 0 {
+            return Ok(Next::General);
+        }
+        let service = self.service(packet, tables)?;
+        if service.flags & ServiceRef::UNUSUAL != 0 {
+            return Ok(Next::General);
+        }
+        let (reference, backend) = steer::steer(tables, settings, service, network, flow)?;
+        if !forward::is_usual(backend.mode) {
+            return Ok(Next::General);
+        }
+        let verdict = forward::forward(packet, settings, link, network, flow, &backend)?;
+        Ok(done(tables, Fate::sent(verdict, network, flow, service, reference, &backend)))
+    }
+
+    /// Has a packet of any kind go on in the stage that it needs.
+    #[inline(always)]
+    fn dispatch<P: Packet>(&self, packet: &P, tables: &T, link: &Link) -> Result<Next, Verdict> {
+        let (link, network, flow, backend) = (*link, self.network, self.flow, BackendRef::NONE);
         if self.vip.flags & Vip::OWN != 0 {
             let service = ServiceRef::default();
-            return Next::Stage(
-                Stage::Own,
-                Job { link: *link, network: self.network, flow: self.flow, service },
-            );
+            return Ok(leave_to(tables, Stage::Own, &Job { link, network, flow, service, backend }));
         }
-        let result = balance(packet, tables, link, self);
-        Next::Done(conclude(tables, result))
+        let service = self.service(packet, tables)?;
+        Ok(leave_to(tables, Stage::Deliver, &Job { link, network, flow, service, backend }))
+    }
+
+    /// The service that the packet is for, unless a peer has forwarded it.
+    #[inline(always)]
+    fn service(&self, packet: &impl Packet, tables: &T) -> Result<ServiceRef, Verdict> {
+        let Self { settings, vip, network, flow } = self;
+        // Nodes forward TCP and UDP only: a peer's solicitations and pings, answered before, are always its own.
+        if settings.flags & Settings::PEERS != 0 {
+            refuse_forwarded(packet, tables, vip, network)?;
+        }
+        let service = service::find(tables, vip, network.protocol, flow.destination_port())?;
+        tables.observe(Step::Service(service));
+        Ok(service)
     }
 }
 
@@ -231,13 +316,11 @@ const PLAIN_V6_LEN: usize = ETHERNET_LEN + IPV6_LEN + TCP_LEN;
 const UNTAGGED_V4: Link = Link { ether_type: ether_type::IPV4, network: ETHERNET_LEN };
 const UNTAGGED_V6: Link = Link { ether_type: ether_type::IPV6, network: ETHERNET_LEN };
 
-/// Decides the fate of any packet at all, carries it out and counts it.
+/// Decides the fate of any packet at all.
 #[inline(always)]
 pub fn general<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Next {
-    match decide(packet, tables) {
-        Ok(next) => next,
-        Err(verdict) => Next::Done(conclude(tables, Err(verdict))),
-    }
+    let result = decide(packet, tables);
+    conclude(tables, result)
 }
 
 #[inline(always)]
@@ -269,8 +352,8 @@ fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Next, Verd
     let network = network.forgotten();
     let settings = configured(tables)?;
     if vip.flags & Vip::OWN != 0 && !parse::has_ports(network.protocol) {
-        let (flow, service) = (Flow::default(), ServiceRef::default());
-        return Ok(Next::Stage(Stage::Own, Job { link, network, flow, service }));
+        let (flow, service, backend) = (Flow::default(), ServiceRef::default(), BackendRef::NONE);
+        return Ok(leave_to(tables, Stage::Own, &Job { link, network, flow, service, backend }));
     }
     let flow = match network.protocol {
         protocol::TCP => {
@@ -287,12 +370,7 @@ fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Next, Verd
         _ => return Err(Verdict::UnsupportedProtocol),
     };
     let client = Client { settings, vip, network, flow };
-    Ok(client.go_on(packet, tables, &link))
-}
-
-#[inline(always)]
-fn done<T: Tables>(tables: &T, fate: Fate) -> Next {
-    Next::Done(conclude(tables, Ok(fate)))
+    client.dispatch(packet, tables, &link)
 }
 
 #[inline(always)]
@@ -312,33 +390,6 @@ fn configured<T: Tables>(tables: &T) -> Result<T::Ref<'_, Settings>, Verdict> {
 #[inline(always)]
 fn refused(vip: &Vip, verdict: Verdict) -> Verdict {
     if vip.flags & Vip::OWN != 0 { Verdict::NotVip } else { verdict }
-}
-
-/// The rest of the way of a flow's packet that is addressed to a VIP.
-#[inline(always)]
-fn balance<P: Packet, T: Tables>(
-    packet: &mut P,
-    tables: &T,
-    link: &Link,
-    client: &Client<'_, T>,
-) -> Result<Fate, Verdict> {
-    let Client { settings, vip, network, flow } = client;
-    // Nodes forward TCP and UDP only: a peer's solicitations and pings, answered before, are always its own.
-    if settings.flags & Settings::PEERS != 0 {
-        refuse_forwarded(packet, tables, vip, network)?;
-    }
-    let service = service::find(tables, vip, network.protocol, flow.destination_port())?;
-    tables.observe(Step::Service(service));
-    let Steered { reference, backend, hash } = steer::steer(tables, settings, service, network, flow)?;
-    let verdict = forward::forward(packet, settings, link, network, flow, hash, &backend)?;
-    Ok(Fate {
-        verdict,
-        service: service.id,
-        backend: reference.index,
-        egress: backend.egress,
-        bytes: network.len,
-        opens: flow.opens(),
-    })
 }
 
 /// A packet that a peer node forwarded is never steered again: it goes to the stack where this host is a backend.

@@ -5,7 +5,10 @@
 //! once and for themselves, [`process`](super::process) one after the other.
 
 use super::{Fate, Flow, Link, Network};
-use crate::{abi::ServiceRef, headers::ETHERNET_LEN};
+use crate::{
+    abi::{BackendRef, ServiceRef},
+    headers::ETHERNET_LEN,
+};
 
 /// What comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,8 +17,8 @@ pub enum Next {
     Done(Fate),
     /// [`general`](super::general): it is no plain packet.
     General,
-    /// A part that few packets need.
-    Stage(Stage, Job),
+    /// A part that few packets need. What is known of the packet is kept in the tables ([`Tables::keep`](crate::Tables::keep)).
+    Stage(Stage),
 }
 
 /// A part that few packets need. A stage only ever leads to later ones.
@@ -24,6 +27,8 @@ pub enum Next {
 pub enum Stage {
     /// [`own`](super::own): to an address of this node itself.
     Own = 0,
+    /// [`deliver`](super::deliver): a flow's packet that is not plain, or whose backend is reached in an unusual way.
+    Deliver = 1,
 }
 
 /// A packet on its way to another stage.
@@ -33,6 +38,7 @@ pub struct Job {
     pub(crate) network: Network,
     pub(crate) flow: Flow,
     pub(crate) service: ServiceRef,
+    pub(crate) backend: BackendRef,
 }
 
 impl Job {

@@ -7,21 +7,11 @@
 
 use super::{Network, Reason, Step, parse::Flow};
 use crate::{
-    FlowHash, Tables, Verdict,
+    Tables, Verdict,
     abi::{Backend, BackendRef, FlowEntry, FlowKey, Phase, ServiceRef, Settings, Slot, Survivor},
     headers::TcpFlags,
     tables::{FlowCell, live},
 };
-
-/// What was chosen.
-pub(super) struct Steered<'t, T: Tables + 't> {
-    /// How the backend is referred to.
-    pub(super) reference: BackendRef,
-    /// The backend.
-    pub(super) backend: T::Ref<'t, Backend>,
-    /// The flow's hash.
-    pub(super) hash: FlowHash,
-}
 
 /// Chooses the backend of a packet and records what the invariant asks for.
 #[inline(always)]
@@ -31,7 +21,7 @@ pub(super) fn steer<'t, T: Tables>(
     service: ServiceRef,
     network: &Network,
     flow: &Flow,
-) -> Result<Steered<'t, T>, Verdict> {
+) -> Result<(BackendRef, T::Ref<'t, Backend>), Verdict> {
     let by_source = service.flags & ServiceRef::SOURCE_AFFINITY != 0;
     let ports = if by_source { 0 } else { flow.ports };
     let hash = settings.hash.hash(network.source.words(), ports, network.is_v4);
@@ -56,8 +46,7 @@ pub(super) fn steer<'t, T: Tables>(
     if backend.is_none() {
         return Err(Verdict::NoBackend);
     }
-    let found = live(tables, backend).ok_or(Verdict::BackendGone)?;
-    Ok(Steered { reference: backend, backend: found, hash })
+    live(tables, backend).map(|found| (backend, found)).ok_or(Verdict::BackendGone)
 }
 
 /// A packet in an open slot.

@@ -223,13 +223,13 @@ fn gue_v6(link: Frame, traffic_class: u8, label: u32, source_port: u16) -> Frame
     outer_v6(link, traffic_class, label).udp(source_port, GUE_PORT).claim_checksum(0)
 }
 
-/// The source port of GUE packets of a client's flow: 14 bits of its hash and ports, in the dynamic range.
+/// The source port of GUE packets of a client's flow: 14 bits of its hash, in the dynamic range.
 fn gue_source(client: &str, source_port: u16, destination_port: u16) -> u16 {
     let client: std::net::IpAddr = client.parse().expect("an address");
     let ports = u32::from(source_port.swap_bytes()) | u32::from(destination_port.swap_bytes()) << 16;
     let settings = Scenario::default().settings.expect("the scenario has settings");
     let hash = settings.hash.hash(Address::from(client).words(), ports, client.is_ipv4());
-    0xc000 | ((hash.0 ^ ports ^ ports >> 13) & 0x3fff) as u16
+    0xc000 | (hash.0 & 0x3fff) as u16
 }
 
 fn gue() -> Vec<Case> {
