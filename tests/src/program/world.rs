@@ -53,6 +53,8 @@ pub const FAR: &str = "10.88.0.9";
 pub const FAR6: &str = "2001:db8:88::9";
 /// Largest packet to the backend of [`port::NARROW`].
 pub const NARROW_MTU: u16 = 100;
+/// Largest packet to the backend of [`port::JUMBO`].
+pub const JUMBO_MTU: u16 = 9000;
 /// Interface by which the backend of [`port::ELSEWHERE`] is reached.
 pub const OTHER_INTERFACE: u32 = 4242;
 
@@ -88,6 +90,8 @@ pub mod port {
     pub const LARGE: u16 = 90;
     /// `ipip` with an IPv6 outer header by another interface.
     pub const ELSEWHERE6: u16 = 91;
+    /// `ipip` with an IPv4 outer header through a path of [`JUMBO_MTU`](super::JUMBO_MTU).
+    pub const JUMBO: u16 = 119;
     /// Open slots; TCP and UDP.
     pub const OPEN: u16 = 100;
     /// Open slots in which all older UDP flows are recorded; TCP and UDP.
@@ -161,6 +165,8 @@ fn services(world: &mut Scenario) -> Vec<(u16, u8, ServiceRef)> {
     for index in [elsewhere.index, elsewhere6.index] {
         world.backends.entry(index).or_default().egress = OTHER_INTERFACE;
     }
+    let jumbo = world.backend(40, Mode::IpipV4, NEXT_HOP, Some((TUNNEL, FAR)));
+    world.backends.entry(jumbo.index).or_default().mtu = JUMBO_MTU;
     let previous = world.backend(PREVIOUS, Mode::IpipV4, NEXT_HOP, Some((TUNNEL, FAR)));
     world.backend(THIRD, Mode::L2, NEXT_HOP, None);
     let over = |backend: BackendRef| BackendRef { generation: backend.generation + 1, ..backend };
@@ -193,6 +199,7 @@ fn services(world: &mut Scenario) -> Vec<(u16, u8, ServiceRef)> {
         (port::NARROW, both, RingClass::Small, 0, one(closed(narrow))),
         (port::ELSEWHERE, tcp, RingClass::Small, 0, one(closed(elsewhere))),
         (port::ELSEWHERE6, tcp, RingClass::Small, 0, one(closed(elsewhere6))),
+        (port::JUMBO, both, RingClass::Small, 0, one(closed(jumbo))),
         (port::AFFINE, both, RingClass::Small, ServiceRef::SOURCE_AFFINITY, spread.clone()),
         (port::MEDIUM, tcp, RingClass::Medium, 0, spread.clone()),
         (port::LARGE, tcp, RingClass::Large, 0, spread),
