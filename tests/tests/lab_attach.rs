@@ -9,7 +9,7 @@ use vip_lb::{
         AttachError, Dataplane, DecapOptions, LoadOptions, XdpMode, decapsulate, unload, unload_balancer,
     },
 };
-use vip_lb_tests::lab::{Lab, LabOptions, Node};
+use vip_lb_tests::lab::{Lab, LabOptions, Namespace, Node};
 
 #[test]
 fn a_link_is_taken_over_or_replaced_as_the_mode_asks() -> Result<()> {
@@ -58,6 +58,48 @@ fn a_program_of_somebody_else_is_left_alone() -> Result<()> {
         ensure!(unload(&scene.pins("theirs"))? == Some(vec![Node::DEVICE.to_owned()]));
         ensure!(!scene.attached()?.contains("xdp"), "detached though a daemon has it open");
         ensure!(unload(&scene.pins("theirs"))?.is_none());
+        Ok(())
+    })
+}
+
+/// Frames larger than a page lie in several buffers, which native mode takes from programs that say they can (`xdp.frags`).
+#[test]
+fn an_interface_with_jumbo_frames_is_attached_to_natively() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.make("big", "big-far", &[], &[])?;
+    for device in ["big", "big-far"] {
+        scene.edge().ip(&["link", "set", device, "mtu", "9000"])?;
+    }
+    scene.enter(|| {
+        let mut daemon = scene.open("one")?;
+        let attached = daemon.attach("big", scene.index("big")?, AttachMode::Native)?;
+        ensure!((attached.mode, attached.fallback_reason.clone()) == (XdpMode::Native, None), "{attached:?}");
+        Ok(())
+    })
+}
+
+/// A veth takes a program only with a receive queue for each that its peer sends by.
+#[test]
+fn a_driver_that_refuses_is_explained_and_auto_falls_back() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.make("few", "many", &["numrxqueues", "1"], &["numtxqueues", "2"])?;
+    scene.edge().run("ethtool", &["-L", "many", "tx", "2"])?;
+    scene.enter(|| {
+        let mut daemon = scene.open("one")?;
+        let index = scene.index("few")?;
+        let refused = daemon.attach("few", index, AttachMode::Native);
+        let Err(AttachError::Refused { interface, mode: "native", reason }) = &refused else {
+            anyhow::bail!("not refused: {refused:?}");
+        };
+        ensure!(interface == "few" && reason.contains("as many receive queues as its peer"), "{reason}");
+        ensure!(
+            !scene.edge().ip(&["link", "show", "few"])?.contains("xdp"),
+            "a refusal leaves nothing behind"
+        );
+
+        let fallen = daemon.attach("few", index, AttachMode::Auto)?;
+        ensure!(fallen.mode == XdpMode::Generic, "{fallen:?}");
+        ensure!(fallen.fallback_reason.as_ref() == Some(reason), "{fallen:?}");
         Ok(())
     })
 }
@@ -111,6 +153,18 @@ impl Scene {
 
     fn enter(&self, work: impl FnOnce() -> Result<()> + Send) -> Result<()> {
         self.lab.edges[0].namespace.enter(work)?
+    }
+
+    fn edge(&self) -> &Namespace {
+        &self.lab.edges[0].namespace
+    }
+
+    /// A veth pair with both ends in the edge's namespace, gone with it.
+    fn make(&self, near: &str, far: &str, near_options: &[&str], far_options: &[&str]) -> Result<()> {
+        let words =
+            [&["link", "add", near][..], near_options, &["type", "veth", "peer", "name", far], far_options]
+                .concat();
+        self.edge().ip(&words).map(drop)
     }
 
     fn pins(&self, name: &str) -> PathBuf {

@@ -28,10 +28,23 @@ pub unsafe trait Packet {
     /// Cuts or pads the frame to `bytes`.
     fn set_len(&mut self, bytes: usize) -> Result<(), Verdict>;
 
-    /// Bytes of the frame.
+    /// Bytes of the frame's first buffer: nearly always the whole frame.
     #[inline(always)]
     fn len(&self) -> usize {
         self.end() - self.start()
+    }
+
+    /// Bytes of the frame with those that lie apart. A driver may hold a large frame in several buffers (kernel 5.18): `start..end` is
+    /// the first of them, and headers are looked for only there.
+    #[inline(always)]
+    fn total_len(&self) -> usize {
+        self.len()
+    }
+
+    /// Whether the frame ends before `len` bytes from `offset` on. Nearly every frame is one buffer, so that is asked first.
+    #[inline(always)]
+    fn ends_before(&self, offset: usize, len: usize) -> bool {
+        len > self.len() - offset && len > self.total_len() - offset
     }
 
     /// Whether the frame has no bytes.

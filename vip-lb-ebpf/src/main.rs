@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// The load balancer, attached to the interfaces of a node.
-#[xdp]
+#[xdp(frags)]
 #[inline(always)]
 pub fn vip_lb(ctx: XdpContext) -> u32 {
     let mut packet = XdpPacket::new(ctx.ctx);
@@ -124,7 +124,7 @@ fn forward(packet: &XdpPacket, egress: u32) -> u32 {
 }
 
 /// The decapsulator, attached to the interfaces of a backend.
-#[xdp]
+#[xdp(frags)]
 #[inline(always)]
 pub fn vip_lb_decap(ctx: XdpContext) -> u32 {
     let verdict = decap::process(&mut XdpPacket::new(ctx.ctx), &DecapMaps);

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     bindings::xdp_md,
-    helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
+    helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len},
 };
 use vip_lb_common::{Packet, Verdict};
 
@@ -37,6 +37,12 @@ unsafe impl Packet for XdpPacket {
     }
 
     #[inline(always)]
+    fn total_len(&self) -> usize {
+        // SAFETY: as above. The helper is there from kernel 5.18 on, and changes nothing.
+        unsafe { bpf_xdp_get_buff_len(self.ctx) as usize }
+    }
+
+    #[inline(always)]
     fn ingress(&self) -> u32 {
         // SAFETY: as above.
         unsafe { (*self.ctx).ingress_ifindex }
@@ -56,8 +62,7 @@ unsafe impl Packet for XdpPacket {
 
     #[inline(always)]
     fn set_len(&mut self, bytes: usize) -> Result<(), Verdict> {
-        // Kept apart from the subtraction inside, which the verifier only takes as end minus start.
-        let change = bytes as i32 - core::hint::black_box(self.len()) as i32;
+        let change = bytes as i32 - self.total_len() as i32;
         // SAFETY: as above.
         moved(unsafe { bpf_xdp_adjust_tail(self.ctx, change) })
     }

@@ -176,6 +176,8 @@ impl AllWell {
     fn but(drained: Option<usize>) -> Self {
         let via = Via {
             ifindex: 1,
+            vlan: None,
+            device: 1,
             source_mac: [2, 0, 0, 0, 0, 1],
             gateway: None,
             neighbour: [10, 0, 0, 0].into(),

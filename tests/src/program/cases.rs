@@ -2,6 +2,7 @@
 
 mod decap;
 mod forward;
+mod jumbo;
 mod lies;
 mod local;
 mod refuse;
@@ -146,8 +147,16 @@ impl Case {
 
 /// All cases. They do not depend on their order: none that opens a slot's record meets another's.
 pub fn all() -> Vec<Case> {
-    [forward::cases(), local::cases(), refuse::cases(), lies::cases(), steer::cases(), decap::cases()]
-        .concat()
+    [
+        forward::cases(),
+        jumbo::cases(),
+        local::cases(),
+        refuse::cases(),
+        lies::cases(),
+        steer::cases(),
+        decap::cases(),
+    ]
+    .concat()
 }
 
 /// A client's frame to the VIP, of both families.

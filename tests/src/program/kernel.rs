@@ -17,7 +17,7 @@ use super::{Outcome, Program, Scenario, State, XdpAction, maps::Maps, object::ob
 /// Fewest bytes of a frame that BPF_PROG_TEST_RUN takes: an Ethernet header.
 pub const SHORTEST_FRAME: usize = 14;
 /// More bytes than any frame comes out with.
-const LARGEST_OUTPUT: usize = 4096;
+const LARGEST_OUTPUT: usize = 16_384;
 
 /// What the verifier said to a program.
 #[derive(Clone, Copy, Debug)]

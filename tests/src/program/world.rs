@@ -56,6 +56,8 @@ pub const FAR6: &str = "2001:db8:88::9";
 pub const NARROW_MTU: u16 = 100;
 /// Tag of what goes into a VLAN: VID 300 at priority 5.
 pub const VLAN: u16 = 300 | 5 << 13;
+/// Largest packet to the backend of [`port::JUMBO`].
+pub const JUMBO_MTU: u16 = 9000;
 /// Interface by which the backend of [`port::ELSEWHERE`] is reached.
 pub const OTHER_INTERFACE: u32 = 4242;
 
@@ -105,6 +107,8 @@ pub mod port {
     pub const TAGGED_GUE: u16 = 97;
     /// `gue` with an IPv6 outer header into a VLAN.
     pub const TAGGED_GUE6: u16 = 98;
+    /// `ipip` with an IPv4 outer header through a path of [`JUMBO_MTU`](super::JUMBO_MTU).
+    pub const JUMBO: u16 = 119;
     /// Open slots; TCP and UDP.
     pub const OPEN: u16 = 100;
     /// Open slots in which all older UDP flows are recorded; TCP and UDP.
@@ -197,6 +201,8 @@ fn services(world: &mut Scenario) -> Vec<(u16, u8, ServiceRef)> {
             (port, backend)
         })
         .collect();
+    let jumbo = world.backend(40, Mode::IpipV4, NEXT_HOP, Some((TUNNEL, FAR)));
+    world.backends.entry(jumbo.index).or_default().mtu = JUMBO_MTU;
     let previous = world.backend(PREVIOUS, Mode::IpipV4, NEXT_HOP, Some((TUNNEL, FAR)));
     world.backend(THIRD, Mode::L2, NEXT_HOP, None);
     let over = |backend: BackendRef| BackendRef { generation: backend.generation + 1, ..backend };
@@ -231,6 +237,7 @@ fn services(world: &mut Scenario) -> Vec<(u16, u8, ServiceRef)> {
         (port::ELSEWHERE6, tcp, RingClass::Small, 0, one(closed(elsewhere6))),
         (port::GUE, both, RingClass::Small, 0, one(closed(gue))),
         (port::GUE6, both, RingClass::Small, 0, one(closed(gue6))),
+        (port::JUMBO, both, RingClass::Small, 0, one(closed(jumbo))),
         (port::AFFINE, both, RingClass::Small, ServiceRef::SOURCE_AFFINITY, spread.clone()),
         (port::MEDIUM, tcp, RingClass::Medium, 0, spread.clone()),
         (port::LARGE, tcp, RingClass::Large, 0, spread),

@@ -127,7 +127,7 @@ pub(crate) fn ipv4(packet: &impl Packet, ip: Ipv4<'_>, offset: usize) -> Result<
         return Err(Verdict::BadIpHeader);
     }
     let len = ip.total_len() as usize;
-    if len < header_len || len > packet.len() - offset {
+    if len < header_len || packet.ends_before(offset, len) {
         return Err(Verdict::BadLength);
     }
     if ip.is_fragment() {
@@ -149,7 +149,7 @@ pub(crate) fn ipv4(packet: &impl Packet, ip: Ipv4<'_>, offset: usize) -> Result<
 #[inline(always)]
 pub(crate) fn plain_ipv4(packet: &impl Packet, ip: Ipv4<'_>) -> Result<Network, Verdict> {
     let len = ip.total_len() as usize;
-    if len < IPV4_LEN || len > packet.len() - ETHERNET_LEN {
+    if len < IPV4_LEN || packet.ends_before(ETHERNET_LEN, len) {
         return Err(Verdict::BadLength);
     }
     if ip.is_fragment() {
@@ -174,7 +174,7 @@ pub(crate) fn plain_ipv6(packet: &impl Packet, ip: Ipv6<'_>) -> Result<Network, 
         return Err(Verdict::BadIpHeader);
     }
     let transport_len = ip.payload_len() as usize;
-    if transport_len > packet.len() - ETHERNET_LEN - IPV6_LEN {
+    if packet.ends_before(ETHERNET_LEN + IPV6_LEN, transport_len) {
         return Err(Verdict::BadLength);
     }
     Ok(Network {
@@ -196,7 +196,7 @@ pub(crate) fn ipv6(packet: &impl Packet, ip: Ipv6<'_>, offset: usize) -> Result<
         return Err(Verdict::BadIpHeader);
     }
     let len = IPV6_LEN + ip.payload_len() as usize;
-    if len > packet.len() - offset {
+    if packet.ends_before(offset, len) {
         return Err(Verdict::BadLength);
     }
     let first = (ip.next_header(), offset + IPV6_LEN);

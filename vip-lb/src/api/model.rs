@@ -12,9 +12,9 @@ pub use explain::{
     Step,
 };
 pub use status::{
-    Action, AttachedMode, BackendStatus, ConfigInfo, Counters, Forwarding, ForwardingState, Health,
-    HealthState, InterfaceStatus, Liveness, ServiceStatus, Status, TableStatus, Traffic, Verdict,
-    VerdictCount, VipStatus,
+    Action, AttachedMode, BackendStatus, BondMemberState, BondMemberStatus, BondStatus, ConfigInfo, Counters,
+    Forwarding, ForwardingState, Health, HealthState, InterfaceStatus, Liveness, ServiceStatus, Status,
+    TableStatus, Traffic, Verdict, VerdictCount, VipStatus,
 };
 
 #[cfg(test)]

@@ -7,10 +7,10 @@ use std::{
 };
 
 use super::model::{
-    Action, AttachedMode, BackendStatus, ChosenBackend, ConfigInfo, Counters, ExplainRequest,
-    ExplainedService, Explanation, FlowHash, Forwarding, ForwardingState, Health, HealthState,
-    InterfaceStatus, ServiceStatus, Slot, SlotState, Status, Step, TableStatus, Traffic, Verdict,
-    VerdictCount, VipStatus,
+    Action, AttachedMode, BackendStatus, BondMemberState, BondMemberStatus, BondStatus, ChosenBackend,
+    ConfigInfo, Counters, ExplainRequest, ExplainedService, Explanation, FlowHash, Forwarding,
+    ForwardingState, Health, HealthState, InterfaceStatus, ServiceStatus, Slot, SlotState, Status, Step,
+    TableStatus, Traffic, Verdict, VerdictCount, VipStatus,
 };
 use crate::config::model::{AdminState, Affinity, ForwardMode, Ownership, Protocol};
 
@@ -42,6 +42,10 @@ impl Drop for TempFolder {
     fn drop(&mut self) {
         fs::remove_dir_all(&self.0).unwrap();
     }
+}
+
+fn member(name: &str, index: u32, state: BondMemberState, mode: Option<AttachedMode>) -> BondMemberStatus {
+    BondMemberStatus { name: name.into(), index, state, mode, awaited: false }
 }
 
 fn backend(name: &str, address: &str, next_hop: &str) -> BackendStatus {
@@ -152,14 +156,28 @@ pub(crate) fn status() -> Status {
                 index: 2,
                 mode: AttachedMode::Native,
                 vlan_offload: Some("turned off".into()),
+                bond: None,
             },
             InterfaceStatus {
                 name: "eth1".into(),
                 index: 13,
                 mode: AttachedMode::Generic,
                 vlan_offload: None,
+                bond: Some("bond0".into()),
             },
         ],
+        bonds: vec![BondStatus {
+            name: "bond0".into(),
+            index: 5,
+            members: vec![
+                member("eth1", 13, BondMemberState::Standby, Some(AttachedMode::Generic)),
+                member("eth2", 14, BondMemberState::Active, None),
+                BondMemberStatus {
+                    awaited: true,
+                    ..member("eth3", 15, BondMemberState::Down, Some(AttachedMode::Native))
+                },
+            ],
+        }],
         vips: vec![
             VipStatus {
                 address: "192.0.2.10".parse().unwrap(),

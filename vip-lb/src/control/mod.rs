@@ -5,7 +5,7 @@
 //! ```
 //!
 //! One task ([`daemon`]) owns all map writes. What it wants is computed from facts alone ([`desired`], [`standing`]), how to get there is planned
-//! without IO ([`engine`], [`service`], [`indices`]).
+//! without IO ([`engine`], [`service`], [`indices`], [`pacing`]).
 
 pub mod apply;
 mod changes;
@@ -14,6 +14,7 @@ pub mod desired;
 pub mod engine;
 pub mod explain;
 pub mod indices;
+pub mod pacing;
 pub mod service;
 pub mod standing;
 

@@ -11,9 +11,9 @@ use thiserror::Error;
 
 use super::{
     pins::{self, Pins},
-    raw,
+    raw, refusal,
 };
-use crate::config::model::AttachMode;
+use crate::{config::model::AttachMode, network};
 
 /// Where in the receive path the program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,23 +62,22 @@ pub struct Attachment {
 pub enum AttachError {
     /// Another program is there.
     #[error(
-        "cannot attach to {interface}: another XDP program is attached; see `ip link show {interface}`, \
-         remove it with `ip link set {interface} xdp off`"
+        "cannot attach to {interface}: another XDP program is attached to it, or to the bond that it is a member of; see \
+         `ip link show {interface}`, remove it with `ip link set {interface} xdp off`"
     )]
     Busy {
         /// The interface.
         interface: String,
     },
     /// The driver refuses and generic mode was ruled out, or the kernel refuses both.
-    #[error("cannot attach to {interface} in {mode} mode")]
+    #[error("cannot attach to {interface} in {mode} mode: {reason}")]
     Refused {
         /// The interface.
         interface: String,
         /// Native or generic.
         mode: &'static str,
-        /// Why.
-        #[source]
-        source: Box<ProgramError>,
+        /// What the kernel says, and what can be done about it.
+        reason: String,
     },
     /// The link cannot be kept.
     #[error("cannot pin the link of {interface}")]
@@ -117,9 +116,9 @@ pub(super) fn attach(
         }
         AttachMode::Auto => match create(program, interface, ifindex, XdpMode::Native) {
             Ok(link) => (link, XdpMode::Native, None),
-            Err(AttachError::Refused { source, .. }) => {
+            Err(AttachError::Refused { reason, .. }) => {
                 let link = create(program, interface, ifindex, XdpMode::Generic)?;
-                (link, XdpMode::Generic, Some(root_cause(&*source)))
+                (link, XdpMode::Generic, Some(reason))
             }
             Err(error) => return Err(error),
         },
@@ -154,14 +153,9 @@ fn create(program: &mut Xdp, interface: &str, ifindex: u32, mode: XdpMode) -> Re
         XdpMode::Native => AyaMode::Driver,
         XdpMode::Generic => AyaMode::Skb,
     };
-    let id = program.attach_to_if_index(ifindex, flag).map_err(|source| {
-        let interface = interface.to_owned();
-        if os_error(&source) == Some(libc::EBUSY) || os_error(&source) == Some(libc::EEXIST) {
-            AttachError::Busy { interface }
-        } else {
-            AttachError::Refused { interface, mode: mode.name(), source: Box::new(source) }
-        }
-    })?;
+    let id = program
+        .attach_to_if_index(ifindex, flag)
+        .map_err(|source| refused(&source, interface, ifindex, mode))?;
     program.take_link(id).map_err(|source| pin_error(interface, source))
 }
 
@@ -169,21 +163,20 @@ fn pin_error(interface: &str, source: impl std::error::Error + Send + Sync + 'st
     AttachError::Pin { interface: interface.to_owned(), source: Box::new(source) }
 }
 
-fn os_error(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(io) = error.downcast_ref::<io::Error>() {
-            return io.raw_os_error();
+fn refused(error: &ProgramError, interface: &str, ifindex: u32, mode: XdpMode) -> AttachError {
+    let interface = interface.to_owned();
+    match refusal::os_error(error) {
+        Some(libc::EBUSY | libc::EEXIST) => AttachError::Busy { interface },
+        number => {
+            let device = refusal::Device {
+                mtu: network::interface_mtu(&interface),
+                features: network::xdp_features(ifindex),
+            };
+            let mut reason = refusal::words(error);
+            if let Some(advice) = refusal::advice(mode, number, &device) {
+                reason = format!("{reason}; {advice}");
+            }
+            AttachError::Refused { interface, mode: mode.name(), reason }
         }
-        cause = error.source();
     }
-    None
-}
-
-fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut last = error;
-    while let Some(source) = last.source() {
-        last = source;
-    }
-    last.to_string()
 }

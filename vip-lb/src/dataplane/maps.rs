@@ -197,6 +197,9 @@ impl Dataplane {
             Write::Interface { index, mac } => {
                 self.interfaces.insert(index, Raw(*mac), 0).context("cannot write INTERFACES")?;
             }
+            Write::RemoveInterface(index) => {
+                removed(self.interfaces.remove(index)).context("cannot write INTERFACES")?;
+            }
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ mod maps;
 pub mod object;
 mod pins;
 mod raw;
+mod refusal;
 mod rings;
 mod vips;
 mod write;

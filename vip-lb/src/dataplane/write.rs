@@ -99,4 +99,6 @@ pub enum Write {
         /// The address.
         mac: LinkAddress,
     },
+    /// Has this node answer on an interface no more.
+    RemoveInterface(u32),
 }

@@ -8,7 +8,7 @@
 
 use std::{
     collections::BTreeSet,
-    ffi::{CStr, OsString},
+    ffi::OsString,
     fs, io,
     net::Ipv6Addr,
     path::{Path, PathBuf},
@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{
+    device::interface_name,
     ethtool::{
         OffloadError, VlanRxFeatures, VlanRxOffload, restore_vlan_rx_offload, turn_off_vlan_rx_offload,
     },
@@ -164,7 +165,7 @@ impl HostChanges {
         let Some(changes) = self.get(interface)? else {
             return Ok(None);
         };
-        let undone = if name_of(changes.index).is_some_and(|name| name == interface.as_bytes()) {
+        let undone = if interface_name(changes.index).is_some_and(|name| name == interface) {
             if changes.vlan_rx_offload != VlanRxFeatures::default() {
                 restore_vlan_rx_offload(interface, changes.vlan_rx_offload)?;
             }
@@ -205,17 +206,6 @@ impl HostChanges {
 
 fn record_error(path: &Path, source: io::Error) -> ChangeError {
     ChangeError::Record { path: path.to_owned(), source }
-}
-
-/// The name of the interface with this index in the network namespace of the calling thread.
-fn name_of(index: u32) -> Option<Vec<u8>> {
-    let mut name = [0_u8; libc::IFNAMSIZ];
-    // SAFETY: the buffer has the length that the call asks for.
-    let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr().cast()) };
-    if found.is_null() {
-        return None;
-    }
-    CStr::from_bytes_until_nul(&name).ok().map(|name| name.to_bytes().to_owned())
 }
 
 #[cfg(test)]

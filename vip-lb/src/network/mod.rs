@@ -31,11 +31,13 @@
 //! # }
 //! ```
 
+mod device;
 mod ethtool;
 mod event;
 mod host_changes;
 mod interface;
 mod keep_fresh;
+mod layers;
 mod monitor;
 mod multicast;
 mod multicast_filter;
@@ -43,14 +45,17 @@ mod neighbour;
 mod netlink;
 mod next_hop;
 mod resolver;
+mod xdp_features;
 
+pub use device::{interface_mtu, interface_name};
 pub use ethtool::{
     OffloadError, VlanRxFeatures, VlanRxOffload, restore_vlan_rx_offload, turn_off_vlan_rx_offload,
 };
 pub use event::{NetworkEvent, Prefix};
 pub use host_changes::{ChangeError, HostChanges, InterfaceChanges, Undone};
-pub use interface::{Interface, InterfaceError, InterfaceKind};
+pub use interface::{Below, BondMember, BondPolicy, Interface, InterfaceError, InterfaceKind, VlanTag};
 pub use keep_fresh::{Freshness, NeighbourError};
+pub use layers::LayerError;
 pub use monitor::Monitor;
 pub use multicast::{MembershipChange, MembershipError, SolicitedNodeMemberships, solicited_node};
 pub use multicast_filter::{FilterError, admit, dismiss};
@@ -58,3 +63,4 @@ pub use neighbour::{Neighbour, ORIGINATOR};
 pub use netlink::Network;
 pub use next_hop::{NextHop, ResolveError, Via};
 pub use resolver::{Recorded, Resolver, Wanted};
+pub use xdp_features::{XdpFeatures, xdp_features};

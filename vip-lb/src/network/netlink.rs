@@ -23,6 +23,7 @@ use tokio::task::AbortHandle;
 use super::{
     interface::{Interface, InterfaceError, check_name},
     keep_fresh,
+    layers::Layers,
     neighbour::{Entry, Neighbour, key_message},
     next_hop::{Hop, NextHop, ResolveError, RouteAnswer, check_question},
     resolver::Wanted,
@@ -128,9 +129,25 @@ impl<'a> Resolution<'a> {
             Hop::Local => return Ok(NextHop::Local),
             Hop::Neighbour(neighbour) => neighbour,
         };
-        let interface = self.egress(destination, neighbour.ifindex).await?;
+        let layers = self.layers(destination, neighbour.ifindex).await?;
         let mac = self.mac(destination, neighbour).await?;
-        route.via(destination, source_hint, &interface, mac).map(NextHop::Via)
+        route.via(destination, source_hint, &layers, mac).map(NextHop::Via)
+    }
+
+    /// The route's interface and those below it, down to the one that frames leave by.
+    async fn layers(&mut self, destination: IpAddr, ifindex: u32) -> Result<Layers, ResolveError> {
+        let mut layers = Layers::new(self.egress(destination, ifindex).await?);
+        loop {
+            let missing = layers.missing().map_err(|reason| ResolveError::Layers {
+                destination,
+                interface: layers.top().name.clone(),
+                reason,
+            })?;
+            match missing {
+                Some(below) => layers.push(self.egress(destination, below).await?),
+                None => return Ok(layers),
+            }
+        }
     }
 
     async fn route(&self, destination: IpAddr, hint: Option<IpAddr>) -> Result<RouteAnswer, ResolveError> {

@@ -11,7 +11,8 @@ use rtnetlink::packet_route::route::{
 use thiserror::Error;
 
 use super::{
-    interface::{Interface, InterfaceError},
+    interface::InterfaceError,
+    layers::{LayerError, Layers},
     neighbour::Neighbour,
 };
 
@@ -27,9 +28,13 @@ pub enum NextHop {
 /// An Ethernet egress.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Via {
-    /// The index of the egress interface.
+    /// The index of the interface that frames leave by: the route's own, or where that is a VLAN device or a macvlan the one below it.
     pub ifindex: u32,
-    /// The egress interface's own hardware address: the frame's source.
+    /// The tag control information of the tag that frames carry there, priority 0 (IEEE 802.1Q): the VLAN's number. `None` for no tag.
+    pub vlan: Option<u16>,
+    /// The index of the route's own interface, on which the neighbour is resolved.
+    pub device: u32,
+    /// The hardware address of the route's own interface: the frame's source.
     pub source_mac: [u8; 6],
     /// The router, if the destination is not on the link. May be IPv6 for an IPv4 destination (RFC 5549).
     pub gateway: Option<IpAddr>,
@@ -123,6 +128,16 @@ pub enum ResolveError {
         destination: IpAddr,
         /// The interface's name.
         interface: String,
+    },
+    /// The route leads out of a device on top of others in a way that frames cannot be written for.
+    #[error("the route to {destination} leads out of `{interface}`: {reason}")]
+    Layers {
+        /// The address asked for.
+        destination: IpAddr,
+        /// The route's interface.
+        interface: String,
+        /// What about it.
+        reason: LayerError,
     },
     /// The kernel's answer makes no sense to us.
     #[error("the kernel's route to {destination} cannot be used: {reason}")]
@@ -232,11 +247,12 @@ impl RouteAnswer {
         &self,
         destination: IpAddr,
         hint: Option<IpAddr>,
-        interface: &Interface,
+        layers: &Layers,
         mac: Option<[u8; 6]>,
     ) -> Result<Via, ResolveError> {
-        if !interface.is_up {
-            return Err(ResolveError::EgressDown { destination, interface: interface.name.clone() });
+        let (interface, lowest) = (layers.top(), layers.lowest());
+        if let Some(down) = [interface, lowest].into_iter().find(|layer| !layer.is_up) {
+            return Err(ResolveError::EgressDown { destination, interface: down.name.clone() });
         }
         // An IPv4 answer leaves the preferred source out when it is the one that was asked with.
         let preferred_source = hint
@@ -244,7 +260,9 @@ impl RouteAnswer {
             .filter(|source| !source.is_unspecified())
             .ok_or(ResolveError::NoSource { destination })?;
         Ok(Via {
-            ifindex: interface.index,
+            ifindex: lowest.index,
+            vlan: layers.vlan(),
+            device: interface.index,
             source_mac: interface.mac,
             gateway: self.gateway,
             neighbour: self.gateway.unwrap_or(destination),

@@ -201,7 +201,9 @@ impl Resolver {
             // comes back draws to itself only the kernel knows.
             (before, Some(now)) if is_live(now) && !before.as_ref().is_some_and(is_live) => self.mark_all(),
             (Some(before), Some(now)) if is_live(now) => {
-                if (before.mac, before.mtu) != (now.mac, now.mtu) {
+                if (before.mac, before.mtu, &before.kind, before.below)
+                    != (now.mac, now.mtu, &now.kind, now.below)
+                {
                     self.mark_users_of_link(ifindex);
                 }
             }
@@ -211,7 +213,8 @@ impl Resolver {
 
     fn mark_users_of_link(&mut self, ifindex: u32) {
         let users = self.destinations.iter().filter_map(|(destination, known)| {
-            (via_of(known.next_hop.as_ref())?.ifindex == ifindex).then_some(*destination)
+            let via = via_of(known.next_hop.as_ref())?;
+            [via.ifindex, via.device].contains(&ifindex).then_some(*destination)
         });
         self.stale.extend(users);
     }
@@ -225,7 +228,7 @@ fn via_of(next_hop: Option<&NextHop>) -> Option<&Via> {
 }
 
 fn neighbour_of(next_hop: Option<&NextHop>) -> Option<Neighbour> {
-    via_of(next_hop).map(|via| Neighbour { ifindex: via.ifindex, address: via.neighbour })
+    via_of(next_hop).map(|via| Neighbour { ifindex: via.device, address: via.neighbour })
 }
 
 #[cfg(test)]

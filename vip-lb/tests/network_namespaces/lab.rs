@@ -82,6 +82,11 @@ impl Lab {
         run_words(&format!("ip netns exec {} {command}", self.near.0))
     }
 
+    /// Runs any program in the far namespace.
+    pub(crate) fn far_exec(&self, command: &str) -> String {
+        run_words(&format!("ip netns exec {} {command}", self.far.0))
+    }
+
     /// Sets a sysctl of the far namespace.
     pub(crate) fn far_sysctl(&self, setting: &str) {
         run_words(&format!("ip netns exec {} sysctl -q -w {setting}", self.far.0));

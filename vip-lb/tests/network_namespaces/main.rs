@@ -3,6 +3,7 @@
 
 mod changes;
 mod lab;
+mod layers;
 mod neighbours;
 mod routes;
 mod settings;

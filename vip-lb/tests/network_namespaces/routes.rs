@@ -49,6 +49,8 @@ fn an_address_on_the_link_goes_to_its_owner() {
         for (destination, source) in [("192.0.2.2", "192.0.2.1"), ("2001:db8::2", "2001:db8::1")] {
             let expected = Via {
                 ifindex,
+                vlan: None,
+                device: ifindex,
                 source_mac: NEAR_MAC,
                 gateway: None,
                 neighbour: address(destination),

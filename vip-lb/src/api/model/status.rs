@@ -30,6 +30,9 @@ pub struct Status {
     pub config: ConfigInfo,
     /// Where the packet program is attached.
     pub interfaces: Vec<InterfaceStatus>,
+    /// The configured bonds, with all their members.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bonds: Vec<BondStatus>,
     /// In the order of the configuration.
     pub vips: Vec<VipStatus>,
     /// The tables that can fill.
@@ -61,6 +64,49 @@ pub struct InterfaceStatus {
     /// What became of receive VLAN offload, which hides tags from XDP; absent if nothing is to be said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vlan_offload: Option<String>,
+    /// The bond in the configuration that it is a member of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bond: Option<String>,
+}
+
+/// A bond that is served by its members.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BondStatus {
+    /// Kernel name, as in `ip link`.
+    pub name: String,
+    /// Kernel index.
+    pub index: u32,
+    /// In the order of their indices.
+    pub members: Vec<BondMemberStatus>,
+}
+
+/// A member of a bond.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BondMemberStatus {
+    /// Kernel name, as in `ip link`.
+    pub name: String,
+    /// Kernel index.
+    pub index: u32,
+    /// What the bond has in it.
+    pub state: BondMemberState,
+    /// Where in the receive path the program runs; absent while its turn has not come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<AttachedMode>,
+    /// Whether it got the program a moment ago and its link is awaited before the next member's turn.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub awaited: bool,
+}
+
+/// What a bond has in a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BondMemberState {
+    /// The bond sends and receives by it; this node answers ARP and neighbour solicitations there.
+    Active,
+    /// It stands by.
+    Standby,
+    /// It has no link, or is not in use (`802.3ad`).
+    Down,
 }
 
 /// Where in the receive path the program runs.

@@ -6,8 +6,8 @@ use super::{
 };
 use crate::{
     api::model::{
-        AttachedMode, BackendStatus, ForwardingState, HealthState, ServiceStatus, Status, TableStatus,
-        VipStatus,
+        AttachedMode, BackendStatus, BondMemberState, BondStatus, ForwardingState, HealthState,
+        ServiceStatus, Status, TableStatus, VipStatus,
     },
     config::model::{AdminState, ForwardMode, Ownership},
 };
@@ -55,18 +55,45 @@ fn interfaces(status: &Status, style: Style) -> String {
         ("VLAN OFFLOAD", Align::Left),
     ]);
     for interface in &status.interfaces {
+        let name = match &interface.bond {
+            Some(bond) => format!("{} ({bond})", interface.name),
+            None => interface.name.clone(),
+        };
         let mode = match interface.mode {
             AttachedMode::Native => "native".into(),
             AttachedMode::Generic => Cell::toned("generic", Tone::Doubtful),
         };
         table.row([
-            interface.name.as_str().into(),
+            name.as_str().into(),
             interface.index.to_string().into(),
             mode,
             interface.vlan_offload.as_deref().unwrap_or("-").into(),
         ]);
     }
-    table.render("", style)
+    let mut text = table.render("", style);
+    for bond in &status.bonds {
+        text.push_str(&format!("{}: {}\n", bond.name, bond_members(bond)));
+    }
+    text
+}
+
+/// The members that have the program are in the table: what is said here is what the bond has in them, and who waits.
+fn bond_members(bond: &BondStatus) -> String {
+    let members = bond.members.iter().map(|member| {
+        let state = match member.state {
+            BondMemberState::Active => "active",
+            BondMemberState::Standby => "standby",
+            BondMemberState::Down => "down",
+        };
+        let program = match (member.mode, member.awaited) {
+            (None, _) => ", not attached yet",
+            (Some(_), true) => ", attached, its link is awaited",
+            (Some(_), false) => "",
+        };
+        format!("{} {state}{program}", member.name)
+    });
+    let members: Vec<String> = members.collect();
+    if members.is_empty() { "no members".to_owned() } else { members.join("; ") }
 }
 
 fn vip_line(vip: &VipStatus, style: Style) -> String {

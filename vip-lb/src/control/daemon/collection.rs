@@ -28,6 +28,7 @@ impl Daemon {
         if now >= self.next_reading {
             self.read_counters(now);
         }
+        self.advance_bonds();
     }
 
     /// Publishes the tick with what may be recorded in it.

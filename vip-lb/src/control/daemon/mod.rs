@@ -1,5 +1,6 @@
 //! The daemon: one task that owns all map writes, fed by health, network, signals and the API.
 
+mod bonds;
 mod checks;
 mod collection;
 mod handle;
@@ -7,10 +8,11 @@ mod interfaces;
 mod next_hops;
 mod orders;
 mod rates;
+mod reach;
 mod status;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -160,6 +162,10 @@ struct Daemon {
     health: health::Monitor,
     interfaces: Interfaces,
     resolver: Resolver,
+    /// Why addresses have no next hop.
+    unreachable: BTreeMap<IpAddr, String>,
+    /// What was last told to the log of that sort which passes by itself.
+    reported: BTreeSet<String>,
     service_rates: Rates<u16>,
     backend_rates: Rates<u16>,
     /// (service, backend) names that the operator drained.
@@ -219,6 +225,8 @@ impl Daemon {
             health,
             interfaces: Interfaces::new(&config.node.pins),
             resolver: Resolver::new(),
+            unreachable: BTreeMap::new(),
+            reported: BTreeSet::new(),
             service_rates: Rates::default(),
             backend_rates: Rates::default(),
             drained: BTreeSet::new(),
@@ -268,6 +276,10 @@ impl Daemon {
         daemon.grant();
         let config = daemon.config.clone();
         daemon.interfaces.apply(&config, found_interfaces, &mut daemon.dataplane)?;
+        // What changed since they were looked up nobody has told them.
+        daemon.interfaces.refresh(&daemon.network).await?;
+        daemon.advance_bonds();
+        daemon.report_problems();
         Ok((daemon, health_events))
     }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use tracing::{debug, warn};
 
-use super::Daemon;
+use super::{Daemon, now};
 use crate::{
     config::{Config, model},
     network::{self, Wanted},
@@ -15,6 +15,22 @@ impl Daemon {
         self.resolver.apply(event);
         if self.resolve().await {
             self.reconcile();
+            self.report_problems();
+        }
+        if *event == network::NetworkEvent::Overrun {
+            if let Err(error) = self.interfaces.refresh(&self.network).await {
+                warn!(%error, "what bonds consist of is not known");
+            }
+            self.advance_bonds();
+        } else if self.interfaces.network_changed(event) {
+            self.advance_bonds();
+        }
+    }
+
+    /// Does what is due on the members of bonds.
+    pub(super) fn advance_bonds(&mut self) {
+        for error in self.interfaces.advance(&mut self.dataplane, now()) {
+            self.warn(format!("{error:#}"));
         }
     }
 
@@ -31,8 +47,12 @@ impl Daemon {
         }
         let mut changed = false;
         for (destination, answer) in self.network.resolve_all(&stale).await {
-            if let Err(error) = &answer {
-                warn!(%destination, %error, "no way to a backend or peer");
+            match &answer {
+                Ok(_) => drop(self.unreachable.remove(&destination)),
+                Err(error) => {
+                    warn!(%destination, %error, "no way to a backend or peer");
+                    self.unreachable.insert(destination, with_causes(error));
+                }
             }
             let recorded = self.resolver.record(destination, answer.as_ref());
             changed |= recorded.changed;
@@ -83,4 +103,15 @@ impl Daemon {
             self.resolver.want(wanted);
         }
     }
+}
+
+/// An error with what led to it, in one phrase.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
 }

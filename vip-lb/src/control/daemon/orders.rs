@@ -73,6 +73,7 @@ impl Daemon {
                 self.release(neighbour).await;
             }
         }
+        self.unreachable.retain(|address, _| wanted.contains(address));
         self.resolve().await;
         let targets =
             self.config.vips.iter().flat_map(|vip| &vip.services).flat_map(|service| &service.backends);
@@ -82,6 +83,8 @@ impl Daemon {
         if let Err(error) = self.interfaces.apply(&config, interfaces, &mut self.dataplane) {
             self.warn(format!("{error:#}"));
         }
+        self.advance_bonds();
+        self.report_problems();
         info!(changes = changes.len(), "reloaded");
         Ok(ReloadReport {
             changed: !changes.is_empty(),

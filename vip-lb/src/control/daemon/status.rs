@@ -8,7 +8,7 @@ use std::{
 
 use vip_lb_common::abi::BackendRef;
 
-use super::{Daemon, target};
+use super::{Daemon, interfaces::attached_mode, target};
 use crate::control::{
     desired::{Facts as _, Path, ServiceKey},
     explain::{BackendName, Names, ServiceName, explain},
@@ -17,12 +17,12 @@ use crate::control::{
 };
 use crate::{
     api::model::{
-        self, AttachedMode, BackendStatus, ConfigInfo, Counters, Forwarding, ForwardingState, Health,
-        HealthState, InterfaceStatus, ServiceStatus, Status, TableStatus, VerdictCount, VipStatus,
+        self, BackendStatus, ConfigInfo, Counters, Forwarding, ForwardingState, Health, HealthState,
+        InterfaceStatus, ServiceStatus, Status, TableStatus, VerdictCount, VipStatus,
     },
     config::model::{Backend, Service as Configured, Vip},
-    dataplane::XdpMode,
     health::{State, TargetHealth},
+    network::{NextHop, Via},
     steering::identity,
 };
 
@@ -67,13 +67,14 @@ impl Daemon {
                 loaded_at: seconds(self.file.loaded_at),
             },
             interfaces: self.interface_status(),
+            bonds: self.interfaces.bond_status(),
             vips: self.config.vips.iter().map(vip_status).collect::<anyhow::Result<_>>()?,
             tables: ["FLOWS", "NEWBORN", "SURVIVORS"]
                 .into_iter()
                 .zip(entries.totals.into_iter().zip(capacities))
                 .map(|(name, (entries, capacity))| TableStatus { name: name.to_owned(), entries, capacity })
                 .collect(),
-            warnings: self.warnings.clone(),
+            warnings: self.warnings.iter().cloned().chain(self.problems()).collect(),
         })
     }
 
@@ -181,24 +182,27 @@ impl Daemon {
             previous_slots: published
                 .map_or(0, |published| published.ring.slots().iter().filter(previous).count() as u32),
             entries: entries.backends.get(&reference).copied().unwrap_or(0),
-            next_hop: self.next_hop_in_words(member.map(|member| &member.path)),
+            next_hop: self.next_hop_in_words(backend.address, member.map(|member| &member.path)),
             traffic,
         })
     }
 
-    fn next_hop_in_words(&self, path: Option<&Path>) -> String {
+    fn next_hop_in_words(&self, address: IpAddr, path: Option<&Path>) -> String {
         let link = match path {
             None | Some(Path::Unresolved) => return "unresolved".to_owned(),
             Some(Path::Local) => return "local".to_owned(),
             Some(Path::L2(link) | Path::Ipip { link, .. }) => link,
         };
         let mac: Vec<_> = link.macs[..6].iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("{} {}", self.interface_name(link.interface), mac.join(":"))
+        let vlan = match self.next_hop(address) {
+            Some(NextHop::Via(Via { vlan: Some(vlan), .. })) => format!(" vlan {vlan}"),
+            _ => String::new(),
+        };
+        format!("{}{vlan} {}", self.interface_name(link.interface), mac.join(":"))
     }
 
     pub(super) fn interface_name(&self, index: u32) -> String {
-        let ours = self.interfaces.by_index(index);
-        ours.map_or_else(|| format!("interface {index}"), |attached| attached.interface.name.clone())
+        self.interfaces.name_of(index).unwrap_or_else(|| format!("interface {index}"))
     }
 
     fn configured(&self, key: &ServiceKey) -> Option<&Configured> {
@@ -210,11 +214,9 @@ impl Daemon {
         let status = self.interfaces.iter().map(|attached| InterfaceStatus {
             name: attached.interface.name.clone(),
             index: attached.interface.index,
-            mode: match attached.attachment.mode {
-                XdpMode::Native => AttachedMode::Native,
-                XdpMode::Generic => AttachedMode::Generic,
-            },
+            mode: attached_mode(attached.attachment.mode),
             vlan_offload: Some(attached.vlan_offload.clone()),
+            bond: attached.bond.clone(),
         });
         status.collect()
     }
@@ -258,7 +260,7 @@ impl Names for Daemon {
     }
 
     fn interface(&self, index: u32) -> Option<String> {
-        Some(self.interfaces.by_index(index)?.interface.name.clone())
+        self.interfaces.name_of(index)
     }
 }
 

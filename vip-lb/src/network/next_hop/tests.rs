@@ -1,7 +1,10 @@
 //! What route answers mean.
 
 use super::*;
-use crate::network::InterfaceKind;
+use crate::network::{
+    Interface,
+    interface::{Below, InterfaceKind, VlanTag},
+};
 
 const SOURCE_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const NEIGHBOUR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
@@ -19,7 +22,13 @@ fn interface() -> Interface {
         kind: InterfaceKind::Device,
         is_up: true,
         has_carrier: true,
+        below: None,
+        bond_member: None,
     }
+}
+
+fn layers() -> Layers {
+    Layers::new(interface())
 }
 
 fn answer(kind: RouteType, attributes: &[RouteAttribute]) -> RouteAnswer {
@@ -45,9 +54,11 @@ fn an_address_on_the_link_is_its_own_neighbour() {
         Hop::Neighbour(Neighbour { ifindex: 3, address: destination })
     );
     assert_eq!(
-        answer.via(destination, None, &interface(), Some(NEIGHBOUR_MAC)).unwrap(),
+        answer.via(destination, None, &layers(), Some(NEIGHBOUR_MAC)).unwrap(),
         Via {
             ifindex: 3,
+            vlan: None,
+            device: 3,
             source_mac: SOURCE_MAC,
             gateway: None,
             neighbour: destination,
@@ -71,7 +82,7 @@ fn behind_a_gateway_the_gateway_is_the_neighbour() {
             answer.hop(destination).unwrap(),
             Hop::Neighbour(Neighbour { ifindex: 3, address: gateway })
         );
-        let via = answer.via(destination, None, &interface(), None).unwrap();
+        let via = answer.via(destination, None, &layers(), None).unwrap();
         assert_eq!((via.gateway, via.neighbour, via.mac), (Some(gateway), gateway, None));
     }
 }
@@ -86,7 +97,7 @@ fn the_smaller_limit_of_route_and_interface_holds() {
     for (route, expected) in [(None, 1500), (Some(0), 1500), (Some(1400), 1400), (Some(9000), 1500)] {
         let metrics: Vec<_> = route.map(RouteMetric::Mtu).into_iter().collect();
         let answer = unicast(&[RouteAttribute::Metrics(metrics)]);
-        let via = answer.via(address("192.0.2.7"), None, &interface(), None).unwrap();
+        let via = answer.via(address("192.0.2.7"), None, &layers(), None).unwrap();
         assert_eq!(via.mtu, expected, "route limit {route:?}");
     }
 }
@@ -95,11 +106,11 @@ fn the_smaller_limit_of_route_and_interface_holds() {
 fn the_hint_is_the_source_and_without_any_there_is_an_error() {
     let destination = address("192.0.2.7");
     let hint = address("192.0.2.9");
-    let via = unicast(&[]).via(destination, Some(hint), &interface(), None).unwrap();
+    let via = unicast(&[]).via(destination, Some(hint), &layers(), None).unwrap();
     assert_eq!(via.preferred_source, hint);
 
     for attributes in [vec![], vec![RouteAttribute::PrefSource(address("0.0.0.0").into())]] {
-        let error = answer(RouteType::Unicast, &attributes).via(destination, None, &interface(), None);
+        let error = answer(RouteType::Unicast, &attributes).via(destination, None, &layers(), None);
         assert!(matches!(error, Err(ResolveError::NoSource { .. })), "{attributes:?}");
     }
 }
@@ -107,8 +118,36 @@ fn the_hint_is_the_source_and_without_any_there_is_an_error() {
 #[test]
 fn an_interface_that_is_down_forwards_nothing() {
     let down = Interface { is_up: false, ..interface() };
-    let error = unicast(&[]).via(address("192.0.2.7"), None, &down, None).unwrap_err();
+    let error = unicast(&[]).via(address("192.0.2.7"), None, &Layers::new(down), None).unwrap_err();
     assert_eq!(error.to_string(), "the route to 192.0.2.7 leads out of interface `eth0`, which is down");
+}
+
+#[test]
+fn a_vlan_device_is_the_source_and_the_one_below_the_way_out() {
+    let vlan = Interface {
+        index: 9,
+        name: "eth0.100".into(),
+        mac: [2, 0, 0, 0, 0, 9],
+        mtu: 1400,
+        kind: InterfaceKind::Vlan { id: 100, tag: VlanTag::Customer },
+        below: Some(Below::Here(3)),
+        ..interface()
+    };
+    for (lowest, expected) in [
+        (interface(), Ok((3, Some(100), 9, [2, 0, 0, 0, 0, 9], 1400))),
+        (
+            Interface { is_up: false, ..interface() },
+            Err("the route to 192.0.2.7 leads out of interface `eth0`, which is down".to_owned()),
+        ),
+    ] {
+        let mut layers = Layers::new(vlan.clone());
+        assert_eq!(layers.missing().unwrap(), Some(3));
+        layers.push(lowest);
+        assert_eq!(layers.missing().unwrap(), None);
+        let via = unicast(&[]).via(address("192.0.2.7"), None, &layers, None);
+        let seen = via.map(|via| (via.ifindex, via.vlan, via.device, via.source_mac, via.mtu));
+        assert_eq!(seen.map_err(|error| error.to_string()), expected);
+    }
 }
 
 #[test]

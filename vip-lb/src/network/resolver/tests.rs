@@ -18,6 +18,8 @@ fn neighbour(text: &str) -> Neighbour {
 fn via(neighbour: &str) -> NextHop {
     NextHop::Via(Via {
         ifindex: 3,
+        vlan: None,
+        device: 3,
         source_mac: [2, 0, 0, 0, 0, 1],
         gateway: None,
         neighbour: address(neighbour),
@@ -36,6 +38,8 @@ fn interface() -> Interface {
         kind: InterfaceKind::Device,
         is_up: true,
         has_carrier: true,
+        below: None,
+        bond_member: None,
     }
 }
 
@@ -145,6 +149,27 @@ fn a_link_concerns_its_users_and_everybody_when_it_comes_back() {
         resolver.apply(&event);
         assert_eq!(stale(&mut resolver), expected, "{case}");
     }
+}
+
+#[test]
+fn a_next_hop_by_a_vlan_device_concerns_that_device_and_the_one_below() {
+    let mut resolver = Resolver::new();
+    want(&mut resolver, "192.0.2.7");
+    stale(&mut resolver);
+    let NextHop::Via(plain) = via("192.0.2.7") else { unreachable!("`via` makes one") };
+    let tagged = NextHop::Via(Via { ifindex: 2, vlan: Some(100), ..plain });
+    let recorded = resolver.record(address("192.0.2.7"), Ok(&tagged));
+    assert_eq!(recorded.keep, Some(neighbour("192.0.2.7")), "kept on the VLAN device");
+    let below = Interface { index: 2, ..interface() };
+    for link_of in [below, interface()] {
+        resolver.apply(&link(link_of.clone()));
+        stale(&mut resolver);
+        resolver.apply(&link(Interface { mtu: 1400, ..link_of.clone() }));
+        assert_eq!(stale(&mut resolver), ["192.0.2.7"], "{}", link_of.index);
+    }
+    resolver
+        .apply(&NetworkEvent::NeighbourChanged { neighbour: neighbour("192.0.2.7"), mac: Some(OTHER_MAC) });
+    assert_eq!(stale(&mut resolver), ["192.0.2.7"]);
 }
 
 #[test]

@@ -10,9 +10,10 @@ edge1: vip-lb 0.1.0, pid 4711, up 1d 2h
 configuration /etc/vip-lb/vip-lb.yaml, hash 3f9a12bc, loaded 5m 0s ago
 warning: eth1: its driver has no native XDP, attached in generic mode
 
-INTERFACE  INDEX  MODE     VLAN OFFLOAD
-eth0           2  native   turned off
-eth1          13  generic  -
+INTERFACE     INDEX  MODE     VLAN OFFLOAD
+eth0              2  native   turned off
+eth1 (bond0)     13  generic  -
+bond0: eth1 standby; eth2 active, not attached yet; eth3 down, attached, its link is awaited
 
 VIP 192.0.2.10, ownership always, answering
 

@@ -76,7 +76,9 @@ impl Maps {
             Write::RemovePeer(mac) => assert!(self.peers.remove(&mac.mac).is_some()),
             Write::TunnelPeer(address) => assert!(self.tunnel_peers.insert(*address)),
             Write::RemoveTunnelPeer(address) => assert!(self.tunnel_peers.remove(address)),
-            Write::Settings(_) | Write::Interface { .. } => unreachable!("no business of the engine's"),
+            Write::Settings(_) | Write::Interface { .. } | Write::RemoveInterface(_) => {
+                unreachable!("no business of the engine's")
+            }
         }
         self.check_references();
         replaced
