@@ -42,7 +42,7 @@ fn every_case_ends_as_described() {
 
 #[test]
 fn every_story_ends_as_described() {
-    for (name, scenario, story) in stories::ALL {
+    for (name, scenario, story) in stories::all() {
         println!("{name}");
         story(&mut Story::new(Pair::host_only(&scenario())));
     }

@@ -23,7 +23,7 @@ use aya_ebpf::{
 };
 use vip_lb_common::{
     Action, Packet as _, Verdict, decap,
-    pipeline::{self, Fate, Next, Stage},
+    pipeline::{self, Fate, Job, Next, Stage},
 };
 
 use crate::{
@@ -47,12 +47,18 @@ pub fn vip_lb(ctx: XdpContext) -> u32 {
     if code == STAGE | Stage::Own as u32 {
         code = vip_lb_own(ctx.ctx);
     }
+    if code == STAGE | Stage::Fragment as u32 {
+        code = vip_lb_fragment(ctx.ctx);
+    }
+    if code == STAGE | Stage::Deliver as u32 {
+        code = vip_lb_deliver(ctx.ctx);
+    }
     code
 }
 
 /// Greater than all XDP actions: a number that says what to call next.
 const GENERAL: u32 = 0x100;
-/// With the number of a [`Stage`], whose [`Job`](pipeline::Job) is kept.
+/// With the number of a [`Stage`], whose [`Job`] is kept.
 const STAGE: u32 = 0x200;
 
 #[inline(always)]
@@ -64,6 +70,7 @@ fn code_of(packet: &XdpPacket, next: &Next) -> u32 {
             maps::keep(job);
             STAGE | *stage as u32
         }
+        Next::Then(stage) => STAGE | *stage as u32,
     }
 }
 
@@ -81,11 +88,30 @@ pub extern "C" fn vip_lb_general(ctx: *mut xdp_md) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn vip_lb_own(ctx: *mut xdp_md) -> u32 {
+    with_job(ctx, |packet, tables, job| pipeline::own(packet, tables, &job.bounded()))
+}
+
+/// A later fragment.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn vip_lb_fragment(ctx: *mut xdp_md) -> u32 {
+    with_job(ctx, pipeline::fragment)
+}
+
+/// A flow's packet for which something else had to be done first.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn vip_lb_deliver(ctx: *mut xdp_md) -> u32 {
+    with_job(ctx, |packet, tables, job| pipeline::deliver(packet, tables, &job.bounded()))
+}
+
+#[inline(always)]
+fn with_job(ctx: *mut xdp_md, stage: impl FnOnce(&mut XdpPacket, &Maps, &mut Job) -> Next) -> u32 {
     let mut packet = XdpPacket::new(ctx);
     let Some(job) = maps::kept() else {
         return XDP_DROP;
     };
-    let next = pipeline::own(&mut packet, &Maps, &job);
+    let next = stage(&mut packet, &Maps, job);
     code_of(&packet, &next)
 }
 

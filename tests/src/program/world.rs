@@ -2,7 +2,8 @@
 
 use vip_lb_common::{
     abi::{
-        BackendRef, LinkAddress, Mode, Peer, Phase, PortEntry, RingClass, ServiceRef, Settings, Slot, Vip,
+        BackendRef, LinkAddress, Mode, Peer, Phase, PortEntry, PortKey, RangeKey, RingClass, ServiceRef,
+        Settings, Slot, Vip,
     },
     headers::protocol::{TCP, UDP},
 };
@@ -31,6 +32,14 @@ pub const QUIET_VIP6: &str = "2001:db8:77::3";
 pub const LOCAL_VIP: &str = "10.77.1.4";
 /// A VIP with a backend on this very host.
 pub const LOCAL_VIP6: &str = "2001:db8:77::4";
+/// A VIP with services for ranges of ports, see [`port::IN_RANGE`].
+pub const RANGE_VIP: &str = "10.77.1.5";
+/// A VIP with services for ranges of ports.
+pub const RANGE_VIP6: &str = "2001:db8:77::5";
+/// A VIP whose one UDP service, [`port::AFFINE`], takes fragments without a first one.
+pub const PIECES_VIP: &str = "10.77.1.6";
+/// A VIP whose one UDP service takes fragments without a first one.
+pub const PIECES_VIP6: &str = "2001:db8:77::6";
 /// This host's own address, at which peers' tunnels end.
 pub const ENDPOINT: &str = "10.77.0.1";
 /// This host's own address, at which peers' tunnels end.
@@ -100,6 +109,11 @@ pub mod port {
     pub const ORPHANED: u16 = 104;
     /// No service.
     pub const UNKNOWN: u16 = 9999;
+    /// Of [`RANGE_VIP`](super::RANGE_VIP): the first of eight ports of the TCP service of [`L2`]. The next port is that of [`IPIP6`], because
+    /// PORTS knows it, and the two from [`NARROWER`] on are that of [`IPIP`]; all other ports are that of [`GONE`].
+    pub const IN_RANGE: u16 = 20_000;
+    /// The first of two ports inside that range that are a range of their own.
+    pub const NARROWER: u16 = IN_RANGE + 4;
 }
 
 /// Where new flows of open slots go.
@@ -242,6 +256,24 @@ fn special_vips(world: &mut Scenario, services: &[(u16, u8, ServiceRef)]) {
     let local = Vip { id: 5, flags: Vip::ANSWER | Vip::LOCAL, services: inline };
     world.vip(LOCAL_VIP, local);
     world.vip(LOCAL_VIP6, local);
+
+    let ranges =
+        Vip { id: 7, flags: Vip::ANSWER | Vip::MORE | Vip::RANGES | Vip::ANY_PORT, ..Vip::default() };
+    world.vip(RANGE_VIP, ranges);
+    world.vip(RANGE_VIP6, ranges);
+    for (bits, first, of) in [(13, port::IN_RANGE, port::L2), (15, port::NARROWER, port::IPIP)] {
+        world.ranges.push((48 + bits, RangeKey::new(7, TCP, first), service(of, TCP)));
+    }
+    world.port(7, TCP, port::IN_RANGE + 1, service(port::IPIP6, TCP));
+    world.port(7, TCP, 0, service(port::GONE, TCP));
+
+    let pieces = Vip { id: 8, flags: Vip::ANSWER | Vip::MORE | Vip::FRAGMENTS, ..Vip::default() };
+    world.vip(PIECES_VIP, pieces);
+    world.vip(PIECES_VIP6, pieces);
+    let affine = service(port::AFFINE, UDP);
+    world.port(8, UDP, port::AFFINE, affine);
+    let any = PortKey { vip: 8, port: 0, protocol: UDP, kind: PortKey::FRAGMENTS };
+    world.ports.insert(any, affine);
 
     let endpoint = Vip { id: 6, flags: Vip::ENDPOINT, ..Vip::default() };
     world.vip(ENDPOINT, endpoint);

@@ -4,6 +4,7 @@
 //! from [`Verdict`] to them.
 
 mod forward;
+mod fragment;
 mod local;
 mod own;
 pub(crate) mod parse;
@@ -13,14 +14,15 @@ pub mod steer;
 
 use crate::{
     FlowHash, Packet, Tables, Verdict, View,
-    abi::{Address, BackendRef, LinkAddress, SETTINGS_MAGIC, ServiceRef, Settings, Slot, Vip},
+    abi::{Address, Backend, BackendRef, LinkAddress, SETTINGS_MAGIC, ServiceRef, Settings, Slot, Vip},
     headers::{
         ETHERNET_LEN, Ethernet, IPV4_LEN, IPV6_LEN, Ipv4, Ipv6, TCP_LEN, Tcp, Udp, ether_type, protocol,
     },
+    tables::live,
 };
 
 pub(crate) use forward::Tags;
-pub(crate) use parse::{Flow, Link, Network};
+pub(crate) use parse::{Flow, Link, Network, Sign};
 pub use stage::{Job, Next, Stage};
 
 /// What became of a packet.
@@ -94,17 +96,29 @@ pub enum Reason {
     Refused,
     /// The slot is open, all that is not recorded is new, but there is no room to record it: `current`.
     NewUnrecorded,
+    /// The packet is a later fragment of one whose first fragment went there.
+    SamePacket,
 }
 
 /// Decides a packet's fate, carries it out on the bytes and counts it. The kernel program does the same with each part in a function of
 /// its own.
 pub fn process<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Fate {
     let mut next = plain(packet, tables);
+    let mut kept = None;
     loop {
-        next = match next {
+        let (stage, job) = match next {
             Next::Done(fate) => return fate,
-            Next::General => general(packet, tables),
-            Next::Stage(Stage::Own, job) => own(packet, tables, &job),
+            Next::General => {
+                next = general(packet, tables);
+                continue;
+            }
+            Next::Stage(stage, job) => (stage, kept.insert(job)),
+            Next::Then(stage) => (stage, kept.as_mut().expect("a stage has a job")),
+        };
+        next = match stage {
+            Stage::Own => own(packet, tables, job),
+            Stage::Fragment => fragment(packet, tables, job),
+            Stage::Deliver => deliver(packet, tables, job),
         };
     }
 }
@@ -114,6 +128,39 @@ pub fn process<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Fate {
 pub fn own<P: Packet, T: Tables>(packet: &mut P, tables: &T, job: &Job) -> Next {
     let result = own::decide(packet, tables, job);
     Next::Done(conclude(tables, result))
+}
+
+/// Finds out where a later fragment goes.
+#[inline(always)]
+pub fn fragment<P: Packet, T: Tables>(packet: &mut P, tables: &T, job: &mut Job) -> Next {
+    go_on(tables, fragment::decide(packet, tables, job))
+}
+
+/// Steers a packet, unless its backend is chosen already, and forwards it.
+#[inline(always)]
+pub fn deliver<P: Packet, T: Tables>(packet: &mut P, tables: &T, job: &Job) -> Next {
+    go_on(tables, delivered(packet, tables, job))
+}
+
+#[inline(always)]
+fn delivered<P: Packet, T: Tables>(packet: &mut P, tables: &T, job: &Job) -> Result<Next, Verdict> {
+    let Job { link, network, flow, service, .. } = job;
+    let (reference, backend) = if job.backend.is_none() {
+        let settings = configured(tables)?;
+        steer::steer(tables, &settings, *service, network, flow)?
+    } else {
+        (job.backend, live(tables, job.backend).ok_or(Verdict::BackendGone)?)
+    };
+    fragment::remember(tables, job, reference);
+    leave(packet, link, network, flow, *service, reference, &backend).map(|fate| done(tables, fate))
+}
+
+#[inline(always)]
+fn go_on<T: Tables>(tables: &T, next: Result<Next, Verdict>) -> Next {
+    match next {
+        Ok(next) => next,
+        Err(verdict) => Next::Done(conclude(tables, Err(verdict))),
+    }
 }
 
 #[inline(always)]
@@ -145,7 +192,8 @@ pub fn plain<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Next {
             return Next::General;
         }
         match plain_v4(packet, tables, ip, frame.part(ETHERNET_LEN + IPV4_LEN)) {
-            Ok(client) => client.go_on(packet, tables, &UNTAGGED_V4),
+            Ok(Some(client)) => client.go_on(packet, tables, &UNTAGGED_V4),
+            Ok(None) => Next::General,
             Err(verdict) => Next::Done(conclude(tables, Err(verdict))),
         }
     } else if ethernet.is(ether_type::IPV6) {
@@ -166,18 +214,22 @@ pub fn plain<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Next {
     }
 }
 
+/// None for a fragment, which is no plain packet; asked here so that other traffic need not be.
 #[inline(always)]
 fn plain_v4<'t, P: Packet, T: Tables>(
     packet: &P,
     tables: &'t T,
     ip: Ipv4<'_>,
     transport: View<'_, TCP_LEN>,
-) -> Result<Client<'t, T>, Verdict> {
+) -> Result<Option<Client<'t, T>>, Verdict> {
     let vip = vip(tables, &ip.destination()).ok_or(Verdict::NotVip)?;
+    if ip.is_fragment() {
+        return Ok(None);
+    }
     let network = parse::plain_ipv4(packet, ip).map_err(|verdict| refused(&vip, verdict))?;
     let settings = configured(tables)?;
-    let flow = plain_flow(transport, &network)?;
-    Ok(Client { settings, vip, network, flow })
+    let flow = plain_flow(transport, &network).map_err(|verdict| refused(&vip, verdict))?;
+    Ok(Some(Client { settings, vip, network, flow }))
 }
 
 #[inline(always)]
@@ -190,7 +242,7 @@ fn plain_v6<'t, P: Packet, T: Tables>(
     let vip = vip(tables, &ip.destination()).ok_or(Verdict::NotVip)?;
     let network = parse::plain_ipv6(packet, ip).map_err(|verdict| refused(&vip, verdict))?;
     let settings = configured(tables)?;
-    let flow = plain_flow(transport, &network)?;
+    let flow = plain_flow(transport, &network).map_err(|verdict| refused(&vip, verdict))?;
     Ok(Client { settings, vip, network, flow })
 }
 
@@ -214,15 +266,28 @@ struct Client<'t, T: Tables + 't> {
 impl<T: Tables> Client<'_, T> {
     #[inline(always)]
     fn go_on<P: Packet>(&self, packet: &mut P, tables: &T, link: &Link) -> Next {
-        if self.vip.flags & Vip::OWN != 0 {
-            let service = ServiceRef::default();
-            return Next::Stage(
-                Stage::Own,
-                Job { link: *link, network: self.network, flow: self.flow, service },
-            );
+        go_on(tables, self.balance(packet, tables, link))
+    }
+
+    /// The rest of the way.
+    #[inline(always)]
+    fn balance<P: Packet>(&self, packet: &mut P, tables: &T, link: &Link) -> Result<Next, Verdict> {
+        let Self { settings, vip, network, flow } = self;
+        if vip.flags & Vip::OWN != 0 {
+            return Ok(Next::Stage(Stage::Own, Job::new(packet, link, network, *flow)?));
         }
-        let result = balance(packet, tables, link, self);
-        Next::Done(conclude(tables, result))
+        // Nodes forward no pings and solicitations: those of a peer, answered before, are always its own.
+        if settings.flags & Settings::PEERS != 0 {
+            refuse_forwarded(packet, tables, vip, network)?;
+        }
+        let service = service::find(tables, vip, network.protocol, flow.destination_port())?;
+        tables.observe(Step::Service(service));
+        if !network.piece.is_whole() {
+            let job = Job { service, ..Job::new(packet, link, network, *flow)? };
+            return Ok(Next::Stage(Stage::Deliver, job));
+        }
+        let (reference, backend) = steer::steer(tables, settings, service, network, flow)?;
+        leave(packet, link, network, flow, service, reference, &backend).map(|fate| done(tables, fate))
     }
 }
 
@@ -234,10 +299,7 @@ const UNTAGGED_V6: Link = Link { ether_type: ether_type::IPV6, network: ETHERNET
 /// Decides the fate of any packet at all, carries it out and counts it.
 #[inline(always)]
 pub fn general<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Next {
-    match decide(packet, tables) {
-        Ok(next) => next,
-        Err(verdict) => Next::Done(conclude(tables, Err(verdict))),
-    }
+    go_on(tables, decide(packet, tables))
 }
 
 #[inline(always)]
@@ -268,24 +330,25 @@ fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Next, Verd
     };
     let network = network.forgotten();
     let settings = configured(tables)?;
-    if vip.flags & Vip::OWN != 0 && !parse::has_ports(network.protocol) {
-        let (flow, service) = (Flow::default(), ServiceRef::default());
-        return Ok(Next::Stage(Stage::Own, Job { link, network, flow, service }));
+    let (own, later) = (vip.flags & Vip::OWN != 0, network.piece.is_later());
+    if later || own && !parse::has_ports(network.protocol) {
+        let job = Job::new(packet, &link, &network, Flow::default())?;
+        return Ok(Next::Stage(if own { Stage::Own } else { Stage::Fragment }, job));
     }
     let flow = match network.protocol {
-        protocol::TCP => {
-            let header = Tcp::at(packet, network.transport, Verdict::BadTransportHeader)?;
-            parse::tcp(header, &network)?
-        }
-        protocol::UDP => {
-            let header = Udp::at(packet, network.transport, Verdict::BadTransportHeader)?;
-            parse::udp(header, &network)?
+        protocol::TCP => Tcp::at(packet, network.transport, Verdict::BadTransportHeader)
+            .and_then(|header| parse::tcp(header, &network)),
+        protocol::UDP => Udp::at(packet, network.transport, Verdict::BadTransportHeader)
+            .and_then(|header| parse::udp(header, &network)),
+        protocol::ICMP | protocol::ICMPV6 if !network.piece.is_whole() => {
+            return Err(Verdict::UnsupportedIcmp);
         }
         protocol::ICMP | protocol::ICMPV6 => {
             return local::icmp(packet, tables, &link, &vip, &network).map(|fate| done(tables, fate));
         }
         _ => return Err(Verdict::UnsupportedProtocol),
     };
+    let flow = flow.map_err(|verdict| refused(&vip, verdict))?;
     let client = Client { settings, vip, network, flow };
     Ok(client.go_on(packet, tables, &link))
 }
@@ -314,23 +377,18 @@ fn refused(vip: &Vip, verdict: Verdict) -> Verdict {
     if vip.flags & Vip::OWN != 0 { Verdict::NotVip } else { verdict }
 }
 
-/// The rest of the way of a flow's packet that is addressed to a VIP.
+/// Forwards a packet to its backend.
 #[inline(always)]
-fn balance<P: Packet, T: Tables>(
+fn leave<P: Packet>(
     packet: &mut P,
-    tables: &T,
     link: &Link,
-    client: &Client<'_, T>,
+    network: &Network,
+    flow: &Flow,
+    service: ServiceRef,
+    reference: BackendRef,
+    backend: &Backend,
 ) -> Result<Fate, Verdict> {
-    let Client { settings, vip, network, flow } = client;
-    // Nodes forward TCP and UDP only: a peer's solicitations and pings, answered before, are always its own.
-    if settings.flags & Settings::PEERS != 0 {
-        refuse_forwarded(packet, tables, vip, network)?;
-    }
-    let service = service::find(tables, vip, network.protocol, flow.destination_port())?;
-    tables.observe(Step::Service(service));
-    let (reference, backend) = steer::steer(tables, settings, service, network, flow)?;
-    let verdict = forward::forward(packet, link, network, flow, &backend)?;
+    let verdict = forward::forward(packet, link, network, flow, backend)?;
     Ok(Fate {
         verdict,
         service: service.id,
