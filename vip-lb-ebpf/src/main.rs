@@ -50,6 +50,9 @@ pub fn vip_lb(ctx: XdpContext) -> u32 {
     if code == STAGE | Stage::Fragment as u32 {
         code = vip_lb_fragment(ctx.ctx);
     }
+    if code == STAGE | Stage::IcmpError as u32 {
+        code = vip_lb_icmp_error(ctx.ctx);
+    }
     if code == STAGE | Stage::Deliver as u32 {
         code = vip_lb_deliver(ctx.ctx);
     }
@@ -96,6 +99,13 @@ pub extern "C" fn vip_lb_own(ctx: *mut xdp_md) -> u32 {
 #[inline(never)]
 pub extern "C" fn vip_lb_fragment(ctx: *mut xdp_md) -> u32 {
     with_job(ctx, pipeline::fragment)
+}
+
+/// An ICMP error to a VIP.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn vip_lb_icmp_error(ctx: *mut xdp_md) -> u32 {
+    with_job(ctx, pipeline::icmp_error)
 }
 
 /// A flow's packet for which something else had to be done first.

@@ -3,6 +3,7 @@
 mod decap;
 mod forward;
 mod fragments;
+pub mod icmp;
 mod lies;
 mod local;
 mod refuse;
@@ -150,6 +151,7 @@ pub fn all() -> Vec<Case> {
     [
         forward::cases(),
         fragments::cases(),
+        icmp::cases(),
         local::cases(),
         refuse::cases(),
         lies::cases(),

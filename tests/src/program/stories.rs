@@ -12,13 +12,14 @@ use super::{
 use crate::packet::{Frame, assert_same_bytes, check, eth};
 
 mod fragments;
+mod icmp;
 
 /// What it shows, the tables that it needs, and the story itself.
 pub type Told = (&'static str, fn() -> Scenario, fn(&mut Story));
 
 /// All stories.
 pub fn all() -> Vec<Told> {
-    [STEERING, fragments::ALL].concat()
+    [STEERING, fragments::ALL, icmp::ALL].concat()
 }
 
 const STEERING: &[Told] = &[

@@ -2,8 +2,8 @@
 
 use vip_lb_common::{
     abi::{
-        BackendRef, LinkAddress, Mode, Peer, Phase, PortEntry, PortKey, RangeKey, RingClass, ServiceRef,
-        Settings, Slot, Vip,
+        BackendRef, LinkAddress, Mode, Peer, Phase, PortEntry, PortKey, RangeKey, RingClass, ServiceOptions,
+        ServiceRef, Settings, Slot, Vip,
     },
     headers::protocol::{TCP, UDP},
 };
@@ -62,6 +62,8 @@ pub const FAR: &str = "10.88.0.9";
 pub const FAR6: &str = "2001:db8:88::9";
 /// Largest packet to the backend of [`port::NARROW`].
 pub const NARROW_MTU: u16 = 100;
+/// What [`port::RATIONED`] does with ICMP in a second.
+pub const RATE: u16 = 3;
 /// Interface by which the backend of [`port::ELSEWHERE`] is reached.
 pub const OTHER_INTERFACE: u32 = 4242;
 
@@ -107,6 +109,10 @@ pub mod port {
     pub const OPEN_AFFINE: u16 = 103;
     /// Open slots whose `previous` died.
     pub const ORPHANED: u16 = 104;
+    /// A path of [`NARROW_MTU`](super::NARROW_MTU), and no ICMP at all: neither steered nor sent.
+    pub const MUTE: u16 = 105;
+    /// `l2`; [`RATE`](super::RATE) ICMP errors in a second, and as many answers.
+    pub const RATIONED: u16 = 106;
     /// No service.
     pub const UNKNOWN: u16 = 9999;
     /// Of [`RANGE_VIP`](super::RANGE_VIP): the first of eight ports of the TCP service of [`L2`]. The next port is that of [`IPIP6`], because
@@ -221,6 +227,8 @@ fn services(world: &mut Scenario) -> Vec<(u16, u8, ServiceRef)> {
             one(opened(Phase::Open, previous)),
         ),
         (port::ORPHANED, both, RingClass::Small, 0, one(opened(Phase::Open, over(gone)))),
+        (port::MUTE, both, RingClass::Small, 0, one(closed(narrow))),
+        (port::RATIONED, both, RingClass::Small, 0, one(closed(l2))),
     ];
     let mut services = Vec::new();
     for (port, protocols, class, flags, slots) in kinds {
@@ -229,6 +237,15 @@ fn services(world: &mut Scenario) -> Vec<(u16, u8, ServiceRef)> {
             if !slots.is_empty() {
                 world.ring(service, |index| slots[index % slots.len()]);
             }
+            // Clocks differ between kernel and host, so that a budget must either never be spent or always.
+            let icmp_rate = match port {
+                port::MUTE => 0,
+                port::RATIONED => RATE,
+                _ => u16::MAX,
+            };
+            world
+                .service_options
+                .insert(service.id, ServiceOptions { icmp_rate, ..ServiceOptions::default() });
             services.push((port, protocol, service));
         }
     }

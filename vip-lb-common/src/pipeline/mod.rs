@@ -5,6 +5,7 @@
 
 mod forward;
 mod fragment;
+mod icmp_error;
 mod local;
 mod own;
 pub(crate) mod parse;
@@ -118,6 +119,7 @@ pub fn process<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Fate {
         next = match stage {
             Stage::Own => own(packet, tables, job),
             Stage::Fragment => fragment(packet, tables, job),
+            Stage::IcmpError => icmp_error(packet, tables, job),
             Stage::Deliver => deliver(packet, tables, job),
         };
     }
@@ -134,6 +136,12 @@ pub fn own<P: Packet, T: Tables>(packet: &mut P, tables: &T, job: &Job) -> Next 
 #[inline(always)]
 pub fn fragment<P: Packet, T: Tables>(packet: &mut P, tables: &T, job: &mut Job) -> Next {
     go_on(tables, fragment::decide(packet, tables, job))
+}
+
+/// Finds out which flow an ICMP error is about.
+#[inline(always)]
+pub fn icmp_error<P: Packet, T: Tables>(packet: &mut P, tables: &T, job: &mut Job) -> Next {
+    go_on(tables, icmp_error::decide(packet, tables, job))
 }
 
 /// Steers a packet, unless its backend is chosen already, and forwards it.
@@ -344,6 +352,10 @@ fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Next, Verd
             return Err(Verdict::UnsupportedIcmp);
         }
         protocol::ICMP | protocol::ICMPV6 => {
+            if icmp_error::is_error(packet, &network)? {
+                let job = Job::new(packet, &link, &network, Flow::default())?;
+                return Ok(Next::Stage(Stage::IcmpError, job));
+            }
             return local::icmp(packet, tables, &link, &vip, &network).map(|fate| done(tables, fate));
         }
         _ => return Err(Verdict::UnsupportedProtocol),

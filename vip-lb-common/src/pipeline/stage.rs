@@ -33,6 +33,8 @@ pub enum Stage {
     Own = 0,
     /// [`fragment`](super::fragment()): a later fragment, which has no ports.
     Fragment = 1,
+    /// [`icmp_error`](super::icmp_error()): an ICMP error to a VIP.
+    IcmpError = 2,
     /// [`deliver`](super::deliver): a flow's packet for which something else had to be done before it is steered and forwarded.
     Deliver = 4,
 }
