@@ -53,8 +53,14 @@ pub fn vip_lb(ctx: XdpContext) -> u32 {
     if code == STAGE | Stage::IcmpError as u32 {
         code = vip_lb_icmp_error(ctx.ctx);
     }
+    if code == STAGE | Stage::Clamp as u32 {
+        code = vip_lb_clamp(ctx.ctx);
+    }
     if code == STAGE | Stage::Deliver as u32 {
         code = vip_lb_deliver(ctx.ctx);
+    }
+    if code == STAGE | Stage::TooBig as u32 {
+        code = vip_lb_too_big(ctx.ctx);
     }
     code
 }
@@ -108,11 +114,25 @@ pub extern "C" fn vip_lb_icmp_error(ctx: *mut xdp_md) -> u32 {
     with_job(ctx, pipeline::icmp_error)
 }
 
-/// A flow's packet for which something else had to be done first.
+/// A SYN to a service that limits the size of segments.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn vip_lb_clamp(ctx: *mut xdp_md) -> u32 {
+    with_job(ctx, |packet, tables, job| pipeline::clamp(packet, tables, job))
+}
+
+/// A flow's packet that is no plain one.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn vip_lb_deliver(ctx: *mut xdp_md) -> u32 {
-    with_job(ctx, |packet, tables, job| pipeline::deliver(packet, tables, &job.bounded()))
+    with_job(ctx, pipeline::deliver)
+}
+
+/// A packet that does not fit the path to its backend.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn vip_lb_too_big(ctx: *mut xdp_md) -> u32 {
+    with_job(ctx, |packet, tables, job| pipeline::too_big(packet, tables, &job.bounded()))
 }
 
 #[inline(always)]

@@ -3,6 +3,7 @@
 //! One function per stage and file. Nothing here knows XDP actions; the entry point of the kernel program is one match
 //! from [`Verdict`] to them.
 
+mod clamp;
 mod forward;
 mod fragment;
 mod icmp_error;
@@ -12,6 +13,7 @@ pub(crate) mod parse;
 mod service;
 mod stage;
 pub mod steer;
+mod too_big;
 
 use crate::{
     FlowHash, Packet, Tables, Verdict, View,
@@ -120,7 +122,9 @@ pub fn process<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Fate {
             Stage::Own => own(packet, tables, job),
             Stage::Fragment => fragment(packet, tables, job),
             Stage::IcmpError => icmp_error(packet, tables, job),
+            Stage::Clamp => clamp(packet, tables, job),
             Stage::Deliver => deliver(packet, tables, job),
+            Stage::TooBig => too_big(packet, tables, job),
         };
     }
 }
@@ -144,23 +148,43 @@ pub fn icmp_error<P: Packet, T: Tables>(packet: &mut P, tables: &T, job: &mut Jo
     go_on(tables, icmp_error::decide(packet, tables, job))
 }
 
+/// Lowers the segment size that a SYN announces to what its service allows.
+#[inline(always)]
+pub fn clamp<P: Packet, T: Tables>(packet: &mut P, tables: &T, job: &Job) -> Next {
+    go_on(tables, clamp::decide(packet, tables, job))
+}
+
 /// Steers a packet, unless its backend is chosen already, and forwards it.
 #[inline(always)]
-pub fn deliver<P: Packet, T: Tables>(packet: &mut P, tables: &T, job: &Job) -> Next {
+pub fn deliver<P: Packet, T: Tables>(packet: &mut P, tables: &T, job: &mut Job) -> Next {
     go_on(tables, delivered(packet, tables, job))
 }
 
 #[inline(always)]
-fn delivered<P: Packet, T: Tables>(packet: &mut P, tables: &T, job: &Job) -> Result<Next, Verdict> {
-    let Job { link, network, flow, service, .. } = job;
-    let (reference, backend) = if job.backend.is_none() {
+fn delivered<P: Packet, T: Tables>(packet: &mut P, tables: &T, job: &mut Job) -> Result<Next, Verdict> {
+    let Job { link, network, flow, service, backend: chosen, .. } = job.bounded();
+    let (reference, backend) = if chosen.is_none() {
         let settings = configured(tables)?;
-        steer::steer(tables, &settings, *service, network, flow)?
+        steer::steer(tables, &settings, service, &network, &flow)?
     } else {
-        (job.backend, live(tables, job.backend).ok_or(Verdict::BackendGone)?)
+        (chosen, live(tables, chosen).ok_or(Verdict::BackendGone)?)
     };
     fragment::remember(tables, job, reference);
-    leave(packet, link, network, flow, *service, reference, &backend).map(|fate| done(tables, fate))
+    match leave(packet, &link, &network, &flow, service, reference, &backend) {
+        // Errors are never answered by errors (RFC 1122 section 3.2.2, RFC 4443 section 2.4 e).
+        Err(Verdict::TooBig) if !flow.is_related() => {
+            job.largest = forward::largest(&backend);
+            Ok(Next::Then(Stage::TooBig))
+        }
+        left => left.map(|fate| done(tables, fate)),
+    }
+}
+
+/// Answers a packet that is too big for the path to its backend.
+#[inline(always)]
+pub fn too_big<P: Packet, T: Tables>(packet: &mut P, tables: &T, job: &Job) -> Next {
+    let result = too_big::answer(packet, tables, job);
+    Next::Done(conclude(tables, result))
 }
 
 #[inline(always)]
@@ -277,25 +301,36 @@ impl<T: Tables> Client<'_, T> {
         go_on(tables, self.balance(packet, tables, link))
     }
 
-    /// The rest of the way.
+    /// The rest of the way of a plain packet. One that turns out not to be goes the general way from the start; steering it a second time
+    /// chooses the same backend.
     #[inline(always)]
     fn balance<P: Packet>(&self, packet: &mut P, tables: &T, link: &Link) -> Result<Next, Verdict> {
         let Self { settings, vip, network, flow } = self;
         if vip.flags & Vip::OWN != 0 {
             return Ok(Next::Stage(Stage::Own, Job::new(packet, link, network, *flow)?));
         }
+        let service = self.service(packet, tables)?;
+        if service.flags & ServiceRef::CLAMP != 0 && flow.opens() {
+            return Ok(Next::General);
+        }
+        let (reference, backend) = steer::steer(tables, settings, service, network, flow)?;
+        match leave(packet, link, network, flow, service, reference, &backend) {
+            Err(Verdict::TooBig) => Ok(Next::General),
+            left => left.map(|fate| done(tables, fate)),
+        }
+    }
+
+    /// The service that the packet is for, unless it must not be steered.
+    #[inline(always)]
+    fn service(&self, packet: &impl Packet, tables: &T) -> Result<ServiceRef, Verdict> {
+        let Self { settings, vip, network, flow } = self;
         // Nodes forward no pings and solicitations: those of a peer, answered before, are always its own.
         if settings.flags & Settings::PEERS != 0 {
             refuse_forwarded(packet, tables, vip, network)?;
         }
         let service = service::find(tables, vip, network.protocol, flow.destination_port())?;
         tables.observe(Step::Service(service));
-        if !network.piece.is_whole() {
-            let job = Job { service, ..Job::new(packet, link, network, *flow)? };
-            return Ok(Next::Stage(Stage::Deliver, job));
-        }
-        let (reference, backend) = steer::steer(tables, settings, service, network, flow)?;
-        leave(packet, link, network, flow, service, reference, &backend).map(|fate| done(tables, fate))
+        Ok(service)
     }
 }
 
@@ -361,8 +396,14 @@ fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Next, Verd
         _ => return Err(Verdict::UnsupportedProtocol),
     };
     let flow = flow.map_err(|verdict| refused(&vip, verdict))?;
-    let client = Client { settings, vip, network, flow };
-    Ok(client.go_on(packet, tables, &link))
+    let job = Job::new(packet, &link, &network, flow)?;
+    if own {
+        return Ok(Next::Stage(Stage::Own, job));
+    }
+    let service = Client { settings, vip, network, flow }.service(packet, tables)?;
+    let clamped = service.flags & ServiceRef::CLAMP != 0 && flow.opens();
+    let stage = if clamped { Stage::Clamp } else { Stage::Deliver };
+    Ok(Next::Stage(stage, Job { service, ..job }))
 }
 
 #[inline(always)]
@@ -389,7 +430,7 @@ fn refused(vip: &Vip, verdict: Verdict) -> Verdict {
     if vip.flags & Vip::OWN != 0 { Verdict::NotVip } else { verdict }
 }
 
-/// Forwards a packet to its backend.
+/// Forwards a packet to its backend. One that is too big for the path there is as it came.
 #[inline(always)]
 fn leave<P: Packet>(
     packet: &mut P,

@@ -35,8 +35,12 @@ pub enum Stage {
     Fragment = 1,
     /// [`icmp_error`](super::icmp_error()): an ICMP error to a VIP.
     IcmpError = 2,
-    /// [`deliver`](super::deliver): a flow's packet for which something else had to be done before it is steered and forwarded.
+    /// [`clamp`](super::clamp()): a SYN to a service that limits the size of segments.
+    Clamp = 3,
+    /// [`deliver`](super::deliver): a flow's packet that is no plain one.
     Deliver = 4,
+    /// [`too_big`](super::too_big()): a packet that does not fit the path to its backend.
+    TooBig = 5,
 }
 
 /// A packet on its way to another stage.
