@@ -66,11 +66,11 @@ fn later_fragments_follow_the_first(story: &mut Story) {
     story.sends("its rest", later(ID), CURRENT);
     assert_eq!(story.pair.state().fragments.len(), 4);
 
-    let mut fragments = story.pair.state().fragments;
-    // A clock that starts at boot is half its range away from this on both sides.
-    fragments.values_mut().for_each(|fragment| fragment.seen = 1 << 31);
-    story.pair.set_fragments(&fragments);
-    story.loses("a later one, much later", later(ID), FragmentWithoutFirst);
+    let fragments = story.pair.state().fragments;
+    story.pair.set_fragments(&fragments, Fragment::LIFETIME - 5);
+    story.sends("a later one, much later", later(ID), CURRENT);
+    story.pair.set_fragments(&fragments, Fragment::LIFETIME + 1);
+    story.loses("a later one, too late", later(ID), FragmentWithoutFirst);
     story.sends("the first, once more", first(port::L2, ID), CURRENT);
     story.sends("and its rest", later(ID), CURRENT);
 
@@ -85,7 +85,7 @@ fn later_fragments_follow_the_first(story: &mut Story) {
 fn change_fragments(story: &mut Story, change: impl Fn(&mut Fragment)) {
     let mut fragments = story.pair.state().fragments;
     fragments.values_mut().for_each(change);
-    story.pair.set_young_fragments(&fragments);
+    story.pair.set_fragments(&fragments, 0);
 }
 
 fn later_fragments_leave_as_the_first_did(story: &mut Story) {
