@@ -5,12 +5,12 @@ use std::collections::{BTreeSet, HashMap};
 use proptest::{collection::vec, prelude::*, sample::Index, test_runner::TestCaseResult};
 use vip_lb_common::{Verdict, decap, memory::MemoryPacket, pipeline};
 use vip_lb_tests::{
-    packet::eth,
+    packet::{Frame, eth},
     program::{
         Host, INGRESS, Pair, Program,
         cases::{self, Case, Tables},
         stories::{self, Story},
-        world::{VIP, port, world},
+        world::{RATE, VIP, port, world},
     },
 };
 
@@ -42,7 +42,7 @@ fn every_case_ends_as_described() {
 
 #[test]
 fn every_story_ends_as_described() {
-    for (name, scenario, story) in stories::ALL {
+    for (name, scenario, story) in stories::all() {
         println!("{name}");
         story(&mut Story::new(Pair::host_only(&scenario())));
     }
@@ -144,6 +144,27 @@ fn affinity_by_source_keeps_a_client_on_one_backend() {
     assert_eq!(all.len(), 10, "clients with affinity went to {all:?} only");
     let spread = backends_of(1, port::SPREAD);
     assert!(spread.len() > 5, "one client without affinity went to {spread:?} only");
+}
+
+#[test]
+fn icmp_beyond_its_rate_is_dropped() {
+    let mut host = Host::new(&world());
+    let mut let_through = |frame: &Frame, second, frames: u16| {
+        host.tables.seconds = second;
+        let outcomes: Vec<Verdict> =
+            (0..frames).map(|_| host.run(Program::Balancer, &frame.bytes(), 0).verdict).collect();
+        let refused = |verdict: &Verdict| matches!(verdict, Verdict::IcmpRate | Verdict::TooBig);
+        let first = outcomes.iter().take_while(|verdict| !refused(verdict)).count();
+        assert!(outcomes[first..].iter().all(refused), "in second {second}: {outcomes:?}");
+        first
+    };
+    let (error, too_big) = (cases::icmp::rationed(), cases::too_big::rationed());
+    // What is spent on errors is not missing for answers.
+    for frame in [&error, &too_big] {
+        let of_seconds = [(7, RATE + 2), (7, 2), (8, RATE + 1), (9, 1)];
+        assert_eq!(of_seconds.map(|(second, frames)| let_through(frame, second, frames)), [3, 0, 3, 1]);
+    }
+    assert_eq!([let_through(&error, 10, 5), let_through(&too_big, 10, 5)], [3, 3]);
 }
 
 fn all_cases() -> Vec<Case> {

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
+use vip_lb_common::Verdict;
 use vip_lb_tests::program::{
-    Pair, SHORTEST_FRAME, Scenario,
+    Kernel, Pair, Program, SHORTEST_FRAME, Scenario,
     cases::{self, Case, Tables},
     load,
     stories::{self, Story},
-    world::world,
+    world::{RATE, world},
 };
 
 #[test]
@@ -61,8 +62,28 @@ fn without_budget() -> Scenario {
 
 #[test]
 fn every_story_ends_as_described() {
-    for (name, scenario, story) in stories::ALL {
+    for (name, scenario, story) in stories::all() {
         println!("{name}");
         story(&mut Story::new(Pair::new(&scenario())));
+    }
+}
+
+#[test]
+fn icmp_beyond_its_rate_is_dropped() {
+    let mut kernel = Kernel::load(&world()).expect("the programs load");
+    let kinds = [
+        (cases::icmp::rationed(), Verdict::ForwardedIpip, Verdict::IcmpRate),
+        (cases::too_big::rationed(), Verdict::TooBigAnswered, Verdict::TooBig),
+    ];
+    for (frame, within, beyond) in kinds {
+        let mut let_through = 0;
+        for _ in 0..50 {
+            let outcome =
+                kernel.run(Program::Balancer, &frame.bytes(), 0).expect("the kernel runs this frame");
+            assert!([within, beyond].contains(&outcome.verdict), "{:?}", outcome.verdict);
+            let_through += usize::from(outcome.verdict == within);
+        }
+        // The second may end on the way, but every time only where a test run takes a tenth of one.
+        assert!((usize::from(RATE)..50).contains(&let_through), "{let_through} of 50 ended as {within:?}");
     }
 }

@@ -5,10 +5,8 @@
 use crate::{
     Packet, Tables, Verdict, View,
     abi::Address,
-    headers::{
-        ETHERNET_LEN, Ethernet, IPV4_LEN, IPV6_LEN, Ipv4, Ipv6, UDP_LEN, Udp, VLAN_LEN, ether_type, protocol,
-    },
-    pipeline::{Link, Network, parse},
+    headers::{Ethernet, IPV4_LEN, IPV6_LEN, Ipv4, Ipv6, UDP_LEN, Udp, ether_type, protocol},
+    pipeline::{Link, Network, Tags, parse},
 };
 
 /// Who may send tunnelled packets to whom.
@@ -215,50 +213,5 @@ fn congestion(outer: u8, inner: u8) -> Result<u8, Verdict> {
         (CONGESTION_EXPERIENCED, _) => Ok(inner | CONGESTION_EXPERIENCED),
         (ECT_1, ECT_0) => Ok(inner & !CONGESTION_EXPERIENCED | ECT_1),
         _ => Ok(inner),
-    }
-}
-
-/// The tags of a frame, carried over to its new front: the stack hands it to the VLAN that it came by.
-struct Tags([u32; 2]);
-
-impl Tags {
-    /// Reads them before the front moves.
-    #[inline(always)]
-    fn read(packet: &impl Packet, link: &Link) -> Result<Self, Verdict> {
-        let mut tags = [0; 2];
-        // A tag and its type lie where an untagged frame has its EtherType: the tag's own type comes first.
-        if link.network > ETHERNET_LEN {
-            tags[0] = packet.view::<VLAN_LEN>(ETHERNET_LEN - 2, Verdict::ShortFrame)?.word(0);
-        }
-        if link.network > ETHERNET_LEN + VLAN_LEN {
-            tags[1] = packet.view::<VLAN_LEN>(ETHERNET_LEN + 2, Verdict::ShortFrame)?.word(0);
-        }
-        Ok(Self(tags))
-    }
-
-    /// Writes tags and EtherType.
-    #[inline(always)]
-    fn write_types(
-        &self,
-        packet: &impl Packet,
-        ethernet: &Ethernet<'_>,
-        link: &Link,
-        ether_type: u16,
-    ) -> Result<(), Verdict> {
-        // Constant offsets in each arm: the verifier follows no arithmetic on the tags' length.
-        if link.network == ETHERNET_LEN {
-            ethernet.set_ether_type(ether_type);
-            return Ok(());
-        }
-        let first: View<'_, { VLAN_LEN + 2 }> = packet.view(ETHERNET_LEN - 2, Verdict::ShortFrame)?;
-        first.set_word(0, self.0[0]);
-        if link.network == ETHERNET_LEN + VLAN_LEN {
-            first.set_be16(VLAN_LEN, ether_type);
-            return Ok(());
-        }
-        let second: View<'_, { VLAN_LEN + 2 }> = packet.view(ETHERNET_LEN + 2, Verdict::ShortFrame)?;
-        second.set_word(0, self.0[1]);
-        second.set_be16(VLAN_LEN, ether_type);
-        Ok(())
     }
 }

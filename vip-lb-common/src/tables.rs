@@ -9,7 +9,7 @@ use crate::{
         NatReply, NatReplyKey, Peer, PortKey, RangeKey, RingClass, ServiceOptions, ServiceRef, Settings,
         Slot, Survivor, Vip,
     },
-    pipeline::{Fate, Job, Step},
+    pipeline::{Fate, Step},
 };
 
 /// The maps, as the pipeline sees them.
@@ -134,12 +134,6 @@ pub trait Tables {
     /// Takes one from what this CPU may do with ICMP for a service in the current second ([`ServiceOptions::icmp_rate`]).
     /// False when it is spent.
     fn may_send(&self, service: u16, use_of: IcmpUse, rate: u16) -> bool;
-
-    /// Keeps what is known of a packet for the stage that comes next.
-    fn keep(&self, job: &Job);
-
-    /// What was kept just before.
-    fn kept(&self) -> Option<Job>;
 
     /// Adds a finished packet to the counters.
     fn count(&self, fate: &Fate);

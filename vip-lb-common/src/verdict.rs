@@ -99,7 +99,7 @@ verdicts! {
     FragmentWithoutFirst = 24, "fragment_without_first", Drop;
     /// Neither TCP, UDP nor ICMP.
     UnsupportedProtocol = 25, "unsupported_protocol", Drop;
-    /// ICMP to a VIP that is neither an echo request nor an error.
+    /// ICMP to a VIP that is neither an echo request nor an error, or comes in fragments.
     UnsupportedIcmp = 26, "unsupported_icmp", Drop;
     /// The TTL or hop limit ran out here.
     TtlExpired = 27, "ttl_expired", Drop;

@@ -23,7 +23,7 @@ use aya_ebpf::{
 };
 use vip_lb_common::{
     Action, Packet as _, Verdict, decap,
-    pipeline::{self, Fate, Next, Stage},
+    pipeline::{self, Fate, Job, Next, Stage},
 };
 
 use crate::{
@@ -39,25 +39,30 @@ pub fn vip_lb(ctx: XdpContext) -> u32 {
     if let Next::Done(fate) = pipeline::plain(&mut packet, &Maps) {
         return act(&packet, &fate);
     }
-    rest(ctx.ctx)
-}
-
-/// What is no plain packet, in functions that the verifier walks through once and for themselves, instead of once for each state that
-/// they may be called in (kernel 5.6).
-#[inline(always)]
-fn rest(ctx: *mut xdp_md) -> u32 {
-    let mut code = vip_lb_general(ctx);
     // One after the other rather than one from the other: a called function's stack adds to its caller's.
+    let mut code = vip_lb_general(ctx.ctx);
     if code == STAGE | Stage::Own as u32 {
-        code = vip_lb_own(ctx);
+        code = vip_lb_own(ctx.ctx);
+    }
+    if code == STAGE | Stage::Fragment as u32 {
+        code = vip_lb_fragment(ctx.ctx);
+    }
+    if code == STAGE | Stage::IcmpError as u32 {
+        code = vip_lb_icmp_error(ctx.ctx);
+    }
+    if code == STAGE | Stage::Clamp as u32 {
+        code = vip_lb_clamp(ctx.ctx);
     }
     if code == STAGE | Stage::Deliver as u32 {
-        code = vip_lb_deliver(ctx);
+        code = vip_lb_deliver(ctx.ctx);
+    }
+    if code == STAGE | Stage::TooBig as u32 {
+        code = vip_lb_too_big(ctx.ctx);
     }
     code
 }
 
-/// Greater than all XDP actions: with the number of a [`Stage`], what to call next.
+/// Greater than all XDP actions: with the number of a [`Stage`], whose [`Job`] is kept, what to call next.
 const STAGE: u32 = 0x100;
 
 #[inline(always)]
@@ -66,35 +71,73 @@ fn code_of(packet: &XdpPacket, next: &Next) -> u32 {
         Next::Done(fate) => act(packet, fate),
         // Only the first function leaves a packet to this one.
         Next::General => XDP_DROP,
-        Next::Stage(stage) => STAGE | *stage as u32,
+        Next::Stage(stage, job) => {
+            maps::keep(job);
+            STAGE | *stage as u32
+        }
+        Next::Then(stage) => STAGE | *stage as u32,
     }
 }
 
-/// Any packet at all.
+/// What is no plain packet. A global function, which the verifier walks through once and for itself instead of once for each
+/// state that it may be called in (kernel 5.6).
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn vip_lb_general(ctx: *mut xdp_md) -> u32 {
-    stage(ctx, pipeline::general)
+    let mut packet = XdpPacket::new(ctx);
+    let next = pipeline::general(&mut packet, &Maps);
+    code_of(&packet, &next)
 }
 
 /// To an address of this node itself.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn vip_lb_own(ctx: *mut xdp_md) -> u32 {
-    stage(ctx, pipeline::own)
+    with_job(ctx, |packet, tables, job| pipeline::own(packet, tables, &job.bounded()))
 }
 
-/// A flow's packet that is not plain, or whose backend is reached in an unusual way.
+/// A later fragment.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn vip_lb_fragment(ctx: *mut xdp_md) -> u32 {
+    with_job(ctx, pipeline::fragment)
+}
+
+/// An ICMP error to a VIP.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn vip_lb_icmp_error(ctx: *mut xdp_md) -> u32 {
+    with_job(ctx, pipeline::icmp_error)
+}
+
+/// A SYN to a service that limits the size of segments.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn vip_lb_clamp(ctx: *mut xdp_md) -> u32 {
+    with_job(ctx, |packet, tables, job| pipeline::clamp(packet, tables, job))
+}
+
+/// A flow's packet that is no plain one.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn vip_lb_deliver(ctx: *mut xdp_md) -> u32 {
-    stage(ctx, pipeline::deliver)
+    with_job(ctx, pipeline::deliver)
+}
+
+/// A packet that does not fit the path to its backend.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn vip_lb_too_big(ctx: *mut xdp_md) -> u32 {
+    with_job(ctx, |packet, tables, job| pipeline::too_big(packet, tables, &job.bounded()))
 }
 
 #[inline(always)]
-fn stage(ctx: *mut xdp_md, stage: impl Fn(&mut XdpPacket, &Maps) -> Next) -> u32 {
+fn with_job(ctx: *mut xdp_md, stage: impl FnOnce(&mut XdpPacket, &Maps, &mut Job) -> Next) -> u32 {
     let mut packet = XdpPacket::new(ctx);
-    let next = stage(&mut packet, &Maps);
+    let Some(job) = maps::kept() else {
+        return XDP_DROP;
+    };
+    let next = stage(&mut packet, &Maps, job);
     code_of(&packet, &next)
 }
 

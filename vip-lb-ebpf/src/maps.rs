@@ -103,6 +103,22 @@ const JOB_WORDS: usize = size_of::<Job>().div_ceil(8);
 #[btf_map]
 static JOB: PerCpuArray<[u64; JOB_WORDS], 1> = PerCpuArray::new();
 
+/// Keeps a job for the function that is called next.
+#[inline(always)]
+pub(crate) fn keep(job: &Job) {
+    if let Some(place) = JOB.get_ptr_mut(0) {
+        // SAFETY: this CPU's own value, which is as large, and aligned as a job.
+        unsafe { place.cast::<Job>().write(*job) };
+    }
+}
+
+/// The job that was kept just before, where it is.
+#[inline(always)]
+pub(crate) fn kept() -> Option<&'static mut Job> {
+    // SAFETY: this CPU's own value, written by `keep` before the only calls of those who ask, each of which asks once.
+    JOB.get_ptr_mut(0).map(|place| unsafe { &mut *place.cast::<Job>() })
+}
+
 /// The balancer's maps.
 pub(crate) struct Maps;
 
@@ -322,20 +338,6 @@ impl Tables for Maps {
         };
         // SAFETY: this CPU's own value.
         unsafe { &mut *account }.spend(use_of, rate, self.seconds())
-    }
-
-    #[inline(always)]
-    fn keep(&self, job: &Job) {
-        if let Some(place) = JOB.get_ptr_mut(0) {
-            // SAFETY: this CPU's own value, which is as large, and aligned as a job.
-            unsafe { place.cast::<Job>().write(*job) };
-        }
-    }
-
-    #[inline(always)]
-    fn kept(&self) -> Option<Job> {
-        // SAFETY: this CPU's own value, written by `keep` before the only calls of those who ask.
-        JOB.get_ptr_mut(0).map(|place| unsafe { place.cast::<Job>().read() }.bounded())
     }
 
     #[inline(always)]

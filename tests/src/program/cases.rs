@@ -1,12 +1,16 @@
 //! Packets and what must become of them, in the [`world`].
 
+mod clamp;
 mod decap;
 mod forward;
+mod fragments;
+pub mod icmp;
 mod jumbo;
 mod lies;
 mod local;
 mod refuse;
 pub mod steer;
+pub mod too_big;
 
 use vip_lb_common::Verdict;
 
@@ -148,12 +152,16 @@ impl Case {
 /// All cases. They do not depend on their order: none that opens a slot's record meets another's.
 pub fn all() -> Vec<Case> {
     [
+        clamp::cases(),
         forward::cases(),
         jumbo::cases(),
+        fragments::cases(),
+        icmp::cases(),
         local::cases(),
         refuse::cases(),
         lies::cases(),
         steer::cases(),
+        too_big::cases(),
         decap::cases(),
     ]
     .concat()
@@ -170,7 +178,7 @@ fn sent_to(frame: Frame, next_hop: Mac) -> Frame {
 }
 
 /// The label of an outer IPv6 header: the ports, mixed (`Flow::label` on a little-endian machine).
-fn label(source_port: u16, destination_port: u16) -> u32 {
+pub(super) fn label(source_port: u16, destination_port: u16) -> u32 {
     let ports = u32::from(source_port.swap_bytes()) | u32::from(destination_port.swap_bytes()) << 16;
     (ports ^ ports >> 13) & 0xf_ffff
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use vip_lb_common::abi::{FlowEntry, FlowKey, Settings};
+use vip_lb_common::abi::{FlowEntry, FlowKey, Fragment, FragmentKey, Settings};
 
 use super::{Host, Kernel, Outcome, Program, Scenario, State, XdpAction};
 use crate::packet::assert_same_bytes;
@@ -36,6 +36,7 @@ impl Pair {
     /// Where action, verdict or bytes differ.
     #[track_caller]
     pub fn run(&mut self, name: &str, program: Program, frame: &[u8], taken: usize) -> Outcome {
+        self.host.tables.seconds = self.seconds();
         let on_host = self.host.run(program, frame, taken);
         if let Some(kernel) = &mut self.kernel {
             let outcome =
@@ -87,6 +88,20 @@ impl Pair {
         self.in_kernel(|kernel| kernel.set_newborn(newborn));
     }
 
+    /// Overwrites entries of FRAGMENTS, as if their first fragments had come by `age` seconds ago.
+    pub fn set_fragments(&mut self, fragments: &HashMap<FragmentKey, Fragment>, age: u32) {
+        let seen = self.seconds().wrapping_sub(age);
+        let fragments: HashMap<_, _> =
+            fragments.iter().map(|(&key, &fragment)| (key, Fragment { seen, ..fragment })).collect();
+        self.host.tables.fragments.borrow_mut().extend(&fragments);
+        self.in_kernel(|kernel| kernel.set_fragments(&fragments));
+    }
+
+    /// The clock of both: the kernel's, where it has a part.
+    fn seconds(&self) -> u32 {
+        if self.kernel.is_some() { monotonic_seconds() } else { self.host.tables.seconds }
+    }
+
     /// What the programs wrote.
     pub fn state(&self) -> State {
         self.host.state()
@@ -110,4 +125,13 @@ impl Pair {
             write(kernel).unwrap_or_else(|error| panic!("cannot write a map: {error:#}"));
         }
     }
+}
+
+/// The clock of the kernel program.
+fn monotonic_seconds() -> u32 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: writes one value that lives here.
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    assert_eq!(result, 0, "CLOCK_MONOTONIC is there on every Linux");
+    now.tv_sec as u32
 }

@@ -14,7 +14,7 @@ use crate::{
         Slot, Stats, Survivor, Vip,
     },
     decap::DecapTables,
-    pipeline::{Fate, Job, Step},
+    pipeline::{Fate, Step},
     tables::{FlowCell, IcmpUse, NatCell},
 };
 
@@ -65,8 +65,6 @@ pub struct MemoryTables {
     pub nat_capacity: usize,
     /// ICMP_ACCOUNTS.
     pub icmp_accounts: RefCell<HashMap<u16, IcmpAccount>>,
-    /// JOB.
-    pub job: Cell<Option<Job>>,
     /// VERDICTS.
     pub verdicts: RefCell<BTreeMap<Verdict, u64>>,
     /// SERVICE_STATS.
@@ -102,7 +100,6 @@ impl Default for MemoryTables {
             nat_replies: RefCell::default(),
             nat_capacity: usize::MAX,
             icmp_accounts: RefCell::default(),
-            job: Cell::default(),
             verdicts: RefCell::default(),
             service_stats: RefCell::default(),
             backend_stats: RefCell::default(),
@@ -284,14 +281,6 @@ impl Tables for MemoryTables {
     fn may_send(&self, service: u16, use_of: IcmpUse, rate: u16) -> bool {
         let mut accounts = self.icmp_accounts.borrow_mut();
         accounts.entry(service).or_default().spend(use_of, rate, self.seconds)
-    }
-
-    fn keep(&self, job: &Job) {
-        self.job.set(Some(*job));
-    }
-
-    fn kept(&self) -> Option<Job> {
-        self.job.take()
     }
 
     fn count(&self, fate: &Fate) {

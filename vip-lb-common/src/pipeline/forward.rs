@@ -95,17 +95,17 @@ pub(super) fn forward<P: Packet>(
     }
 }
 
-/// Bytes that a backend's mode adds to a packet.
+/// Bytes of the largest IP packet that fits the path to a backend once the headers of its mode are in front.
 #[inline(always)]
-pub(super) fn overhead(backend: &Backend) -> u16 {
-    let bytes = match Mode::from_u8(backend.mode) {
+pub(super) fn largest(backend: &Backend) -> u16 {
+    let headers = match Mode::from_u8(backend.mode) {
         Mode::IpipV4 => IPV4_LEN,
         Mode::IpipV6 => IPV6_LEN,
         Mode::GueV4 => IPV4_LEN + UDP_LEN,
         Mode::GueV6 => IPV6_LEN + UDP_LEN,
         Mode::Dead | Mode::Unresolved | Mode::Local | Mode::L2 | Mode::NatV4 | Mode::NatV6 => 0,
     };
-    bytes as u16
+    backend.mtu.saturating_sub(headers as u16)
 }
 
 /// Whether the path takes the packet with so many bytes more.

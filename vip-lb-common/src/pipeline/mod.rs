@@ -3,186 +3,138 @@
 //! One function per stage and file. Nothing here knows XDP actions; the entry point of the kernel program is one match
 //! from [`Verdict`] to them.
 
+mod clamp;
+mod fate;
 mod forward;
+mod fragment;
+mod icmp_error;
 mod local;
 mod own;
 pub(crate) mod parse;
 mod service;
 mod stage;
 pub mod steer;
+mod tags;
+mod too_big;
 
 use crate::{
-    FlowHash, Packet, Tables, Verdict, View,
-    abi::{Address, Backend, BackendRef, LinkAddress, SETTINGS_MAGIC, ServiceRef, Settings, Slot, Vip},
+    Packet, Tables, Verdict, View,
+    abi::{Address, Backend, BackendRef, LinkAddress, SETTINGS_MAGIC, ServiceRef, Settings, Vip},
     headers::{
         ETHERNET_LEN, Ethernet, IPV4_LEN, IPV6_LEN, Ipv4, Ipv6, TCP_LEN, Tcp, Udp, ether_type, protocol,
     },
     tables::live,
 };
 
-pub(crate) use parse::{Flow, Link, Network};
+pub use fate::{Fate, Reason, Step};
+pub(crate) use parse::{Flow, Link, Network, Sign};
 pub use stage::{Job, Next, Stage};
-
-/// What became of a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fate {
-    /// How it ended.
-    pub verdict: Verdict,
-    /// The service it belonged to, if `backend` is not 0.
-    pub service: u16,
-    /// Index of the backend it was forwarded to; 0 if it was not.
-    pub backend: u16,
-    /// Interface it leaves by, if it is forwarded.
-    pub egress: u32,
-    /// Its bytes from the IP header on, as it came in.
-    pub bytes: u16,
-    /// It opened a TCP connection.
-    pub opens: bool,
-}
-
-impl From<Verdict> for Fate {
-    #[inline(always)]
-    fn from(verdict: Verdict) -> Self {
-        Self { verdict, service: 0, backend: 0, egress: 0, bytes: 0, opens: false }
-    }
-}
-
-impl Fate {
-    /// Of a packet that was sent to a backend.
-    #[inline(always)]
-    fn sent(
-        verdict: Verdict,
-        network: &Network,
-        flow: &Flow,
-        service: ServiceRef,
-        reference: BackendRef,
-        backend: &Backend,
-    ) -> Self {
-        Self {
-            verdict,
-            service: service.id,
-            backend: reference.index,
-            egress: backend.egress,
-            bytes: network.len,
-            opens: flow.opens(),
-        }
-    }
-}
-
-/// A step of the way, as `explain` hears of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// The destination was looked up in VIPS.
-    Destination {
-        /// The address.
-        address: Address,
-        /// Whether it is a VIP.
-        is_vip: bool,
-    },
-    /// A service was found.
-    Service(ServiceRef),
-    /// The flow was hashed to a slot.
-    Slot {
-        /// The hash.
-        hash: FlowHash,
-        /// Number of the slot.
-        index: u32,
-        /// What it held.
-        slot: Slot,
-    },
-    /// A backend was chosen.
-    Chosen {
-        /// Which.
-        backend: BackendRef,
-        /// Why.
-        reason: Reason,
-    },
-}
-
-/// Why a flow goes to its backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Reason {
-    /// The slot is closed: everything goes to `current`.
-    Settled,
-    /// The slot is open and FLOWS has the flow.
-    Recorded,
-    /// The slot is open and NEWBORN has the handshake.
-    Handshake,
-    /// The slot is open and the flow is new: `current`, recorded.
-    New,
-    /// The slot is open and the flow is older than the opening: `previous`.
-    Older,
-    /// The slot is open and the flow is new, but there is no room or budget to record it: `previous`.
-    Refused,
-    /// The slot is open, all that is not recorded is new, but there is no room to record it: `current`.
-    NewUnrecorded,
-}
+pub(crate) use tags::Tags;
 
 /// Decides a packet's fate, carries it out on the bytes and counts it. The kernel program does the same with each part in a function of
 /// its own.
 pub fn process<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Fate {
     let mut next = plain(packet, tables);
+    let mut kept = None;
     loop {
-        next = match next {
+        let (stage, job) = match next {
             Next::Done(fate) => return fate,
-            Next::General => general(packet, tables),
-            Next::Stage(Stage::Own) => own(packet, tables),
-            Next::Stage(Stage::Deliver) => deliver(packet, tables),
+            Next::General => {
+                next = general(packet, tables);
+                continue;
+            }
+            Next::Stage(stage, job) => (stage, kept.insert(job)),
+            Next::Then(stage) => (stage, kept.as_mut().expect("a stage has a job")),
+        };
+        next = match stage {
+            Stage::Own => own(packet, tables, job),
+            Stage::Fragment => fragment(packet, tables, job),
+            Stage::IcmpError => icmp_error(packet, tables, job),
+            Stage::Clamp => clamp(packet, tables, job),
+            Stage::Deliver => deliver(packet, tables, job),
+            Stage::TooBig => too_big(packet, tables, job),
         };
     }
 }
 
-/// Decides the fate of a packet to an address of this node itself.
+/// Decides the fate of a packet to an address of this node itself, carries it out and counts it.
 #[inline(always)]
-pub fn own<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Next {
-    let result =
-        kept(tables).and_then(|job| own::decide(packet, tables, &job).map(|fate| done(tables, fate)));
-    conclude(tables, result)
+pub fn own<P: Packet, T: Tables>(packet: &mut P, tables: &T, job: &Job) -> Next {
+    let result = own::decide(packet, tables, job);
+    Next::Done(conclude(tables, result))
 }
 
-/// Steers a packet, unless its backend is chosen already, and sends it there in any way at all.
+/// Finds out where a later fragment goes.
 #[inline(always)]
-pub fn deliver<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Next {
-    let result = kept(tables).and_then(|job| {
-        let Job { link, network, flow, service, backend: reference } = job;
-        let settings = configured(tables)?;
-        let (reference, backend) = if reference.is_none() {
-            steer::steer(tables, &settings, service, &network, &flow)?
-        } else {
-            (reference, live(tables, reference).ok_or(Verdict::BackendGone)?)
-        };
-        let verdict = forward::forward(packet, &settings, &link, &network, &flow, &backend)?;
-        Ok(done(tables, Fate::sent(verdict, &network, &flow, service, reference, &backend)))
-    });
-    conclude(tables, result)
+pub fn fragment<P: Packet, T: Tables>(packet: &mut P, tables: &T, job: &mut Job) -> Next {
+    go_on(tables, fragment::decide(packet, tables, job))
 }
 
-/// The packet that this stage is for. Only a packet that was never there is missing.
+/// Finds out which flow an ICMP error is about.
 #[inline(always)]
-fn kept<T: Tables>(tables: &T) -> Result<Job, Verdict> {
-    tables.kept().ok_or(Verdict::NotConfigured)
+pub fn icmp_error<P: Packet, T: Tables>(packet: &mut P, tables: &T, job: &mut Job) -> Next {
+    go_on(tables, icmp_error::decide(packet, tables, job))
 }
 
-/// Has a packet go on in another stage.
+/// Lowers the segment size that a SYN announces to what its service allows.
 #[inline(always)]
-fn leave_to<T: Tables>(tables: &T, stage: Stage, job: &Job) -> Next {
-    tables.keep(job);
-    Next::Stage(stage)
+pub fn clamp<P: Packet, T: Tables>(packet: &mut P, tables: &T, job: &Job) -> Next {
+    go_on(tables, clamp::decide(packet, tables, job))
 }
 
-/// The end of a packet's way, counted right where it is known: fates that met first and were counted after would have to be kept in memory.
+/// Steers a packet, unless its backend is chosen already, and forwards it.
 #[inline(always)]
-fn done<T: Tables>(tables: &T, fate: Fate) -> Next {
-    tables.count(&fate);
-    Next::Done(fate)
+pub fn deliver<P: Packet, T: Tables>(packet: &mut P, tables: &T, job: &mut Job) -> Next {
+    go_on(tables, delivered(packet, tables, job))
 }
 
-/// What comes next, for a verdict that ended the way early, too.
 #[inline(always)]
-fn conclude<T: Tables>(tables: &T, result: Result<Next, Verdict>) -> Next {
-    match result {
+fn delivered<P: Packet, T: Tables>(packet: &mut P, tables: &T, job: &mut Job) -> Result<Next, Verdict> {
+    let Job { link, network, flow, service, backend: chosen, .. } = job.bounded();
+    let settings = configured(tables)?;
+    let (reference, backend) = if chosen.is_none() {
+        steer::steer(tables, &settings, service, &network, &flow)?
+    } else {
+        (chosen, live(tables, chosen).ok_or(Verdict::BackendGone)?)
+    };
+    fragment::remember(tables, job, reference);
+    match leave(packet, &settings, &link, &network, &flow, service, reference, &backend) {
+        // Errors are never answered by errors (RFC 1122 section 3.2.2, RFC 4443 section 2.4 e).
+        Err(Verdict::TooBig) if !flow.is_related() => {
+            job.largest = forward::largest(&backend);
+            Ok(Next::Then(Stage::TooBig))
+        }
+        left => left.map(|fate| done(tables, fate)),
+    }
+}
+
+/// Answers a packet that is too big for the path to its backend.
+#[inline(always)]
+pub fn too_big<P: Packet, T: Tables>(packet: &mut P, tables: &T, job: &Job) -> Next {
+    let result = too_big::answer(packet, tables, job);
+    Next::Done(conclude(tables, result))
+}
+
+#[inline(always)]
+fn go_on<T: Tables>(tables: &T, next: Result<Next, Verdict>) -> Next {
+    match next {
         Ok(next) => next,
-        Err(verdict) => done(tables, Fate::from(verdict)),
+        Err(verdict) => Next::Done(conclude(tables, Err(verdict))),
+    }
+}
+
+#[inline(always)]
+fn conclude<T: Tables>(tables: &T, result: Result<Fate, Verdict>) -> Fate {
+    match result {
+        Ok(fate) => {
+            tables.count(&fate);
+            fate
+        }
+        Err(verdict) => {
+            let fate = Fate::from(verdict);
+            tables.count(&fate);
+            fate
+        }
     }
 }
 
@@ -199,9 +151,11 @@ pub fn plain<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Next {
         if !ip.is_plain() || !parse::has_ports(ip.protocol()) {
             return Next::General;
         }
-        let client = plain_v4(packet, tables, ip, frame.part(ETHERNET_LEN + IPV4_LEN));
-        let result = client.and_then(|client| client.balance(packet, tables, &UNTAGGED_V4));
-        conclude(tables, result)
+        match plain_v4(packet, tables, ip, frame.part(ETHERNET_LEN + IPV4_LEN)) {
+            Ok(Some(client)) => client.go_on(packet, tables, &UNTAGGED_V4),
+            Ok(None) => Next::General,
+            Err(verdict) => Next::Done(conclude(tables, Err(verdict))),
+        }
     } else if ethernet.is(ether_type::IPV6) {
         let Ok(frame) = packet.view::<PLAIN_V6_LEN>(0, Verdict::ShortFrame) else {
             return Next::General;
@@ -211,26 +165,31 @@ pub fn plain<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Next {
         if ip.is_multicast() || !parse::has_ports(ip.next_header()) {
             return Next::General;
         }
-        let client = plain_v6(packet, tables, ip, frame.part(ETHERNET_LEN + IPV6_LEN));
-        let result = client.and_then(|client| client.balance(packet, tables, &UNTAGGED_V6));
-        conclude(tables, result)
+        match plain_v6(packet, tables, ip, frame.part(ETHERNET_LEN + IPV6_LEN)) {
+            Ok(client) => client.go_on(packet, tables, &UNTAGGED_V6),
+            Err(verdict) => Next::Done(conclude(tables, Err(verdict))),
+        }
     } else {
         Next::General
     }
 }
 
+/// None for a fragment, which is no plain packet; asked here so that other traffic need not be.
 #[inline(always)]
 fn plain_v4<'t, P: Packet, T: Tables>(
     packet: &P,
     tables: &'t T,
     ip: Ipv4<'_>,
     transport: View<'_, TCP_LEN>,
-) -> Result<Client<'t, T>, Verdict> {
+) -> Result<Option<Client<'t, T>>, Verdict> {
     let vip = vip(tables, &ip.destination()).ok_or(Verdict::NotVip)?;
+    if ip.is_fragment() {
+        return Ok(None);
+    }
     let network = parse::plain_ipv4(packet, ip).map_err(|verdict| refused(&vip, verdict))?;
     let settings = configured(tables)?;
     let flow = plain_flow(transport, &network).map_err(|verdict| refused(&vip, verdict))?;
-    Ok(Client { settings, vip, network, flow })
+    Ok(Some(Client { settings, vip, network, flow }))
 }
 
 #[inline(always)]
@@ -265,8 +224,13 @@ struct Client<'t, T: Tables + 't> {
 }
 
 impl<T: Tables> Client<'_, T> {
-    /// The rest of the way of a plain packet, if it is sent as nearly all are. Any other begins again in [`general`]: what would have to be
-    /// kept for it here would cost all packets.
+    #[inline(always)]
+    fn go_on<P: Packet>(&self, packet: &mut P, tables: &T, link: &Link) -> Next {
+        go_on(tables, self.balance(packet, tables, link))
+    }
+
+    /// The rest of the way of a plain packet, if it is sent as nearly all are. Any other goes the general way from the start: what would have to
+    /// be kept for it here would cost all packets. Steering it a second time chooses the same backend.
     #[inline(always)]
     fn balance<P: Packet>(&self, packet: &mut P, tables: &T, link: &Link) -> Result<Next, Verdict> {
         let Self { settings, vip, network, flow } = self;
@@ -281,27 +245,17 @@ impl<T: Tables> Client<'_, T> {
         if !forward::is_usual(backend.mode) {
             return Ok(Next::General);
         }
-        let verdict = forward::forward(packet, settings, link, network, flow, &backend)?;
-        Ok(done(tables, Fate::sent(verdict, network, flow, service, reference, &backend)))
-    }
-
-    /// Has a packet of any kind go on in the stage that it needs.
-    #[inline(always)]
-    fn dispatch<P: Packet>(&self, packet: &P, tables: &T, link: &Link) -> Result<Next, Verdict> {
-        let (link, network, flow, backend) = (*link, self.network, self.flow, BackendRef::NONE);
-        if self.vip.flags & Vip::OWN != 0 {
-            let service = ServiceRef::default();
-            return Ok(leave_to(tables, Stage::Own, &Job { link, network, flow, service, backend }));
+        match leave(packet, settings, link, network, flow, service, reference, &backend) {
+            Err(Verdict::TooBig) => Ok(Next::General),
+            left => left.map(|fate| done(tables, fate)),
         }
-        let service = self.service(packet, tables)?;
-        Ok(leave_to(tables, Stage::Deliver, &Job { link, network, flow, service, backend }))
     }
 
-    /// The service that the packet is for, unless a peer has forwarded it.
+    /// The service that the packet is for, unless it must not be steered.
     #[inline(always)]
     fn service(&self, packet: &impl Packet, tables: &T) -> Result<ServiceRef, Verdict> {
         let Self { settings, vip, network, flow } = self;
-        // Nodes forward TCP and UDP only: a peer's solicitations and pings, answered before, are always its own.
+        // Nodes forward no pings and solicitations: those of a peer, answered before, are always its own.
         if settings.flags & Settings::PEERS != 0 {
             refuse_forwarded(packet, tables, vip, network)?;
         }
@@ -316,11 +270,10 @@ const PLAIN_V6_LEN: usize = ETHERNET_LEN + IPV6_LEN + TCP_LEN;
 const UNTAGGED_V4: Link = Link { ether_type: ether_type::IPV4, network: ETHERNET_LEN };
 const UNTAGGED_V6: Link = Link { ether_type: ether_type::IPV6, network: ETHERNET_LEN };
 
-/// Decides the fate of any packet at all.
+/// Decides the fate of any packet at all, carries it out and counts it.
 #[inline(always)]
 pub fn general<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Next {
-    let result = decide(packet, tables);
-    conclude(tables, result)
+    go_on(tables, decide(packet, tables))
 }
 
 #[inline(always)]
@@ -351,26 +304,42 @@ fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Next, Verd
     };
     let network = network.forgotten();
     let settings = configured(tables)?;
-    if vip.flags & Vip::OWN != 0 && !parse::has_ports(network.protocol) {
-        let (flow, service, backend) = (Flow::default(), ServiceRef::default(), BackendRef::NONE);
-        return Ok(leave_to(tables, Stage::Own, &Job { link, network, flow, service, backend }));
+    let (own, later) = (vip.flags & Vip::OWN != 0, network.piece.is_later());
+    if later || own && !parse::has_ports(network.protocol) {
+        let job = Job::new(packet, &link, &network, Flow::default())?;
+        return Ok(Next::Stage(if own { Stage::Own } else { Stage::Fragment }, job));
     }
     let flow = match network.protocol {
-        protocol::TCP => {
-            let header = Tcp::at(packet, network.transport, refused(&vip, Verdict::BadTransportHeader))?;
-            parse::tcp(header, &network).map_err(|verdict| refused(&vip, verdict))?
-        }
-        protocol::UDP => {
-            let header = Udp::at(packet, network.transport, refused(&vip, Verdict::BadTransportHeader))?;
-            parse::udp(header, &network).map_err(|verdict| refused(&vip, verdict))?
+        protocol::TCP => Tcp::at(packet, network.transport, Verdict::BadTransportHeader)
+            .and_then(|header| parse::tcp(header, &network)),
+        protocol::UDP => Udp::at(packet, network.transport, Verdict::BadTransportHeader)
+            .and_then(|header| parse::udp(header, &network)),
+        protocol::ICMP | protocol::ICMPV6 if !network.piece.is_whole() => {
+            return Err(Verdict::UnsupportedIcmp);
         }
         protocol::ICMP | protocol::ICMPV6 => {
+            if icmp_error::is_error(packet, &network)? {
+                let job = Job::new(packet, &link, &network, Flow::default())?;
+                return Ok(Next::Stage(Stage::IcmpError, job));
+            }
             return local::icmp(packet, tables, &link, &vip, &network).map(|fate| done(tables, fate));
         }
         _ => return Err(Verdict::UnsupportedProtocol),
     };
-    let client = Client { settings, vip, network, flow };
-    client.dispatch(packet, tables, &link)
+    let flow = flow.map_err(|verdict| refused(&vip, verdict))?;
+    let job = Job::new(packet, &link, &network, flow)?;
+    if own {
+        return Ok(Next::Stage(Stage::Own, job));
+    }
+    let service = Client { settings, vip, network, flow }.service(packet, tables)?;
+    let clamped = service.flags & ServiceRef::CLAMP != 0 && flow.opens();
+    let stage = if clamped { Stage::Clamp } else { Stage::Deliver };
+    Ok(Next::Stage(stage, Job { service, ..job }))
+}
+
+#[inline(always)]
+fn done<T: Tables>(tables: &T, fate: Fate) -> Next {
+    Next::Done(conclude(tables, Ok(fate)))
 }
 
 #[inline(always)]
@@ -390,6 +359,30 @@ fn configured<T: Tables>(tables: &T) -> Result<T::Ref<'_, Settings>, Verdict> {
 #[inline(always)]
 fn refused(vip: &Vip, verdict: Verdict) -> Verdict {
     if vip.flags & Vip::OWN != 0 { Verdict::NotVip } else { verdict }
+}
+
+/// Forwards a packet to its backend. One that is too big for the path there is as it came.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "inlined: a struct of them would be written to memory")]
+fn leave<P: Packet>(
+    packet: &mut P,
+    settings: &Settings,
+    link: &Link,
+    network: &Network,
+    flow: &Flow,
+    service: ServiceRef,
+    reference: BackendRef,
+    backend: &Backend,
+) -> Result<Fate, Verdict> {
+    let verdict = forward::forward(packet, settings, link, network, flow, backend)?;
+    Ok(Fate {
+        verdict,
+        service: service.id,
+        backend: reference.index,
+        egress: backend.egress,
+        bytes: network.len,
+        opens: flow.opens(),
+    })
 }
 
 /// A packet that a peer node forwarded is never steered again: it goes to the stack where this host is a backend.

@@ -6,8 +6,10 @@
 
 use super::{Fate, Flow, Link, Network};
 use crate::{
-    abi::{BackendRef, ServiceRef},
+    Packet, Verdict,
+    abi::{Address, BackendRef, ServiceRef},
     headers::ETHERNET_LEN,
+    packet::forget,
 };
 
 /// What comes next.
@@ -17,8 +19,10 @@ pub enum Next {
     Done(Fate),
     /// [`general`](super::general): it is no plain packet.
     General,
-    /// A part that few packets need. What is known of the packet is kept in the tables ([`Tables::keep`](crate::Tables::keep)).
-    Stage(Stage),
+    /// A part that few packets need.
+    Stage(Stage, Job),
+    /// Another part, with the job of the one that says so, which it may have changed.
+    Then(Stage),
 }
 
 /// A part that few packets need. A stage only ever leads to later ones.
@@ -27,8 +31,16 @@ pub enum Next {
 pub enum Stage {
     /// [`own`](super::own): to an address of this node itself.
     Own = 0,
-    /// [`deliver`](super::deliver): a flow's packet that is not plain, or whose backend is reached in an unusual way.
-    Deliver = 1,
+    /// [`fragment`](super::fragment()): a later fragment, which has no ports.
+    Fragment = 1,
+    /// [`icmp_error`](super::icmp_error()): an ICMP error to a VIP.
+    IcmpError = 2,
+    /// [`clamp`](super::clamp()): a SYN to a service that limits the size of segments.
+    Clamp = 3,
+    /// [`deliver`](super::deliver): a flow's packet that is no plain one.
+    Deliver = 4,
+    /// [`too_big`](super::too_big()): a packet that does not fit the path to its backend.
+    TooBig = 5,
 }
 
 /// A packet on its way to another stage.
@@ -38,16 +50,42 @@ pub struct Job {
     pub(crate) network: Network,
     pub(crate) flow: Flow,
     pub(crate) service: ServiceRef,
+    /// Where the packet goes.
+    pub(crate) destination: Address,
+    /// The backend, where it needs no steering.
     pub(crate) backend: BackendRef,
+    /// Bytes from the IP header on of the largest packet that the path to its backend takes, for [`Stage::TooBig`].
+    pub(crate) largest: u16,
 }
 
 impl Job {
+    /// Of a packet that is as it came in.
+    #[inline(always)]
+    pub(super) fn new(
+        packet: &impl Packet,
+        link: &Link,
+        network: &Network,
+        flow: Flow,
+    ) -> Result<Self, Verdict> {
+        Ok(Self {
+            link: *link,
+            network: *network,
+            flow,
+            service: ServiceRef::default(),
+            destination: network.destination(packet)?,
+            backend: BackendRef::NONE,
+            largest: 0,
+        })
+    }
+
     /// The same, with offsets that the verifier takes even if it knows nothing of where they come from.
     #[inline(always)]
     #[must_use]
     pub fn bounded(mut self) -> Self {
-        // Behind an Ethernet header and at most two tags of four bytes.
-        let behind_tags = |offset: usize| ETHERNET_LEN + (offset.wrapping_sub(ETHERNET_LEN) & 0xc);
+        // Behind an Ethernet header and at most two tags of four bytes. Forgotten, so that LLVM does not take the sum apart again: it would
+        // check one sum and access by another.
+        let behind_tags =
+            |offset: usize| forget(ETHERNET_LEN + (offset.wrapping_sub(ETHERNET_LEN) & 0xc), 0x1f);
         self.link.network = behind_tags(self.link.network);
         self.network.offset = behind_tags(self.network.offset);
         self.network.transport &= 0x3fff;

@@ -1,6 +1,6 @@
 //! The pipeline's view of the maps from userspace: `explain` runs the code that the kernel runs, without its writes.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 
 use vip_lb_common::{
     Tables,
@@ -9,7 +9,7 @@ use vip_lb_common::{
         NatReplyKey, Peer, Plain, PortKey, RangeKey, RingClass, ServiceOptions, ServiceRef, Settings, Slot,
         Survivor, Vip,
     },
-    pipeline::{Fate, Job, Step},
+    pipeline::{Fate, Step},
     tables::{FlowCell, IcmpUse, NatCell},
 };
 
@@ -20,7 +20,6 @@ use super::{maps::Dataplane, raw};
 pub struct ObservedTables<'d> {
     dataplane: &'d Dataplane,
     steps: RefCell<Vec<Step>>,
-    job: Cell<Option<Job>>,
     errors: RefCell<Vec<anyhow::Error>>,
 }
 
@@ -58,7 +57,7 @@ impl<'d> ObservedTables<'d> {
     /// Looks at the maps of a loaded balancer.
     #[must_use]
     pub fn new(dataplane: &'d Dataplane) -> Self {
-        Self { dataplane, steps: RefCell::default(), job: Cell::default(), errors: RefCell::default() }
+        Self { dataplane, steps: RefCell::default(), errors: RefCell::default() }
     }
 
     /// What the pipeline reported, in order; the first failed look-up instead, if one failed.
@@ -204,18 +203,14 @@ impl Tables for ObservedTables<'_> {
         rate > 0
     }
 
-    fn keep(&self, job: &Job) {
-        self.job.set(Some(*job));
-    }
-
-    fn kept(&self) -> Option<Job> {
-        self.job.take()
-    }
-
     fn count(&self, _: &Fate) {}
 
     fn observe(&self, step: Step) {
-        self.steps.borrow_mut().push(step);
+        // A packet that turns out not to be a plain one is looked at again from the start.
+        let mut steps = self.steps.borrow_mut();
+        if !steps.contains(&step) {
+            steps.push(step);
+        }
     }
 }
 

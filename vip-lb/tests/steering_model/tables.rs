@@ -12,7 +12,7 @@ use vip_lb_common::{
         NatReplyKey, Peer, PortKey, RangeKey, ServiceOptions, ServiceRef, Settings, Slot, Survivor, Vip,
     },
     memory::{Copied, MemoryFlow, MemoryNat, MemoryTables},
-    pipeline::{Fate, Job, Step},
+    pipeline::{Fate, Step},
     tables::{FlowCell, IcmpUse},
 };
 
@@ -212,14 +212,6 @@ impl Tables for ModelTables {
 
     fn may_send(&self, service: u16, use_of: IcmpUse, rate: u16) -> bool {
         self.inner.may_send(service, use_of, rate)
-    }
-
-    fn keep(&self, job: &Job) {
-        self.inner.keep(job);
-    }
-
-    fn kept(&self) -> Option<Job> {
-        self.inner.kept()
     }
 
     fn count(&self, fate: &Fate) {

@@ -1,17 +1,17 @@
 //! What is passed untouched or dropped.
 
 use vip_lb_common::Verdict::{
-    BackendGone, ExtensionHeaders, FragmentWithoutFirst, FromPeer, LocalBackend, NoBackend, NoHeadroom,
-    NotConfigured, NotIp, NotVip, PeerLoop, ShortFrame, TooBig, TtlExpired, UnknownService,
-    UnknownServicePassed, Unresolved, UnsupportedProtocol,
+    BackendGone, ExtensionHeaders, FromPeer, LocalBackend, NoBackend, NoHeadroom, NotConfigured, NotIp,
+    NotVip, PeerLoop, ShortFrame, TtlExpired, UnknownService, UnknownServicePassed, Unresolved,
+    UnsupportedProtocol,
 };
 
 use super::{Case, Tables, sent_to, to_vip};
 use crate::{
     packet::{Extension, Frame, arp_request, eth},
     program::world::{
-        self, CLIENT, CLIENT6, ENDPOINT, ENDPOINT6, LOCAL_VIP, LOCAL_VIP6, NARROW_MTU, NEXT_HOP, PEER,
-        PEER_MAC, QUIET_VIP, VIP, VIP6, port,
+        self, CLIENT, CLIENT6, ENDPOINT, ENDPOINT6, LOCAL_VIP, LOCAL_VIP6, NEXT_HOP, PEER, PEER_MAC,
+        QUIET_VIP, VIP, VIP6, port,
     },
 };
 
@@ -103,13 +103,6 @@ fn services() -> Vec<Case> {
                 ));
             }
         }
-        let headers = if family == "IPv4" { 20 } else { 40 } + 8;
-        let over = usize::from(NARROW_MTU) - 20 - headers + 1;
-        cases.push(Case::new(
-            format!("{family}: one byte too big"),
-            &to_vip.clone().udp(40_000, port::NARROW).payload(&vec![0; over]),
-            TooBig,
-        ));
         for port in [port::IPIP, port::IPIP6, port::GUE, port::GUE6, port::TAGGED_GUE6] {
             cases.push(Case {
                 taken: 200,
@@ -139,24 +132,6 @@ fn unsupported() -> Vec<Case> {
     let v6 = || eth().ipv6(CLIENT6, VIP6);
     let seven = (0..7).fold(v6(), |frame, _| frame.extension(Extension::DestinationOptions(0)));
     vec![
-        Case::new("a first fragment", &v4().fragment(0, true).tcp(1, 80), FragmentWithoutFirst),
-        Case::new("a later fragment", &v4().fragment(1480, true).payload(&[0; 64]), FragmentWithoutFirst),
-        Case::new("a last fragment", &v4().fragment(1480, false).payload(&[0; 64]), FragmentWithoutFirst),
-        Case::new(
-            "a first IPv6 fragment",
-            &v6().extension(fragment(0, true)).tcp(1, 80),
-            FragmentWithoutFirst,
-        ),
-        Case::new(
-            "a later IPv6 fragment",
-            &v6().extension(fragment(1480, true)).payload(&[0; 64]),
-            FragmentWithoutFirst,
-        ),
-        Case::new(
-            "a last IPv6 fragment",
-            &v6().extension(fragment(1480, false)).payload(&[0; 64]),
-            FragmentWithoutFirst,
-        ),
         Case::new("seven extension headers", &seven.tcp(1, 80), ExtensionHeaders),
         Case::new("another protocol", &v4().payload(&[0; 64]), UnsupportedProtocol),
         Case::new("another protocol over IPv6", &v6().payload(&[0; 64]), UnsupportedProtocol),
