@@ -61,7 +61,7 @@ fn without_budget() -> Scenario {
 
 #[test]
 fn every_story_ends_as_described() {
-    for (name, scenario, story) in stories::ALL {
+    for (name, scenario, story) in stories::all() {
         println!("{name}");
         story(&mut Story::new(Pair::new(&scenario())));
     }

@@ -47,6 +47,18 @@ pub fn vip_lb(ctx: XdpContext) -> u32 {
     if code == STAGE | Stage::Own as u32 {
         code = vip_lb_own(ctx.ctx);
     }
+    if code == STAGE | Stage::Nat as u32 {
+        code = vip_lb_nat(ctx.ctx);
+    }
+    if code == STAGE | Stage::NatSteer as u32 {
+        code = vip_lb_nat_steer(ctx.ctx);
+    }
+    if code == STAGE | Stage::NatBind as u32 {
+        code = vip_lb_nat_bind(ctx.ctx);
+    }
+    if code == STAGE | Stage::Translate as u32 {
+        code = vip_lb_translate(ctx.ctx);
+    }
     code
 }
 
@@ -64,6 +76,7 @@ fn code_of(packet: &XdpPacket, next: &Next) -> u32 {
             maps::keep(job);
             STAGE | *stage as u32
         }
+        Next::Later(stage) => STAGE | *stage as u32,
     }
 }
 
@@ -82,10 +95,58 @@ pub extern "C" fn vip_lb_general(ctx: *mut xdp_md) -> u32 {
 #[inline(never)]
 pub extern "C" fn vip_lb_own(ctx: *mut xdp_md) -> u32 {
     let mut packet = XdpPacket::new(ctx);
-    let Some(job) = maps::kept() else {
+    let Some(desk) = maps::desk() else {
         return XDP_DROP;
     };
-    let next = pipeline::own(&mut packet, &Maps, &job);
+    let next = pipeline::own(&mut packet, &Maps, desk);
+    code_of(&packet, &next)
+}
+
+/// To a service with translated backends.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn vip_lb_nat(ctx: *mut xdp_md) -> u32 {
+    let packet = XdpPacket::new(ctx);
+    let Some(desk) = maps::desk() else {
+        return XDP_DROP;
+    };
+    let next = pipeline::nat(&packet, &Maps, desk);
+    code_of(&packet, &next)
+}
+
+/// Without an entry.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn vip_lb_nat_steer(ctx: *mut xdp_md) -> u32 {
+    let mut packet = XdpPacket::new(ctx);
+    let Some(desk) = maps::desk() else {
+        return XDP_DROP;
+    };
+    let next = pipeline::nat_steer(&mut packet, &Maps, desk);
+    code_of(&packet, &next)
+}
+
+/// To have its entries written.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn vip_lb_nat_bind(ctx: *mut xdp_md) -> u32 {
+    let packet = XdpPacket::new(ctx);
+    let Some(desk) = maps::desk() else {
+        return XDP_DROP;
+    };
+    let next = pipeline::nat_bind(&packet, &Maps, desk);
+    code_of(&packet, &next)
+}
+
+/// To other addresses and ports.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn vip_lb_translate(ctx: *mut xdp_md) -> u32 {
+    let mut packet = XdpPacket::new(ctx);
+    let Some(desk) = maps::desk() else {
+        return XDP_DROP;
+    };
+    let next = pipeline::translate(&mut packet, &Maps, desk);
     code_of(&packet, &next)
 }
 

@@ -5,7 +5,10 @@ use core::mem::offset_of;
 use network_types::{icmp::Icmpv4Hdr, tcp::TcpHdr, udp::UdpHdr};
 
 use super::{ICMP_LEN, TCP_LEN, UDP_LEN};
-use crate::{Packet, Verdict, View, checksum};
+use crate::{
+    Packet, Verdict, View,
+    checksum::{self, Delta},
+};
 
 /// A TCP header (RFC 9293 section 3.1).
 #[derive(Clone, Copy)]
@@ -34,6 +37,17 @@ impl<'p> Tcp<'p> {
     #[inline(always)]
     pub fn header_len(&self) -> usize {
         ((self.0.u8(offset_of!(TcpHdr, _bitfield_1)) >> 4) as usize) * 4
+    }
+
+    /// Writes both ports as they shall lie in the packet and mends the checksum, of which `delta` says what else changed.
+    /// Returns the checksum as it lies there.
+    #[inline(always)]
+    pub fn set_ports(&self, ports: u32, delta: Delta) -> u16 {
+        let at = offset_of!(TcpHdr, check);
+        let checksum = delta.replace(self.ports(), ports).apply(self.0.half_word(at));
+        self.0.set_word(0, ports);
+        self.0.set_half_word(at, checksum);
+        checksum
     }
 
     /// The flags.
@@ -65,6 +79,18 @@ impl TcpFlags {
         self.0 & (Self::FIN | Self::RST) != 0
     }
 
+    /// It carries the sender's initial sequence number: a SYN, or the answer to one.
+    #[inline(always)]
+    pub const fn synchronizes(self) -> bool {
+        self.0 & Self::SYN != 0
+    }
+
+    /// The sender will send no more, but may receive.
+    #[inline(always)]
+    pub const fn finishes(self) -> bool {
+        self.0 & Self::FIN != 0
+    }
+
     /// The client knows nothing of the connection, or pretends so.
     #[inline(always)]
     pub const fn resets(self) -> bool {
@@ -93,6 +119,30 @@ impl<'p> Udp<'p> {
     #[inline(always)]
     pub fn ports(&self) -> u32 {
         self.0.word(0)
+    }
+
+    /// Whether there is a checksum: 0 says that the sender made none.
+    #[inline(always)]
+    pub fn has_checksum(&self) -> bool {
+        self.0.half_word(offset_of!(UdpHdr, check)) != 0
+    }
+
+    /// Writes both ports as they shall lie in the packet and mends the checksum, if there is one. `delta` says what else changed.
+    /// Returns the checksum as it lies there.
+    #[inline(always)]
+    pub fn set_ports(&self, ports: u32, delta: Delta) -> u16 {
+        let at = offset_of!(UdpHdr, check);
+        let checksum = match self.0.half_word(at) {
+            0 => 0,
+            old => match delta.replace(self.ports(), ports).apply(old) {
+                // Zero would say that there is none.
+                0 => u16::MAX,
+                new => new,
+            },
+        };
+        self.0.set_word(0, ports);
+        self.0.set_half_word(at, checksum);
+        checksum
     }
 
     /// Bytes from this header on.

@@ -5,6 +5,7 @@
 
 mod forward;
 mod local;
+mod nat;
 mod own;
 pub(crate) mod parse;
 mod service;
@@ -13,7 +14,7 @@ pub mod steer;
 
 use crate::{
     FlowHash, Packet, Tables, Verdict, View,
-    abi::{Address, BackendRef, LinkAddress, SETTINGS_MAGIC, ServiceRef, Settings, Slot, Vip},
+    abi::{Address, Backend, BackendRef, LinkAddress, SETTINGS_MAGIC, ServiceRef, Settings, Slot, Vip},
     headers::{
         ETHERNET_LEN, Ethernet, IPV4_LEN, IPV6_LEN, Ipv4, Ipv6, TCP_LEN, Tcp, Udp, ether_type, protocol,
     },
@@ -21,14 +22,15 @@ use crate::{
 
 pub(crate) use forward::Tags;
 pub(crate) use parse::{Flow, Link, Network};
-pub use stage::{Job, Next, Stage};
+pub use stage::{Desk, Job, Next, Stage};
 
 /// What became of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fate {
     /// How it ended.
     pub verdict: Verdict,
-    /// The service it belonged to, if `backend` is not 0.
+    /// The service it belonged to, if `backend` is not 0. The statistics of services and backends count what clients send, so the answers
+    /// that come back through this node are counted by their verdict alone.
     pub service: u16,
     /// Index of the backend it was forwarded to; 0 if it was not.
     pub backend: u16,
@@ -75,6 +77,15 @@ pub enum Step {
         /// Why.
         reason: Reason,
     },
+    /// Its addresses and ports are translated.
+    Translation {
+        /// Its new source.
+        from: (Address, u16),
+        /// Its new destination.
+        to: (Address, u16),
+        /// The connection has just got its entries.
+        is_new: bool,
+    },
 }
 
 /// Why a flow goes to its backend.
@@ -94,26 +105,75 @@ pub enum Reason {
     Refused,
     /// The slot is open, all that is not recorded is new, but there is no room to record it: `current`.
     NewUnrecorded,
+    /// NAT_FLOWS has the connection: the slot was not asked.
+    Translated,
 }
 
 /// Decides a packet's fate, carries it out on the bytes and counts it. The kernel program does the same with each part in a function of
 /// its own.
 pub fn process<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Fate {
     let mut next = plain(packet, tables);
+    let mut desk = None;
     loop {
         next = match next {
             Next::Done(fate) => return fate,
             Next::General => general(packet, tables),
-            Next::Stage(Stage::Own, job) => own(packet, tables, &job),
+            Next::Stage(stage, job) => run(packet, tables, stage, desk.insert(Desk::new(job))),
+            Next::Later(stage) => match &mut desk {
+                Some(desk) => run(packet, tables, stage, desk),
+                None => unreachable!("only stages lead to later ones"),
+            },
         };
     }
 }
 
-/// Decides the fate of a packet to an address of this node itself, carries it out and counts it.
+fn run<P: Packet, T: Tables>(packet: &mut P, tables: &T, stage: Stage, desk: &mut Desk) -> Next {
+    match stage {
+        Stage::Own => own(packet, tables, desk),
+        Stage::Nat => nat(packet, tables, desk),
+        Stage::NatSteer => nat_steer(packet, tables, desk),
+        Stage::NatBind => nat_bind(packet, tables, desk),
+        Stage::Translate => translate(packet, tables, desk),
+    }
+}
+
+/// Decides the fate of a packet to an address of this node itself, and carries it out unless it is to be translated.
 #[inline(always)]
-pub fn own<P: Packet, T: Tables>(packet: &mut P, tables: &T, job: &Job) -> Next {
-    let result = own::decide(packet, tables, job);
+pub fn own<P: Packet, T: Tables>(packet: &mut P, tables: &T, desk: &mut Desk) -> Next {
+    let result = own::decide(packet, tables, desk);
+    unless_lost(tables, result)
+}
+
+/// Finds the entry of a client's packet to a service with translated backends.
+#[inline(always)]
+pub fn nat<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk) -> Next {
+    unless_lost(tables, nat::known(packet, tables, desk))
+}
+
+/// Chooses the backend of such a packet that has no entry, and sends it there unless it is to be translated.
+#[inline(always)]
+pub fn nat_steer<P: Packet, T: Tables>(packet: &mut P, tables: &T, desk: &mut Desk) -> Next {
+    let result = nat::steer(packet, tables, desk);
+    unless_lost(tables, result)
+}
+
+/// Writes the entries of its connection.
+#[inline(always)]
+pub fn nat_bind<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk) -> Next {
+    unless_lost(tables, nat::bind(packet, tables, desk))
+}
+
+/// Translates a packet and counts it.
+#[inline(always)]
+pub fn translate<P: Packet, T: Tables>(packet: &mut P, tables: &T, desk: &mut Desk) -> Next {
+    let result = nat::translate::translate(packet, &desk.job.bounded(), &desk.translation);
     Next::Done(conclude(tables, result))
+}
+
+/// What comes next, or the end of a packet that goes nowhere.
+#[inline(always)]
+fn unless_lost<T: Tables>(tables: &T, result: Result<Next, Verdict>) -> Next {
+    result.unwrap_or_else(|verdict| Next::Done(conclude(tables, Err(verdict))))
 }
 
 #[inline(always)]
@@ -215,14 +275,22 @@ impl<T: Tables> Client<'_, T> {
     #[inline(always)]
     fn go_on<P: Packet>(&self, packet: &mut P, tables: &T, link: &Link) -> Next {
         if self.vip.flags & Vip::OWN != 0 {
-            let service = ServiceRef::default();
-            return Next::Stage(
-                Stage::Own,
-                Job { link: *link, network: self.network, flow: self.flow, service },
-            );
+            return Next::Stage(Stage::Own, self.job(link, ServiceRef::default()));
         }
-        let result = balance(packet, tables, link, self);
-        Next::Done(conclude(tables, result))
+        match find_service(packet, tables, self) {
+            Ok(service) if service.flags & ServiceRef::NAT != 0 => {
+                Next::Stage(Stage::Nat, self.job(link, service))
+            }
+            found => {
+                let result = found.and_then(|service| balance(packet, tables, link, self, service));
+                Next::Done(conclude(tables, result))
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn job(&self, link: &Link, service: ServiceRef) -> Job {
+        Job { link: *link, network: self.network, flow: self.flow, service, backend: BackendRef::NONE }
     }
 }
 
@@ -269,8 +337,8 @@ fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Next, Verd
     let network = network.forgotten();
     let settings = configured(tables)?;
     if vip.flags & Vip::OWN != 0 && !parse::has_ports(network.protocol) {
-        let (flow, service) = (Flow::default(), ServiceRef::default());
-        return Ok(Next::Stage(Stage::Own, Job { link, network, flow, service }));
+        let client = Client::<T> { settings, vip, network, flow: Flow::default() };
+        return Ok(Next::Stage(Stage::Own, client.job(&link, ServiceRef::default())));
     }
     let flow = match network.protocol {
         protocol::TCP => {
@@ -314,14 +382,13 @@ fn refused(vip: &Vip, verdict: Verdict) -> Verdict {
     if vip.flags & Vip::OWN != 0 { Verdict::NotVip } else { verdict }
 }
 
-/// The rest of the way of a flow's packet that is addressed to a VIP.
+/// The service of a flow's packet that is addressed to a VIP.
 #[inline(always)]
-fn balance<P: Packet, T: Tables>(
-    packet: &mut P,
+fn find_service<T: Tables>(
+    packet: &impl Packet,
     tables: &T,
-    link: &Link,
     client: &Client<'_, T>,
-) -> Result<Fate, Verdict> {
+) -> Result<ServiceRef, Verdict> {
     let Client { settings, vip, network, flow } = client;
     // Nodes forward TCP and UDP only: a peer's solicitations and pings, answered before, are always its own.
     if settings.flags & Settings::PEERS != 0 {
@@ -329,16 +396,41 @@ fn balance<P: Packet, T: Tables>(
     }
     let service = service::find(tables, vip, network.protocol, flow.destination_port())?;
     tables.observe(Step::Service(service));
+    Ok(service)
+}
+
+/// The rest of its way.
+#[inline(always)]
+fn balance<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    link: &Link,
+    client: &Client<'_, T>,
+    service: ServiceRef,
+) -> Result<Fate, Verdict> {
+    let Client { settings, network, flow, .. } = client;
     let (reference, backend) = steer::steer(tables, settings, service, network, flow)?;
     let verdict = forward::forward(packet, link, network, flow, &backend)?;
-    Ok(Fate {
+    Ok(fate_of(verdict, service, reference, &backend, network, flow))
+}
+
+#[inline(always)]
+fn fate_of(
+    verdict: Verdict,
+    service: ServiceRef,
+    reference: BackendRef,
+    backend: &Backend,
+    network: &Network,
+    flow: &Flow,
+) -> Fate {
+    Fate {
         verdict,
         service: service.id,
         backend: reference.index,
         egress: backend.egress,
         bytes: network.len,
         opens: flow.opens(),
-    })
+    }
 }
 
 /// A packet that a peer node forwarded is never steered again: it goes to the stack where this host is a backend.

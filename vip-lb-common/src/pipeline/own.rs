@@ -1,10 +1,36 @@
 //! Packets to an address of this node itself that other nodes or backends send to.
 
-use super::{Fate, Job};
-use crate::{Packet, Tables, Verdict, decap};
+use super::{Desk, Fate, Job, Next, conclude, local, nat, parse};
+use crate::{Packet, Tables, Verdict, abi::Vip, decap, headers::protocol};
 
-/// Unwraps what peers tunnel to a backend on this host; all else is ordinary traffic.
+/// Translates backends' answers, and unwraps what peers tunnel to a backend on this host. All else is ordinary traffic, or nobody's where
+/// the address is vip-lb's alone.
 #[inline(always)]
-pub(super) fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T, job: &Job) -> Result<Fate, Verdict> {
-    decap::unwrap_for_local_backend(packet, tables, &job.link, &job.network).map(Fate::from)
+pub(super) fn decide<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    desk: &mut Desk,
+) -> Result<Next, Verdict> {
+    let vip = tables.vip(&desk.job.network.destination).ok_or(Verdict::NotVip)?;
+    if vip.flags & Vip::NAT_SOURCE != 0
+        && parse::has_ports(desk.job.network.protocol)
+        && let Some(next) = nat::reply::find(tables, desk)?
+    {
+        return Ok(next);
+    }
+    let Job { link, network, .. } = desk.job.bounded();
+    let result = if vip.flags & Vip::ENDPOINT != 0 {
+        decap::unwrap_for_local_backend(packet, tables, &link, &network).map(Fate::from)
+    } else {
+        Err(Verdict::NotVip)
+    };
+    match result {
+        Err(Verdict::NotVip) if vip.flags & Vip::ANSWER == 0 => Err(Verdict::NotVip),
+        Err(Verdict::NotVip) if matches!(network.protocol, protocol::ICMP | protocol::ICMPV6) => {
+            local::icmp(packet, tables, &link, &vip, &network)
+                .map(|fate| Next::Done(conclude(tables, Ok(fate))))
+        }
+        Err(Verdict::NotVip) => Err(Verdict::NatUnknown),
+        result => result.map(|fate| Next::Done(conclude(tables, Ok(fate)))),
+    }
 }

@@ -49,6 +49,8 @@ pub(crate) struct Network {
     pub(crate) transport: usize,
     /// The client.
     pub(crate) source: Address,
+    /// The VIP, or an address of this node itself.
+    pub(crate) destination: Address,
 }
 
 impl Network {
@@ -142,6 +144,7 @@ pub(crate) fn ipv4(packet: &impl Packet, ip: Ipv4<'_>, offset: usize) -> Result<
         offset,
         transport: offset + header_len,
         source: ip.source(),
+        destination: ip.destination(),
     })
 }
 
@@ -164,6 +167,7 @@ pub(crate) fn plain_ipv4(packet: &impl Packet, ip: Ipv4<'_>) -> Result<Network, 
         offset: ETHERNET_LEN,
         transport: ETHERNET_LEN + IPV4_LEN,
         source: ip.source(),
+        destination: ip.destination(),
     })
 }
 
@@ -186,6 +190,7 @@ pub(crate) fn plain_ipv6(packet: &impl Packet, ip: Ipv6<'_>) -> Result<Network, 
         offset: ETHERNET_LEN,
         transport: ETHERNET_LEN + IPV6_LEN,
         source: ip.source(),
+        destination: ip.destination(),
     })
 }
 
@@ -214,6 +219,7 @@ pub(crate) fn ipv6(packet: &impl Packet, ip: Ipv6<'_>, offset: usize) -> Result<
         offset,
         transport,
         source: ip.source(),
+        destination: ip.destination(),
     })
 }
 

@@ -4,8 +4,14 @@
 //! So each part ends by saying what comes next, and whoever runs the pipeline calls it: the kernel program in functions that are verified
 //! once and for themselves, [`process`](super::process) one after the other.
 
-use super::{Fate, Flow, Link, Network};
-use crate::{abi::ServiceRef, headers::ETHERNET_LEN};
+use super::{
+    Fate, Flow, Link, Network,
+    nat::{Draft, Translation},
+};
+use crate::{
+    abi::{BackendRef, ServiceRef},
+    headers::ETHERNET_LEN,
+};
 
 /// What comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +22,8 @@ pub enum Next {
     General,
     /// A part that few packets need.
     Stage(Stage, Job),
+    /// The same with the job that is on the [`Desk`] already.
+    Later(Stage),
 }
 
 /// A part that few packets need. A stage only ever leads to later ones.
@@ -24,6 +32,14 @@ pub enum Next {
 pub enum Stage {
     /// [`own`](super::own): to an address of this node itself.
     Own = 0,
+    /// [`nat`](super::nat()): to a service with translated backends.
+    Nat = 1,
+    /// [`nat_steer`](super::nat_steer): its connection has no entry, or is over.
+    NatSteer = 2,
+    /// [`nat_bind`](super::nat_bind): the entries of its connection are to be written.
+    NatBind = 3,
+    /// [`translate`](super::translate): to other addresses and ports.
+    Translate = 4,
 }
 
 /// A packet on its way to another stage.
@@ -33,6 +49,27 @@ pub struct Job {
     pub(crate) network: Network,
     pub(crate) flow: Flow,
     pub(crate) service: ServiceRef,
+    /// Where it goes, once that is known.
+    pub(crate) backend: BackendRef,
+}
+
+/// What stages work on and hand on to each other. In the kernel it is a value of a map, because it would take most of the stack.
+#[derive(Clone, Copy, Debug)]
+pub struct Desk {
+    /// The packet.
+    pub job: Job,
+    /// What becomes of it, once that is known.
+    pub(crate) translation: Translation,
+    /// The entries of its connection that are to be written.
+    pub(crate) draft: Draft,
+}
+
+impl Desk {
+    /// With a job that nothing is known of yet.
+    #[must_use]
+    pub fn new(job: Job) -> Self {
+        Self { job, translation: Translation::NONE, draft: Draft::default() }
+    }
 }
 
 impl Job {
