@@ -223,7 +223,8 @@ impl Frame {
         self
     }
 
-    fn is_v4(&self) -> bool {
+    /// Whether the latest IP header is one of IPv4.
+    pub(crate) fn is_v4(&self) -> bool {
         self.headers
             .iter()
             .rev()

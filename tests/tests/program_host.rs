@@ -10,7 +10,7 @@ use vip_lb_tests::{
         Host, INGRESS, Pair, Program,
         cases::{self, Case, Tables},
         stories::{self, Story},
-        world::{VIP, port, world},
+        world::{RATE, VIP, port, world},
     },
 };
 
@@ -149,6 +149,22 @@ fn affinity_by_source_keeps_a_client_on_one_backend() {
     assert_eq!(all.len(), 10, "clients with affinity went to {all:?} only");
     let spread = backends_of(1, port::SPREAD);
     assert!(spread.len() > 5, "one client without affinity went to {spread:?} only");
+}
+
+#[test]
+fn icmp_errors_beyond_their_rate_are_dropped() {
+    let mut host = Host::new(&world());
+    let mut steered = |second, errors: u16| {
+        host.tables.seconds = second;
+        let outcomes: Vec<Verdict> = (0..errors)
+            .map(|_| host.run(Program::Balancer, &cases::icmp::rationed().bytes(), 0).verdict)
+            .collect();
+        let beyond = outcomes.iter().filter(|&&verdict| verdict == Verdict::IcmpRate).count();
+        let first = outcomes.iter().take_while(|&&verdict| verdict == Verdict::ForwardedL2).count();
+        assert_eq!(first + beyond, outcomes.len(), "errors of second {second}: {outcomes:?}");
+        first
+    };
+    assert_eq!([steered(7, RATE + 2), steered(7, 2), steered(8, RATE + 1), steered(9, 1)], [3, 0, 3, 1]);
 }
 
 fn all_cases() -> Vec<Case> {

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
+use vip_lb_common::Verdict;
 use vip_lb_tests::program::{
-    Pair, SHORTEST_FRAME, Scenario,
+    Kernel, Pair, Program, SHORTEST_FRAME, Scenario,
     cases::{self, Case, Tables},
     load,
     stories::{self, Story},
-    world::world,
+    world::{RATE, world},
 };
 
 #[test]
@@ -65,4 +66,20 @@ fn every_story_ends_as_described() {
         println!("{name}");
         story(&mut Story::new(Pair::new(&scenario())));
     }
+}
+
+#[test]
+fn icmp_errors_beyond_their_rate_are_dropped() {
+    let mut kernel = Kernel::load(&world()).expect("the programs load");
+    let error = cases::icmp::rationed().bytes();
+    let mut steered = 0;
+    for _ in 0..50 {
+        match kernel.run(Program::Balancer, &error, 0).expect("the kernel runs this frame").verdict {
+            Verdict::ForwardedL2 => steered += 1,
+            Verdict::IcmpRate => {}
+            other => panic!("an ICMP error ended as {other:?}"),
+        }
+    }
+    // The second may end once on the way, and more often only where a test run takes a tenth of one.
+    assert!((usize::from(RATE)..50).contains(&steered), "{steered} of 50 were steered");
 }

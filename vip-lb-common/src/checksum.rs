@@ -83,6 +83,13 @@ impl Delta {
         self.replace(a, e).replace(b, f).replace(c, g).replace(d, h)
     }
 
+    /// Both changes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 + other.0)
+    }
+
     /// The checksum field after the change.
     #[inline(always)]
     #[must_use]

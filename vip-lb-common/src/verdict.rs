@@ -99,7 +99,7 @@ verdicts! {
     FragmentWithoutFirst = 24, "fragment_without_first", Drop;
     /// Neither TCP, UDP nor ICMP.
     UnsupportedProtocol = 25, "unsupported_protocol", Drop;
-    /// ICMP to a VIP that is neither an echo request nor an error.
+    /// ICMP to a VIP that is neither an echo request nor an error, or comes in fragments.
     UnsupportedIcmp = 26, "unsupported_icmp", Drop;
     /// The TTL or hop limit ran out here.
     TtlExpired = 27, "ttl_expired", Drop;
@@ -117,7 +117,7 @@ verdicts! {
     NotConfigured = 33, "not_configured", Pass;
     /// Every port of this node towards its backend is taken, or the tables of translated connections are full.
     NatExhausted = 34, "nat_exhausted", Drop;
-    /// A TCP segment of a connection to a translated backend that did not begin here.
+    /// Of a connection to or from a translated backend that did not begin here.
     NatUnknown = 35, "nat_unknown", Drop;
     /// It has no equivalent in the backend's address family: options, extension headers, fragments, or UDP without a checksum.
     NatUntranslatable = 36, "nat_untranslatable", Drop;

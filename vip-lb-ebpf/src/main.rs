@@ -23,7 +23,7 @@ use aya_ebpf::{
 };
 use vip_lb_common::{
     Action, Packet as _, Verdict, decap,
-    pipeline::{self, Fate, Next, Stage},
+    pipeline::{self, Desk, Fate, Next, Stage},
 };
 
 use crate::{
@@ -47,6 +47,12 @@ pub fn vip_lb(ctx: XdpContext) -> u32 {
     if code == STAGE | Stage::Own as u32 {
         code = vip_lb_own(ctx.ctx);
     }
+    if code == STAGE | Stage::Fragment as u32 {
+        code = vip_lb_fragment(ctx.ctx);
+    }
+    if code == STAGE | Stage::IcmpError as u32 {
+        code = vip_lb_icmp_error(ctx.ctx);
+    }
     if code == STAGE | Stage::Nat as u32 {
         code = vip_lb_nat(ctx.ctx);
     }
@@ -58,6 +64,12 @@ pub fn vip_lb(ctx: XdpContext) -> u32 {
     }
     if code == STAGE | Stage::Translate as u32 {
         code = vip_lb_translate(ctx.ctx);
+    }
+    if code == STAGE | Stage::TranslateError as u32 {
+        code = vip_lb_translate_error(ctx.ctx);
+    }
+    if code == STAGE | Stage::Deliver as u32 {
+        code = vip_lb_deliver(ctx.ctx);
     }
     code
 }
@@ -76,7 +88,7 @@ fn code_of(packet: &XdpPacket, next: &Next) -> u32 {
             maps::keep(job);
             STAGE | *stage as u32
         }
-        Next::Later(stage) => STAGE | *stage as u32,
+        Next::Then(stage) => STAGE | *stage as u32,
     }
 }
 
@@ -94,59 +106,73 @@ pub extern "C" fn vip_lb_general(ctx: *mut xdp_md) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn vip_lb_own(ctx: *mut xdp_md) -> u32 {
-    let mut packet = XdpPacket::new(ctx);
-    let Some(desk) = maps::desk() else {
-        return XDP_DROP;
-    };
-    let next = pipeline::own(&mut packet, &Maps, desk);
-    code_of(&packet, &next)
+    at_desk(ctx, pipeline::own)
+}
+
+/// A later fragment.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn vip_lb_fragment(ctx: *mut xdp_md) -> u32 {
+    at_desk(ctx, |packet, tables, desk| pipeline::fragment(packet, tables, &mut desk.job))
+}
+
+/// An ICMP error to a VIP.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn vip_lb_icmp_error(ctx: *mut xdp_md) -> u32 {
+    at_desk(ctx, |packet, tables, desk| pipeline::icmp_error(packet, tables, &mut desk.job))
 }
 
 /// To a service with translated backends.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn vip_lb_nat(ctx: *mut xdp_md) -> u32 {
-    let packet = XdpPacket::new(ctx);
-    let Some(desk) = maps::desk() else {
-        return XDP_DROP;
-    };
-    let next = pipeline::nat(&packet, &Maps, desk);
-    code_of(&packet, &next)
+    at_desk(ctx, pipeline::nat)
 }
 
 /// Without an entry.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn vip_lb_nat_steer(ctx: *mut xdp_md) -> u32 {
-    let mut packet = XdpPacket::new(ctx);
-    let Some(desk) = maps::desk() else {
-        return XDP_DROP;
-    };
-    let next = pipeline::nat_steer(&mut packet, &Maps, desk);
-    code_of(&packet, &next)
+    at_desk(ctx, pipeline::nat_steer)
 }
 
 /// To have its entries written.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn vip_lb_nat_bind(ctx: *mut xdp_md) -> u32 {
-    let packet = XdpPacket::new(ctx);
-    let Some(desk) = maps::desk() else {
-        return XDP_DROP;
-    };
-    let next = pipeline::nat_bind(&packet, &Maps, desk);
-    code_of(&packet, &next)
+    at_desk(ctx, pipeline::nat_bind)
 }
 
 /// To other addresses and ports.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn vip_lb_translate(ctx: *mut xdp_md) -> u32 {
-    let mut packet = XdpPacket::new(ctx);
+    at_desk(ctx, pipeline::translate)
+}
+
+/// An ICMP error about what is translated.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn vip_lb_translate_error(ctx: *mut xdp_md) -> u32 {
+    at_desk(ctx, pipeline::translate_error)
+}
+
+/// A flow's packet for which something else had to be done first.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn vip_lb_deliver(ctx: *mut xdp_md) -> u32 {
+    at_desk(ctx, |packet, tables, desk| pipeline::deliver(packet, tables, &desk.job.bounded()))
+}
+
+#[inline(always)]
+fn at_desk(ctx: *mut xdp_md, stage: impl FnOnce(&mut XdpPacket, &Maps, &mut Desk) -> Next) -> u32 {
+    // Hidden from LLVM, which drops an argument that nobody uses. The verifier wants every global function's.
+    let mut packet = XdpPacket::new(core::hint::black_box(ctx));
     let Some(desk) = maps::desk() else {
         return XDP_DROP;
     };
-    let next = pipeline::translate(&mut packet, &Maps, desk);
+    let next = stage(&mut packet, &Maps, desk);
     code_of(&packet, &next)
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     Frame,
-    header::{Ethernet, Header, Ipv4, Ipv6, Mac, Tcp},
+    header::{Ethernet, Extension, Header, Ipv4, Ipv6, Mac, Tcp},
 };
 
 pub(super) const TCP_ACK: u8 = 0x10;
@@ -75,6 +75,18 @@ impl Frame {
         assert!(offset.is_multiple_of(8), "a fragment's offset counts eight bytes");
         self.latest_v4().fragment = (offset / 8) | (u16::from(more) << 13);
         self
+    }
+
+    /// Makes the packet a fragment of either family: the fields of an IPv4 header, or a fragment header behind IPv6. `offset` is in bytes, a
+    /// multiple of 8. Must stand directly behind the IP header or its extension headers.
+    #[must_use]
+    pub fn piece(self, offset: u16, more: bool, id: u16) -> Self {
+        if self.is_v4() {
+            self.fragment(offset, more).id(id)
+        } else {
+            assert!(offset.is_multiple_of(8), "a fragment's offset counts eight bytes");
+            self.extension(Extension::Fragment { offset, more, id: id.into() })
+        }
     }
 
     /// Adds an option to the latest IPv4 or TCP header; all options together are padded to four bytes.

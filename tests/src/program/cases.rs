@@ -2,6 +2,8 @@
 
 mod decap;
 mod forward;
+mod fragments;
+pub mod icmp;
 mod lies;
 mod local;
 mod refuse;
@@ -146,8 +148,17 @@ impl Case {
 
 /// All cases. They do not depend on their order: none that opens a slot's record meets another's.
 pub fn all() -> Vec<Case> {
-    [forward::cases(), local::cases(), refuse::cases(), lies::cases(), steer::cases(), decap::cases()]
-        .concat()
+    [
+        forward::cases(),
+        fragments::cases(),
+        icmp::cases(),
+        local::cases(),
+        refuse::cases(),
+        lies::cases(),
+        steer::cases(),
+        decap::cases(),
+    ]
+    .concat()
 }
 
 /// A client's frame to the VIP, of both families.
@@ -161,7 +172,7 @@ fn sent_to(frame: Frame, next_hop: Mac) -> Frame {
 }
 
 /// The label of an outer IPv6 header: the ports, mixed (`Flow::label` on a little-endian machine).
-fn label(source_port: u16, destination_port: u16) -> u32 {
+pub(super) fn label(source_port: u16, destination_port: u16) -> u32 {
     let ports = u32::from(source_port.swap_bytes()) | u32::from(destination_port.swap_bytes()) << 16;
     (ports ^ ports >> 13) & 0xf_ffff
 }

@@ -9,7 +9,7 @@ use aya::{
 };
 use vip_lb_common::{
     Verdict,
-    abi::{Backend, FlowEntry, FlowKey, Settings},
+    abi::{Backend, FlowEntry, FlowKey, Fragment, FragmentKey, Settings},
 };
 
 use super::{Outcome, Program, Scenario, State, XdpAction, maps::Maps, object::object};
@@ -141,6 +141,15 @@ impl Kernel {
     /// Those of bpf(2).
     pub fn set_backends(&mut self, backends: &HashMap<u16, Backend>) -> anyhow::Result<()> {
         self.maps.set_backends(backends)
+    }
+
+    /// Overwrites entries of FRAGMENTS.
+    ///
+    /// # Errors
+    ///
+    /// Those of bpf(2).
+    pub fn set_fragments(&mut self, fragments: &HashMap<FragmentKey, Fragment>) -> anyhow::Result<()> {
+        self.maps.set_fragments(fragments)
     }
 
     /// What the programs wrote.

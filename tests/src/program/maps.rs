@@ -140,6 +140,11 @@ impl Maps {
         write(&mut self.newborn, newborn)
     }
 
+    /// Overwrites entries of FRAGMENTS.
+    pub(super) fn set_fragments(&mut self, fragments: &HashMap<FragmentKey, Fragment>) -> anyhow::Result<()> {
+        write(&mut self.fragments, fragments)
+    }
+
     /// Packets with a verdict so far, on all CPUs.
     pub(super) fn verdict(&self, number: u32) -> anyhow::Result<u64> {
         Ok(self.verdicts.get(&number, 0)?.iter().sum())

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use vip_lb_common::abi::{Backend, FlowEntry, FlowKey, Settings};
+use vip_lb_common::abi::{Backend, FlowEntry, FlowKey, Fragment, FragmentKey, Settings};
 
 use super::{Host, Kernel, Outcome, Program, Scenario, State, XdpAction};
 use crate::packet::assert_same_bytes;
@@ -99,6 +99,21 @@ impl Pair {
         self.kernel.is_none()
     }
 
+    /// Overwrites entries of FRAGMENTS.
+    pub fn set_fragments(&mut self, fragments: &HashMap<FragmentKey, Fragment>) {
+        self.host.tables.fragments.borrow_mut().extend(fragments);
+        self.in_kernel(|kernel| kernel.set_fragments(fragments));
+    }
+
+    /// Overwrites entries of FRAGMENTS, as if their first fragments had just come by.
+    pub fn set_young_fragments(&mut self, fragments: &HashMap<FragmentKey, Fragment>) {
+        let at = |seen| -> HashMap<_, _> {
+            fragments.iter().map(|(&key, &fragment)| (key, Fragment { seen, ..fragment })).collect()
+        };
+        self.host.tables.fragments.borrow_mut().extend(at(self.host.tables.seconds));
+        self.in_kernel(|kernel| kernel.set_fragments(&at(monotonic_seconds())));
+    }
+
     /// What the programs wrote.
     pub fn state(&self) -> State {
         self.host.state()
@@ -122,4 +137,13 @@ impl Pair {
             write(kernel).unwrap_or_else(|error| panic!("cannot write a map: {error:#}"));
         }
     }
+}
+
+/// The clock of the kernel program.
+fn monotonic_seconds() -> u32 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: writes one value that lives here.
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    assert_eq!(result, 0, "CLOCK_MONOTONIC is there on every Linux");
+    now.tv_sec as u32
 }

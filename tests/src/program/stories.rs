@@ -11,18 +11,20 @@ use super::{
     Pair, Program, Scenario,
     world::{CLIENT, CLIENT6, CURRENT, EPOCH, PREVIOUS, THIRD, VIP, VIP6, port, world},
 };
-use crate::packet::{Frame, eth};
+use crate::packet::{Frame, assert_same_bytes, check, eth};
+
+mod fragments;
+mod icmp;
 
 /// What it shows, the tables that it needs, and the story itself.
 pub type Told = (&'static str, fn() -> Scenario, fn(&mut Story));
 
 /// All stories.
-pub fn all() -> impl Iterator<Item = &'static Told> {
-    [SLOTS, nat::ALL].into_iter().flatten()
+pub fn all() -> Vec<Told> {
+    [STEERING, fragments::ALL, icmp::ALL, nat::ALL].concat()
 }
 
-/// What open slots remember.
-const SLOTS: &[Told] = &[
+const STEERING: &[Told] = &[
     (
         "a connection in an open slot is recorded for its life",
         world,
@@ -99,6 +101,25 @@ impl Story {
             let outcome = self.pair.run(&name, Program::Balancer, &packet(ip()).bytes(), 0);
             self.pair.compare_tables(&name);
             assert_eq!(outcome.verdict, verdict, "{name}");
+        }
+    }
+
+    /// Sends a packet of either family, which must leave as `expected` of the same family.
+    #[track_caller]
+    fn turns(
+        &mut self,
+        name: &str,
+        packet: impl Fn(Frame) -> Frame,
+        verdict: Verdict,
+        expected: impl Fn(Frame) -> Frame,
+    ) {
+        for (family, ip) in self.families {
+            let name = format!("{family}: {name}");
+            let outcome = self.pair.run(&name, Program::Balancer, &packet(ip()).bytes(), 0);
+            self.pair.compare_tables(&name);
+            assert_eq!(outcome.verdict, verdict, "{name}");
+            assert_same_bytes(&name, &expected(ip()).bytes(), &outcome.frame);
+            assert_eq!(check(&outcome.frame), Ok(()), "{name}: the frame that came out");
         }
     }
 

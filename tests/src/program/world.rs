@@ -4,7 +4,8 @@ pub mod nat;
 
 use vip_lb_common::{
     abi::{
-        BackendRef, LinkAddress, Mode, Peer, Phase, PortEntry, RingClass, ServiceRef, Settings, Slot, Vip,
+        BackendRef, LinkAddress, Mode, Peer, Phase, PortEntry, PortKey, RangeKey, RingClass, ServiceOptions,
+        ServiceRef, Settings, Slot, Vip,
     },
     headers::protocol::{TCP, UDP},
 };
@@ -33,6 +34,14 @@ pub const QUIET_VIP6: &str = "2001:db8:77::3";
 pub const LOCAL_VIP: &str = "10.77.1.4";
 /// A VIP with a backend on this very host.
 pub const LOCAL_VIP6: &str = "2001:db8:77::4";
+/// A VIP with services for ranges of ports, see [`port::IN_RANGE`].
+pub const RANGE_VIP: &str = "10.77.1.5";
+/// A VIP with services for ranges of ports.
+pub const RANGE_VIP6: &str = "2001:db8:77::5";
+/// A VIP whose one UDP service, [`port::AFFINE`], takes fragments without a first one.
+pub const PIECES_VIP: &str = "10.77.1.6";
+/// A VIP whose one UDP service takes fragments without a first one.
+pub const PIECES_VIP6: &str = "2001:db8:77::6";
 /// This host's own address, at which peers' tunnels end.
 pub const ENDPOINT: &str = "10.77.0.1";
 /// This host's own address, at which peers' tunnels end.
@@ -55,6 +64,8 @@ pub const FAR: &str = "10.88.0.9";
 pub const FAR6: &str = "2001:db8:88::9";
 /// Largest packet to the backend of [`port::NARROW`].
 pub const NARROW_MTU: u16 = 100;
+/// What [`port::RATIONED`] does with ICMP in a second.
+pub const RATE: u16 = 3;
 /// Interface by which the backend of [`port::ELSEWHERE`] is reached.
 pub const OTHER_INTERFACE: u32 = 4242;
 
@@ -100,8 +111,17 @@ pub mod port {
     pub const OPEN_AFFINE: u16 = 103;
     /// Open slots whose `previous` died.
     pub const ORPHANED: u16 = 104;
+    /// A path of [`NARROW_MTU`](super::NARROW_MTU), and no ICMP at all: neither steered nor sent.
+    pub const MUTE: u16 = 105;
+    /// `l2`; [`RATE`](super::RATE) ICMP errors in a second, and as many answers.
+    pub const RATIONED: u16 = 106;
     /// No service.
     pub const UNKNOWN: u16 = 9999;
+    /// Of [`RANGE_VIP`](super::RANGE_VIP): the first of eight ports of the TCP service of [`L2`]. The next port is that of [`IPIP6`], because
+    /// PORTS knows it, and the two from [`NARROWER`] on are that of [`IPIP`]; all other ports are that of [`GONE`].
+    pub const IN_RANGE: u16 = 20_000;
+    /// The first of two ports inside that range that are a range of their own.
+    pub const NARROWER: u16 = IN_RANGE + 4;
 }
 
 /// Where new flows of open slots go.
@@ -209,6 +229,8 @@ fn services(world: &mut Scenario) -> Vec<(u16, u8, ServiceRef)> {
             one(opened(Phase::Open, previous)),
         ),
         (port::ORPHANED, both, RingClass::Small, 0, one(opened(Phase::Open, over(gone)))),
+        (port::MUTE, both, RingClass::Small, 0, one(closed(narrow))),
+        (port::RATIONED, both, RingClass::Small, 0, one(closed(l2))),
     ];
     let mut services = Vec::new();
     for (port, protocols, class, flags, slots) in kinds {
@@ -217,6 +239,15 @@ fn services(world: &mut Scenario) -> Vec<(u16, u8, ServiceRef)> {
             if !slots.is_empty() {
                 world.ring(service, |index| slots[index % slots.len()]);
             }
+            // Clocks differ between kernel and host, so that a budget must either never be spent or always.
+            let icmp_rate = match port {
+                port::MUTE => 0,
+                port::RATIONED => RATE,
+                _ => u16::MAX,
+            };
+            world
+                .service_options
+                .insert(service.id, ServiceOptions { icmp_rate, ..ServiceOptions::default() });
             services.push((port, protocol, service));
         }
     }
@@ -244,6 +275,24 @@ fn special_vips(world: &mut Scenario, services: &[(u16, u8, ServiceRef)]) {
     let local = Vip { id: 5, flags: Vip::ANSWER | Vip::LOCAL, services: inline };
     world.vip(LOCAL_VIP, local);
     world.vip(LOCAL_VIP6, local);
+
+    let ranges =
+        Vip { id: 7, flags: Vip::ANSWER | Vip::MORE | Vip::RANGES | Vip::ANY_PORT, ..Vip::default() };
+    world.vip(RANGE_VIP, ranges);
+    world.vip(RANGE_VIP6, ranges);
+    for (bits, first, of) in [(13, port::IN_RANGE, port::L2), (15, port::NARROWER, port::IPIP)] {
+        world.ranges.push((48 + bits, RangeKey::new(7, TCP, first), service(of, TCP)));
+    }
+    world.port(7, TCP, port::IN_RANGE + 1, service(port::IPIP6, TCP));
+    world.port(7, TCP, 0, service(port::GONE, TCP));
+
+    let pieces = Vip { id: 8, flags: Vip::ANSWER | Vip::MORE | Vip::FRAGMENTS, ..Vip::default() };
+    world.vip(PIECES_VIP, pieces);
+    world.vip(PIECES_VIP6, pieces);
+    let affine = service(port::AFFINE, UDP);
+    world.port(8, UDP, port::AFFINE, affine);
+    let any = PortKey { vip: 8, port: 0, protocol: UDP, kind: PortKey::FRAGMENTS };
+    world.ports.insert(any, affine);
 
     let endpoint = Vip { id: 6, flags: Vip::ENDPOINT, ..Vip::default() };
     world.vip(ENDPOINT, endpoint);

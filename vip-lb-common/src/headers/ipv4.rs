@@ -64,6 +64,24 @@ impl<'p> Ipv4<'p> {
         self.0.half_word(offset_of!(Ipv4Hdr, frags)) & 0x3fff_u16.to_be() != 0
     }
 
+    /// Identification, which all fragments of a packet share.
+    #[inline(always)]
+    pub fn id(&self) -> u16 {
+        self.0.be16(offset_of!(Ipv4Hdr, id))
+    }
+
+    /// Where in its packet this fragment belongs, in units of eight bytes.
+    #[inline(always)]
+    pub fn fragment_offset(&self) -> u16 {
+        self.0.be16(offset_of!(Ipv4Hdr, frags)) & 0x1fff
+    }
+
+    /// More fragments follow.
+    #[inline(always)]
+    pub fn more_fragments(&self) -> bool {
+        self.0.be16(offset_of!(Ipv4Hdr, frags)) & 0x2000 != 0
+    }
+
     /// Time to live.
     #[inline(always)]
     pub fn ttl(&self) -> u8 {

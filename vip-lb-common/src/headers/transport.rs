@@ -10,6 +10,11 @@ use crate::{
     checksum::{self, Delta},
 };
 
+/// Offset of the checksum in a TCP header.
+pub const TCP_CHECKSUM: usize = offset_of!(TcpHdr, check);
+/// Offset of the checksum in a UDP header.
+pub const UDP_CHECKSUM: usize = offset_of!(UdpHdr, check);
+
 /// A TCP header (RFC 9293 section 3.1).
 #[derive(Clone, Copy)]
 pub struct Tcp<'p>(View<'p, TCP_LEN>);
@@ -173,6 +178,13 @@ impl<'p> Icmp<'p> {
     #[inline(always)]
     pub fn type_and_code(&self) -> u16 {
         self.0.be16(offset_of!(Icmpv4Hdr, type_))
+    }
+
+    /// Mends the checksum after a change of what it covers.
+    #[inline(always)]
+    pub fn mend(&self, delta: Delta) {
+        let at = offset_of!(Icmpv4Hdr, check);
+        self.0.set_half_word(at, delta.apply(self.0.half_word(at)));
     }
 
     /// Changes type and code, and the checksum with them. Swapping addresses in the pseudo-header leaves it right.

@@ -8,6 +8,7 @@ use crate::{
         ETHERNET_LEN, Ethernet, IPV4_LEN, IPV6_LEN, Ipv4, Ipv6, OUTER_TTL, OuterV4, VLAN_LEN, ether_type,
         protocol,
     },
+    packet::forget,
 };
 
 /// Rewrites the packet for its backend and says how.
@@ -20,7 +21,8 @@ pub(super) fn forward<P: Packet>(
     backend: &Backend,
 ) -> Result<Verdict, Verdict> {
     match Mode::from_u8(backend.mode) {
-        Mode::Dead | Mode::GueV4 | Mode::GueV6 | Mode::NatV4 | Mode::NatV6 => Err(Verdict::BackendGone),
+        Mode::Dead | Mode::GueV4 | Mode::GueV6 => Err(Verdict::BackendGone),
+        Mode::NatV4 | Mode::NatV6 => Err(Verdict::NatUnknown),
         Mode::Unresolved => Err(Verdict::Unresolved),
         Mode::Local => Ok(Verdict::LocalBackend),
         Mode::L2 => {
@@ -175,7 +177,8 @@ impl Tags {
         if link.network > ETHERNET_LEN + VLAN_LEN {
             packet.view::<VLAN_LEN>(ETHERNET_LEN + 2, Verdict::ShortFrame)?.set_word(0, self.0[1]);
         }
-        let last: View<'_, 2> = packet.view(link.network - 2, Verdict::ShortFrame)?;
+        // Forgotten, so that LLVM does not fold the subtraction into the check but not into the access.
+        let last: View<'_, 2> = packet.view(forget(link.network - 2, 0x1f), Verdict::ShortFrame)?;
         last.set_be16(0, ether_type);
         Ok(())
     }

@@ -4,6 +4,8 @@
 //! from [`Verdict`] to them.
 
 mod forward;
+mod fragment;
+mod icmp_error;
 mod local;
 mod nat;
 mod own;
@@ -18,10 +20,11 @@ use crate::{
     headers::{
         ETHERNET_LEN, Ethernet, IPV4_LEN, IPV6_LEN, Ipv4, Ipv6, TCP_LEN, Tcp, Udp, ether_type, protocol,
     },
+    tables::live,
 };
 
 pub(crate) use forward::Tags;
-pub(crate) use parse::{Flow, Link, Network};
+pub(crate) use parse::{Flow, Link, Network, Sign};
 pub use stage::{Desk, Job, Next, Stage};
 
 /// What became of a packet.
@@ -107,6 +110,8 @@ pub enum Reason {
     NewUnrecorded,
     /// NAT_FLOWS has the connection: the slot was not asked.
     Translated,
+    /// The packet is a later fragment of one whose first fragment went there.
+    SamePacket,
 }
 
 /// Decides a packet's fate, carries it out on the bytes and counts it. The kernel program does the same with each part in a function of
@@ -119,10 +124,7 @@ pub fn process<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Fate {
             Next::Done(fate) => return fate,
             Next::General => general(packet, tables),
             Next::Stage(stage, job) => run(packet, tables, stage, desk.insert(Desk::new(job))),
-            Next::Later(stage) => match &mut desk {
-                Some(desk) => run(packet, tables, stage, desk),
-                None => unreachable!("only stages lead to later ones"),
-            },
+            Next::Then(stage) => run(packet, tables, stage, desk.as_mut().expect("a stage has a desk")),
         };
     }
 }
@@ -130,10 +132,14 @@ pub fn process<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Fate {
 fn run<P: Packet, T: Tables>(packet: &mut P, tables: &T, stage: Stage, desk: &mut Desk) -> Next {
     match stage {
         Stage::Own => own(packet, tables, desk),
+        Stage::Fragment => fragment(packet, tables, &mut desk.job),
+        Stage::IcmpError => icmp_error(packet, tables, &mut desk.job),
         Stage::Nat => nat(packet, tables, desk),
         Stage::NatSteer => nat_steer(packet, tables, desk),
         Stage::NatBind => nat_bind(packet, tables, desk),
         Stage::Translate => translate(packet, tables, desk),
+        Stage::TranslateError => translate_error(packet, tables, desk),
+        Stage::Deliver => deliver(packet, tables, &desk.job),
     }
 }
 
@@ -141,39 +147,79 @@ fn run<P: Packet, T: Tables>(packet: &mut P, tables: &T, stage: Stage, desk: &mu
 #[inline(always)]
 pub fn own<P: Packet, T: Tables>(packet: &mut P, tables: &T, desk: &mut Desk) -> Next {
     let result = own::decide(packet, tables, desk);
-    unless_lost(tables, result)
+    go_on(tables, result)
+}
+
+/// Finds out where a later fragment goes.
+#[inline(always)]
+pub fn fragment<P: Packet, T: Tables>(packet: &mut P, tables: &T, job: &mut Job) -> Next {
+    go_on(tables, fragment::decide(packet, tables, job))
+}
+
+/// Finds out which flow an ICMP error is about.
+#[inline(always)]
+pub fn icmp_error<P: Packet, T: Tables>(packet: &mut P, tables: &T, job: &mut Job) -> Next {
+    go_on(tables, icmp_error::decide(packet, tables, job))
 }
 
 /// Finds the entry of a client's packet to a service with translated backends.
 #[inline(always)]
-pub fn nat<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk) -> Next {
-    unless_lost(tables, nat::known(packet, tables, desk))
+pub fn nat<P: Packet, T: Tables>(packet: &mut P, tables: &T, desk: &mut Desk) -> Next {
+    go_on(tables, nat::known(packet, tables, desk))
 }
 
-/// Chooses the backend of such a packet that has no entry, and sends it there unless it is to be translated.
+/// Chooses the backend of such a packet that has no entry.
 #[inline(always)]
-pub fn nat_steer<P: Packet, T: Tables>(packet: &mut P, tables: &T, desk: &mut Desk) -> Next {
-    let result = nat::steer(packet, tables, desk);
-    unless_lost(tables, result)
+pub fn nat_steer<P: Packet, T: Tables>(_: &mut P, tables: &T, desk: &mut Desk) -> Next {
+    go_on(tables, nat::steer(tables, desk))
 }
 
 /// Writes the entries of its connection.
 #[inline(always)]
-pub fn nat_bind<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk) -> Next {
-    unless_lost(tables, nat::bind(packet, tables, desk))
+pub fn nat_bind<P: Packet, T: Tables>(packet: &mut P, tables: &T, desk: &mut Desk) -> Next {
+    go_on(tables, nat::bind(packet, tables, desk))
 }
 
 /// Translates a packet and counts it.
 #[inline(always)]
 pub fn translate<P: Packet, T: Tables>(packet: &mut P, tables: &T, desk: &mut Desk) -> Next {
+    fragment::remember(tables, &desk.job, desk.translation.backend);
     let result = nat::translate::translate(packet, &desk.job.bounded(), &desk.translation);
     Next::Done(conclude(tables, result))
 }
 
-/// What comes next, or the end of a packet that goes nowhere.
+/// Translates an ICMP error and the packet that it quotes, and counts it.
 #[inline(always)]
-fn unless_lost<T: Tables>(tables: &T, result: Result<Next, Verdict>) -> Next {
-    result.unwrap_or_else(|verdict| Next::Done(conclude(tables, Err(verdict))))
+pub fn translate_error<P: Packet, T: Tables>(packet: &mut P, tables: &T, desk: &mut Desk) -> Next {
+    let result = nat::error::translate(packet, &desk.job.bounded(), &desk.translation);
+    Next::Done(conclude(tables, result))
+}
+
+/// Steers a packet, unless its backend is chosen already, and forwards it.
+#[inline(always)]
+pub fn deliver<P: Packet, T: Tables>(packet: &mut P, tables: &T, job: &Job) -> Next {
+    go_on(tables, delivered(packet, tables, job))
+}
+
+#[inline(always)]
+fn delivered<P: Packet, T: Tables>(packet: &mut P, tables: &T, job: &Job) -> Result<Next, Verdict> {
+    let Job { link, network, flow, service, .. } = job;
+    let (reference, backend) = if job.backend.is_none() {
+        let settings = configured(tables)?;
+        steer::steer(tables, &settings, *service, network, flow)?
+    } else {
+        (job.backend, live(tables, job.backend).ok_or(Verdict::BackendGone)?)
+    };
+    fragment::remember(tables, job, reference);
+    leave(packet, link, network, flow, *service, reference, &backend).map(|fate| done(tables, fate))
+}
+
+#[inline(always)]
+fn go_on<T: Tables>(tables: &T, next: Result<Next, Verdict>) -> Next {
+    match next {
+        Ok(next) => next,
+        Err(verdict) => Next::Done(conclude(tables, Err(verdict))),
+    }
 }
 
 #[inline(always)]
@@ -205,7 +251,8 @@ pub fn plain<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Next {
             return Next::General;
         }
         match plain_v4(packet, tables, ip, frame.part(ETHERNET_LEN + IPV4_LEN)) {
-            Ok(client) => client.go_on(packet, tables, &UNTAGGED_V4),
+            Ok(Some(client)) => client.go_on(packet, tables, &UNTAGGED_V4),
+            Ok(None) => Next::General,
             Err(verdict) => Next::Done(conclude(tables, Err(verdict))),
         }
     } else if ethernet.is(ether_type::IPV6) {
@@ -226,18 +273,22 @@ pub fn plain<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Next {
     }
 }
 
+/// None for a fragment, which is no plain packet; asked here so that other traffic need not be.
 #[inline(always)]
 fn plain_v4<'t, P: Packet, T: Tables>(
     packet: &P,
     tables: &'t T,
     ip: Ipv4<'_>,
     transport: View<'_, TCP_LEN>,
-) -> Result<Client<'t, T>, Verdict> {
+) -> Result<Option<Client<'t, T>>, Verdict> {
     let vip = vip(tables, &ip.destination()).ok_or(Verdict::NotVip)?;
+    if ip.is_fragment() {
+        return Ok(None);
+    }
     let network = parse::plain_ipv4(packet, ip).map_err(|verdict| refused(&vip, verdict))?;
     let settings = configured(tables)?;
-    let flow = plain_flow(transport, &network)?;
-    Ok(Client { settings, vip, network, flow })
+    let flow = plain_flow(transport, &network).map_err(|verdict| refused(&vip, verdict))?;
+    Ok(Some(Client { settings, vip, network, flow }))
 }
 
 #[inline(always)]
@@ -250,7 +301,7 @@ fn plain_v6<'t, P: Packet, T: Tables>(
     let vip = vip(tables, &ip.destination()).ok_or(Verdict::NotVip)?;
     let network = parse::plain_ipv6(packet, ip).map_err(|verdict| refused(&vip, verdict))?;
     let settings = configured(tables)?;
-    let flow = plain_flow(transport, &network)?;
+    let flow = plain_flow(transport, &network).map_err(|verdict| refused(&vip, verdict))?;
     Ok(Client { settings, vip, network, flow })
 }
 
@@ -274,23 +325,32 @@ struct Client<'t, T: Tables + 't> {
 impl<T: Tables> Client<'_, T> {
     #[inline(always)]
     fn go_on<P: Packet>(&self, packet: &mut P, tables: &T, link: &Link) -> Next {
-        if self.vip.flags & Vip::OWN != 0 {
-            return Next::Stage(Stage::Own, self.job(link, ServiceRef::default()));
-        }
-        match find_service(packet, tables, self) {
-            Ok(service) if service.flags & ServiceRef::NAT != 0 => {
-                Next::Stage(Stage::Nat, self.job(link, service))
-            }
-            found => {
-                let result = found.and_then(|service| balance(packet, tables, link, self, service));
-                Next::Done(conclude(tables, result))
-            }
-        }
+        go_on(tables, self.balance(packet, tables, link))
     }
 
+    /// The rest of the way.
     #[inline(always)]
-    fn job(&self, link: &Link, service: ServiceRef) -> Job {
-        Job { link: *link, network: self.network, flow: self.flow, service, backend: BackendRef::NONE }
+    fn balance<P: Packet>(&self, packet: &mut P, tables: &T, link: &Link) -> Result<Next, Verdict> {
+        let Self { settings, vip, network, flow } = self;
+        if vip.flags & Vip::OWN != 0 {
+            return Ok(Next::Stage(Stage::Own, Job::new(packet, link, network, *flow)?));
+        }
+        // Nodes forward no pings and solicitations: those of a peer, answered before, are always its own.
+        if settings.flags & Settings::PEERS != 0 {
+            refuse_forwarded(packet, tables, vip, network)?;
+        }
+        let service = service::find(tables, vip, network.protocol, flow.destination_port())?;
+        tables.observe(Step::Service(service));
+        if service.flags & ServiceRef::NAT != 0 {
+            let job = Job { service, ..Job::new(packet, link, network, *flow)? };
+            return Ok(Next::Stage(Stage::Nat, job));
+        }
+        if !network.piece.is_whole() {
+            let job = Job { service, ..Job::new(packet, link, network, *flow)? };
+            return Ok(Next::Stage(Stage::Deliver, job));
+        }
+        let (reference, backend) = steer::steer(tables, settings, service, network, flow)?;
+        leave(packet, link, network, flow, service, reference, &backend).map(|fate| done(tables, fate))
     }
 }
 
@@ -302,10 +362,7 @@ const UNTAGGED_V6: Link = Link { ether_type: ether_type::IPV6, network: ETHERNET
 /// Decides the fate of any packet at all, carries it out and counts it.
 #[inline(always)]
 pub fn general<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Next {
-    match decide(packet, tables) {
-        Ok(next) => next,
-        Err(verdict) => Next::Done(conclude(tables, Err(verdict))),
-    }
+    go_on(tables, decide(packet, tables))
 }
 
 #[inline(always)]
@@ -336,24 +393,29 @@ fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Next, Verd
     };
     let network = network.forgotten();
     let settings = configured(tables)?;
-    if vip.flags & Vip::OWN != 0 && !parse::has_ports(network.protocol) {
-        let client = Client::<T> { settings, vip, network, flow: Flow::default() };
-        return Ok(Next::Stage(Stage::Own, client.job(&link, ServiceRef::default())));
+    let (own, later) = (vip.flags & Vip::OWN != 0, network.piece.is_later());
+    if later || own && !parse::has_ports(network.protocol) {
+        let job = Job::new(packet, &link, &network, Flow::default())?;
+        return Ok(Next::Stage(if own { Stage::Own } else { Stage::Fragment }, job));
     }
     let flow = match network.protocol {
-        protocol::TCP => {
-            let header = Tcp::at(packet, network.transport, Verdict::BadTransportHeader)?;
-            parse::tcp(header, &network)?
-        }
-        protocol::UDP => {
-            let header = Udp::at(packet, network.transport, Verdict::BadTransportHeader)?;
-            parse::udp(header, &network)?
+        protocol::TCP => Tcp::at(packet, network.transport, Verdict::BadTransportHeader)
+            .and_then(|header| parse::tcp(header, &network)),
+        protocol::UDP => Udp::at(packet, network.transport, Verdict::BadTransportHeader)
+            .and_then(|header| parse::udp(header, &network)),
+        protocol::ICMP | protocol::ICMPV6 if !network.piece.is_whole() => {
+            return Err(Verdict::UnsupportedIcmp);
         }
         protocol::ICMP | protocol::ICMPV6 => {
+            if icmp_error::is_error(packet, &network)? {
+                let job = Job::new(packet, &link, &network, Flow::default())?;
+                return Ok(Next::Stage(Stage::IcmpError, job));
+            }
             return local::icmp(packet, tables, &link, &vip, &network).map(|fate| done(tables, fate));
         }
         _ => return Err(Verdict::UnsupportedProtocol),
     };
+    let flow = flow.map_err(|verdict| refused(&vip, verdict))?;
     let client = Client { settings, vip, network, flow };
     Ok(client.go_on(packet, tables, &link))
 }
@@ -382,55 +444,26 @@ fn refused(vip: &Vip, verdict: Verdict) -> Verdict {
     if vip.flags & Vip::OWN != 0 { Verdict::NotVip } else { verdict }
 }
 
-/// The service of a flow's packet that is addressed to a VIP.
+/// Forwards a packet to its backend.
 #[inline(always)]
-fn find_service<T: Tables>(
-    packet: &impl Packet,
-    tables: &T,
-    client: &Client<'_, T>,
-) -> Result<ServiceRef, Verdict> {
-    let Client { settings, vip, network, flow } = client;
-    // Nodes forward TCP and UDP only: a peer's solicitations and pings, answered before, are always its own.
-    if settings.flags & Settings::PEERS != 0 {
-        refuse_forwarded(packet, tables, vip, network)?;
-    }
-    let service = service::find(tables, vip, network.protocol, flow.destination_port())?;
-    tables.observe(Step::Service(service));
-    Ok(service)
-}
-
-/// The rest of its way.
-#[inline(always)]
-fn balance<P: Packet, T: Tables>(
+fn leave<P: Packet>(
     packet: &mut P,
-    tables: &T,
     link: &Link,
-    client: &Client<'_, T>,
-    service: ServiceRef,
-) -> Result<Fate, Verdict> {
-    let Client { settings, network, flow, .. } = client;
-    let (reference, backend) = steer::steer(tables, settings, service, network, flow)?;
-    let verdict = forward::forward(packet, link, network, flow, &backend)?;
-    Ok(fate_of(verdict, service, reference, &backend, network, flow))
-}
-
-#[inline(always)]
-fn fate_of(
-    verdict: Verdict,
+    network: &Network,
+    flow: &Flow,
     service: ServiceRef,
     reference: BackendRef,
     backend: &Backend,
-    network: &Network,
-    flow: &Flow,
-) -> Fate {
-    Fate {
+) -> Result<Fate, Verdict> {
+    let verdict = forward::forward(packet, link, network, flow, backend)?;
+    Ok(Fate {
         verdict,
         service: service.id,
         backend: reference.index,
         egress: backend.egress,
         bytes: network.len,
         opens: flow.opens(),
-    }
+    })
 }
 
 /// A packet that a peer node forwarded is never steered again: it goes to the stack where this host is a backend.

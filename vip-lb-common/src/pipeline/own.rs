@@ -1,6 +1,6 @@
 //! Packets to an address of this node itself that other nodes or backends send to.
 
-use super::{Desk, Fate, Job, Next, conclude, local, nat, parse};
+use super::{Desk, Fate, Job, Next, done, local, nat};
 use crate::{Packet, Tables, Verdict, abi::Vip, decap, headers::protocol};
 
 /// Translates backends' answers, and unwraps what peers tunnel to a backend on this host. All else is ordinary traffic, or nobody's where
@@ -11,26 +11,26 @@ pub(super) fn decide<P: Packet, T: Tables>(
     tables: &T,
     desk: &mut Desk,
 ) -> Result<Next, Verdict> {
-    let vip = tables.vip(&desk.job.network.destination).ok_or(Verdict::NotVip)?;
+    let vip = tables.vip(&desk.job.destination).ok_or(Verdict::NotVip)?;
     if vip.flags & Vip::NAT_SOURCE != 0
-        && parse::has_ports(desk.job.network.protocol)
-        && let Some(next) = nat::reply::find(tables, desk)?
+        && let Some(next) = nat::reply::find(packet, tables, desk)?
     {
         return Ok(next);
     }
     let Job { link, network, .. } = desk.job.bounded();
-    let result = if vip.flags & Vip::ENDPOINT != 0 {
+    // Tunnelled packets are taken out of their tunnel whole: the stack reassembles fragments of them.
+    let result = if vip.flags & Vip::ENDPOINT != 0 && network.piece.is_whole() {
         decap::unwrap_for_local_backend(packet, tables, &link, &network).map(Fate::from)
     } else {
         Err(Verdict::NotVip)
     };
     match result {
         Err(Verdict::NotVip) if vip.flags & Vip::ANSWER == 0 => Err(Verdict::NotVip),
+        Err(Verdict::NotVip) if network.piece.is_later() => Err(Verdict::FragmentWithoutFirst),
         Err(Verdict::NotVip) if matches!(network.protocol, protocol::ICMP | protocol::ICMPV6) => {
-            local::icmp(packet, tables, &link, &vip, &network)
-                .map(|fate| Next::Done(conclude(tables, Ok(fate))))
+            local::icmp(packet, tables, &link, &vip, &network).map(|fate| done(tables, fate))
         }
         Err(Verdict::NotVip) => Err(Verdict::NatUnknown),
-        result => result.map(|fate| Next::Done(conclude(tables, Ok(fate)))),
+        result => result.map(|fate| done(tables, fate)),
     }
 }

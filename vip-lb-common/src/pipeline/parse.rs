@@ -49,11 +49,61 @@ pub(crate) struct Network {
     pub(crate) transport: usize,
     /// The client.
     pub(crate) source: Address,
-    /// The VIP, or an address of this node itself.
-    pub(crate) destination: Address,
+    /// Which part of a packet it is.
+    pub(crate) piece: Piece,
+}
+
+/// Which part of a packet an IP packet is. A number rather than an enum, so that the verifier can be made to forget it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    part: u8,
+    /// What all fragments of the packet share.
+    pub(crate) id: u32,
+}
+
+impl Piece {
+    /// All of the packet.
+    pub(crate) const WHOLE: Self = Self { part: 0, id: 0 };
+    const FIRST: u8 = 1;
+    const LATER: u8 = 2;
+
+    /// From the fields that both families have.
+    #[inline(always)]
+    fn of(offset: u16, more: bool, id: u32) -> Self {
+        let part = if offset != 0 { Self::LATER } else { more as u8 };
+        Self { part, id }
+    }
+
+    /// All of the packet.
+    #[inline(always)]
+    pub(crate) fn is_whole(self) -> bool {
+        self.part == Self::WHOLE.part
+    }
+
+    /// The fragment with the ports.
+    #[inline(always)]
+    pub(crate) fn is_first(self) -> bool {
+        self.part == Self::FIRST
+    }
+
+    /// A fragment that begins in the middle of something.
+    #[inline(always)]
+    pub(crate) fn is_later(self) -> bool {
+        self.part == Self::LATER
+    }
 }
 
 impl Network {
+    /// Where the packet goes, read again: few need it once its VIP is known.
+    #[inline(always)]
+    pub(crate) fn destination(&self, packet: &impl Packet) -> Result<Address, Verdict> {
+        if self.is_v4 {
+            Ipv4::at(packet, self.offset, Verdict::ShortFrame).map(|ip| ip.destination())
+        } else {
+            Ipv6::at(packet, self.offset, Verdict::ShortFrame).map(|ip| ip.destination())
+        }
+    }
+
     /// The same, of which the verifier knows less: one way to go on for both families, with options or without.
     #[inline(always)]
     pub(crate) fn forgotten(self) -> Self {
@@ -62,6 +112,7 @@ impl Network {
             protocol: forget(self.protocol.into(), 0xff) as u8,
             transport: forget(self.transport, 0x3fff),
             transport_len: forget(self.transport_len, 0xffff),
+            piece: Piece { part: forget(self.piece.part.into(), 0xff) as u8, ..self.piece },
             ..self
         }
     }
@@ -72,8 +123,21 @@ impl Network {
 pub(crate) struct Flow {
     /// Both ports as they lie in the packet.
     pub(crate) ports: u32,
-    /// Flags of a TCP segment; none for UDP.
-    pub(crate) tcp: Option<TcpFlags>,
+    /// What the packet says of the flow's life.
+    pub(crate) sign: Sign,
+}
+
+/// What a packet says of the life of its flow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Sign {
+    /// A TCP segment, whose flags tell beginning and end.
+    Segment(TcpFlags),
+    /// A UDP datagram, or another that tells neither.
+    #[default]
+    Datagram,
+    /// An ICMP error about a packet of the flow, whose protocol this is. Anybody may have sent it, so it proves nothing of the flow: no state
+    /// is made, changed or kept alive for it (RFC 5508 section 4.2).
+    Related(u8),
 }
 
 impl Flow {
@@ -92,7 +156,7 @@ impl Flow {
     /// The first packet of a TCP connection.
     #[inline(always)]
     pub(crate) fn opens(&self) -> bool {
-        matches!(self.tcp, Some(flags) if flags.opens())
+        matches!(self.sign, Sign::Segment(flags) if flags.opens())
     }
 }
 
@@ -132,9 +196,6 @@ pub(crate) fn ipv4(packet: &impl Packet, ip: Ipv4<'_>, offset: usize) -> Result<
     if len < header_len || len > packet.len() - offset {
         return Err(Verdict::BadLength);
     }
-    if ip.is_fragment() {
-        return Err(Verdict::FragmentWithoutFirst);
-    }
     Ok(Network {
         is_v4: true,
         traffic_class: ip.traffic_class(),
@@ -144,19 +205,16 @@ pub(crate) fn ipv4(packet: &impl Packet, ip: Ipv4<'_>, offset: usize) -> Result<
         offset,
         transport: offset + header_len,
         source: ip.source(),
-        destination: ip.destination(),
+        piece: Piece::of(ip.fragment_offset(), ip.more_fragments(), ip.id().into()),
     })
 }
 
-/// IPv4 that is known to be of version 4 and without options, in an untagged frame.
+/// IPv4 that is known to be of version 4, without options and no fragment, in an untagged frame.
 #[inline(always)]
 pub(crate) fn plain_ipv4(packet: &impl Packet, ip: Ipv4<'_>) -> Result<Network, Verdict> {
     let len = ip.total_len() as usize;
     if len < IPV4_LEN || len > packet.len() - ETHERNET_LEN {
         return Err(Verdict::BadLength);
-    }
-    if ip.is_fragment() {
-        return Err(Verdict::FragmentWithoutFirst);
     }
     Ok(Network {
         is_v4: true,
@@ -167,7 +225,7 @@ pub(crate) fn plain_ipv4(packet: &impl Packet, ip: Ipv4<'_>) -> Result<Network, 
         offset: ETHERNET_LEN,
         transport: ETHERNET_LEN + IPV4_LEN,
         source: ip.source(),
-        destination: ip.destination(),
+        piece: Piece::WHOLE,
     })
 }
 
@@ -190,7 +248,7 @@ pub(crate) fn plain_ipv6(packet: &impl Packet, ip: Ipv6<'_>) -> Result<Network, 
         offset: ETHERNET_LEN,
         transport: ETHERNET_LEN + IPV6_LEN,
         source: ip.source(),
-        destination: ip.destination(),
+        piece: Piece::WHOLE,
     })
 }
 
@@ -204,22 +262,21 @@ pub(crate) fn ipv6(packet: &impl Packet, ip: Ipv6<'_>, offset: usize) -> Result<
     if len > packet.len() - offset {
         return Err(Verdict::BadLength);
     }
-    let first = (ip.next_header(), offset + IPV6_LEN);
-    let (protocol, transport) = if is_extension(first.0) { extensions(packet, first)? } else { first };
+    let payload = payload(packet, ip.next_header(), offset + IPV6_LEN)?;
     let end = offset + len;
-    if transport > end {
+    if payload.offset > end {
         return Err(Verdict::BadLength);
     }
     Ok(Network {
         is_v4: false,
         traffic_class: ip.traffic_class(),
-        protocol,
+        protocol: payload.protocol,
         len: len as u16,
-        transport_len: end - transport,
+        transport_len: end - payload.offset,
         offset,
-        transport,
+        transport: payload.offset,
         source: ip.source(),
-        destination: ip.destination(),
+        piece: payload.piece,
     })
 }
 
@@ -231,25 +288,42 @@ fn is_extension(header: u8) -> bool {
     )
 }
 
-/// Follows the chain from the header of type `.0` at offset `.1` to the first that is no extension.
+/// What an IPv6 packet carries.
+#[derive(Clone, Copy)]
+pub(crate) struct Payload {
+    /// Type of the first header that is no extension, or of what follows the fragment header of a later fragment.
+    pub(crate) protocol: u8,
+    /// Its offset.
+    pub(crate) offset: usize,
+    /// Which part of the payload is here.
+    pub(crate) piece: Piece,
+}
+
+/// Follows extension headers from the header of type `next` at `offset` to the first that is none.
 #[inline(always)]
-fn extensions(packet: &impl Packet, first: (u8, usize)) -> Result<(u8, usize), Verdict> {
-    let (mut header, mut offset) = first;
+pub(crate) fn payload(packet: &impl Packet, next: u8, offset: usize) -> Result<Payload, Verdict> {
+    let mut at = Payload { protocol: next, offset, piece: Piece::WHOLE };
+    if !is_extension(next) {
+        return Ok(at);
+    }
     for _ in 0..MAX_EXTENSION_HEADERS {
-        let extension: View<'_, 8> = packet.view(offset, Verdict::BadLength)?;
-        let len = if header == protocol::FRAGMENT {
+        let extension: View<'_, 8> = packet.view(at.offset, Verdict::BadLength)?;
+        let is_fragment = at.protocol == protocol::FRAGMENT;
+        at.protocol = extension.u8(0);
+        if is_fragment {
             // Offset 0 and no more to come is an atomic fragment, a whole packet (RFC 6946).
-            if extension.be16(2) & 0xfff9 != 0 {
-                return Err(Verdict::FragmentWithoutFirst);
+            let place = extension.be16(2);
+            let piece = Piece::of(place & 0xfff8, place & 1 != 0, extension.be32(4));
+            if !piece.is_whole() {
+                at.piece = piece;
             }
-            8
+            at.offset += 8;
         } else {
-            (extension.u8(1) as usize + 1) * 8
-        };
-        header = extension.u8(0);
-        offset += len;
-        if !is_extension(header) {
-            return Ok((header, offset));
+            at.offset += (extension.u8(1) as usize + 1) * 8;
+        }
+        // What a later fragment begins with is the middle of something.
+        if at.piece.is_later() || !is_extension(at.protocol) {
+            return Ok(at);
         }
     }
     Err(Verdict::ExtensionHeaders)
@@ -261,22 +335,23 @@ pub(crate) fn has_ports(protocol: u8) -> bool {
     protocol == protocol::TCP || protocol == protocol::UDP
 }
 
-/// A TCP segment (RFC 9293).
+/// A TCP segment (RFC 9293). A first fragment must have the whole header too (RFC 1858 section 3).
 #[inline(always)]
 pub(crate) fn tcp(tcp: Tcp<'_>, network: &Network) -> Result<Flow, Verdict> {
     let header_len = tcp.header_len();
     if header_len < TCP_LEN || header_len > network.transport_len {
         return Err(Verdict::BadTransportHeader);
     }
-    Ok(Flow { ports: tcp.ports(), tcp: Some(tcp.flags()) })
+    Ok(Flow { ports: tcp.ports(), sign: Sign::Segment(tcp.flags()) })
 }
 
-/// A UDP datagram (RFC 768).
+/// A UDP datagram (RFC 768), which may be longer than its first fragment.
 #[inline(always)]
 pub(crate) fn udp(udp: Udp<'_>, network: &Network) -> Result<Flow, Verdict> {
-    let len = udp.len() as usize;
-    if len < UDP_LEN || len > network.transport_len {
+    let (len, here) = (udp.len() as usize, network.transport_len);
+    let fits = if network.piece.is_whole() { len <= here } else { here >= UDP_LEN };
+    if len < UDP_LEN || !fits {
         return Err(Verdict::BadTransportHeader);
     }
-    Ok(Flow { ports: udp.ports(), tcp: None })
+    Ok(Flow { ports: udp.ports(), sign: Sign::Datagram })
 }

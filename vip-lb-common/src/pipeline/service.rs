@@ -2,10 +2,10 @@
 
 use crate::{
     Tables, Verdict,
-    abi::{PortKey, ServiceRef, Vip},
+    abi::{PortKey, RangeKey, ServiceRef, Vip},
 };
 
-/// The service for a protocol and port: the VIP's own entries first, then PORTS, then the service of every port.
+/// The service for a protocol and port: the VIP's own entries first, then PORTS, then RANGES, then the service of every port.
 #[inline(always)]
 pub(super) fn find<T: Tables>(tables: &T, vip: &Vip, protocol: u8, port: u16) -> Result<ServiceRef, Verdict> {
     for entry in &vip.services {
@@ -16,6 +16,11 @@ pub(super) fn find<T: Tables>(tables: &T, vip: &Vip, protocol: u8, port: u16) ->
     let at = |port| tables.port(&PortKey { vip: vip.id, port, protocol, kind: 0 });
     if vip.flags & Vip::MORE != 0
         && let Some(service) = at(port)
+    {
+        return Ok(service);
+    }
+    if vip.flags & Vip::RANGES != 0
+        && let Some(service) = tables.range(&RangeKey::new(vip.id, protocol, port))
     {
         return Ok(service);
     }

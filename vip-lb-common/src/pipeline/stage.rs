@@ -9,8 +9,10 @@ use super::{
     nat::{Draft, Translation},
 };
 use crate::{
-    abi::{BackendRef, ServiceRef},
+    Packet, Verdict,
+    abi::{Address, BackendRef, ServiceRef},
     headers::ETHERNET_LEN,
+    packet::forget,
 };
 
 /// What comes next.
@@ -22,8 +24,8 @@ pub enum Next {
     General,
     /// A part that few packets need.
     Stage(Stage, Job),
-    /// The same with the job that is on the [`Desk`] already.
-    Later(Stage),
+    /// Another part, with the job of the one that says so, which it may have changed.
+    Then(Stage),
 }
 
 /// A part that few packets need. A stage only ever leads to later ones.
@@ -32,14 +34,22 @@ pub enum Next {
 pub enum Stage {
     /// [`own`](super::own): to an address of this node itself.
     Own = 0,
+    /// [`fragment`](super::fragment()): a later fragment, which has no ports.
+    Fragment = 1,
+    /// [`icmp_error`](super::icmp_error()): an ICMP error to a VIP.
+    IcmpError = 2,
     /// [`nat`](super::nat()): to a service with translated backends.
-    Nat = 1,
+    Nat = 5,
     /// [`nat_steer`](super::nat_steer): its connection has no entry, or is over.
-    NatSteer = 2,
+    NatSteer = 6,
     /// [`nat_bind`](super::nat_bind): the entries of its connection are to be written.
-    NatBind = 3,
+    NatBind = 7,
     /// [`translate`](super::translate): to other addresses and ports.
-    Translate = 4,
+    Translate = 8,
+    /// [`translate_error`](super::translate_error): an ICMP error about what is translated.
+    TranslateError = 9,
+    /// [`deliver`](super::deliver): a flow's packet for which something else had to be done before it is steered and forwarded.
+    Deliver = 4,
 }
 
 /// A packet on its way to another stage.
@@ -49,8 +59,12 @@ pub struct Job {
     pub(crate) network: Network,
     pub(crate) flow: Flow,
     pub(crate) service: ServiceRef,
-    /// Where it goes, once that is known.
+    /// Where the packet goes.
+    pub(crate) destination: Address,
+    /// The backend, where it needs no steering.
     pub(crate) backend: BackendRef,
+    /// Bytes from the IP header on of the largest packet that the path to its backend takes, for [`Stage::TooBig`].
+    pub(crate) largest: u16,
 }
 
 /// What stages work on and hand on to each other. In the kernel it is a value of a map, because it would take most of the stack.
@@ -73,12 +87,33 @@ impl Desk {
 }
 
 impl Job {
+    /// Of a packet that is as it came in.
+    #[inline(always)]
+    pub(super) fn new(
+        packet: &impl Packet,
+        link: &Link,
+        network: &Network,
+        flow: Flow,
+    ) -> Result<Self, Verdict> {
+        Ok(Self {
+            link: *link,
+            network: *network,
+            flow,
+            service: ServiceRef::default(),
+            destination: network.destination(packet)?,
+            backend: BackendRef::NONE,
+            largest: 0,
+        })
+    }
+
     /// The same, with offsets that the verifier takes even if it knows nothing of where they come from.
     #[inline(always)]
     #[must_use]
     pub fn bounded(mut self) -> Self {
-        // Behind an Ethernet header and at most two tags of four bytes.
-        let behind_tags = |offset: usize| ETHERNET_LEN + (offset.wrapping_sub(ETHERNET_LEN) & 0xc);
+        // Behind an Ethernet header and at most two tags of four bytes. Forgotten, so that LLVM does not take the sum apart again: it would
+        // check one sum and access by another.
+        let behind_tags =
+            |offset: usize| forget(ETHERNET_LEN + (offset.wrapping_sub(ETHERNET_LEN) & 0xc), 0x1f);
         self.link.network = behind_tags(self.link.network);
         self.network.offset = behind_tags(self.network.offset);
         self.network.transport &= 0x3fff;

@@ -5,11 +5,11 @@
 //!
 //! The daemon opens and closes slots (`vip_lb::steering`); this file only obeys and records.
 
-use super::{Network, Reason, Step, parse::Flow};
+use super::{Flow, Network, Reason, Sign, Step};
 use crate::{
     Tables, Verdict,
     abi::{Backend, BackendRef, FlowEntry, FlowKey, Phase, ServiceRef, Settings, Slot, Survivor},
-    headers::TcpFlags,
+    headers::{TcpFlags, protocol},
     tables::{FlowCell, live},
 };
 
@@ -39,9 +39,7 @@ pub(super) fn steer<'t, T: Tables>(
             service: service.id,
             reserved: 0,
         };
-        // With affinity by source, a client's first SYN is not its first packet.
-        let tcp = if by_source { None } else { flow.tcp };
-        OpenSlot { tables, settings, service, index, slot: *slot, key }.choose(tcp)?
+        OpenSlot { tables, settings, service, index, slot: *slot, key }.choose(flow.sign, by_source)?
     };
     if backend.is_none() {
         return Err(Verdict::NoBackend);
@@ -61,13 +59,30 @@ struct OpenSlot<'s, T: Tables> {
 
 impl<T: Tables> OpenSlot<'_, T> {
     /// Chooses the backend and records what the invariant asks for; [`BackendRef::NONE`] where there is none for new flows.
-    /// `tcp` holds the flags where the beginning of flows is visible.
     #[inline(always)]
-    fn choose(&self, tcp: Option<TcpFlags>) -> Result<BackendRef, Verdict> {
-        match tcp {
-            Some(flags) if flags.opens() => self.handshake(),
-            Some(flags) => Ok(self.segment(flags)),
-            None => Ok(self.datagram()),
+    fn choose(&self, sign: Sign, by_source: bool) -> Result<BackendRef, Verdict> {
+        match sign {
+            Sign::Related(protocol) => Ok(self.related(protocol == protocol::TCP && !by_source)),
+            // With affinity by source, a client's first SYN is not its first packet.
+            Sign::Segment(flags) if !by_source && flags.opens() => self.handshake(),
+            Sign::Segment(flags) if !by_source => Ok(self.segment(flags)),
+            Sign::Segment(_) | Sign::Datagram => Ok(self.datagram()),
+        }
+    }
+
+    /// What is about a flow, but none of its packets: it goes where they go, and leaves no trace. `visible` where beginnings of flows are.
+    #[inline(always)]
+    fn related(&self, visible: bool) -> BackendRef {
+        if let Some((_, entry)) = self.recorded(self.tables.flow(&self.key)) {
+            return self.chosen(entry.backend, Reason::Recorded);
+        }
+        if let Some((_, entry)) = self.recorded(self.tables.newborn(&self.key)) {
+            return self.chosen(entry.backend, Reason::Handshake);
+        }
+        if visible || self.slot.phase == Phase::Open as u8 {
+            self.previous(Reason::Older)
+        } else {
+            self.current(Reason::NewUnrecorded)
         }
     }
 

@@ -1,6 +1,6 @@
 //! What is forwarded, and with which bytes.
 
-use vip_lb_common::Verdict::{ForwardedIpip, ForwardedL2};
+use vip_lb_common::Verdict::{BackendGone, ForwardedIpip, ForwardedL2, UnknownService};
 
 use super::{Case, label, sent_to, to_vip};
 use crate::{
@@ -15,15 +15,15 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 /// The frame on its way to the backend of [`port::L2`], its hop limit set by the caller.
-fn by_l2(frame: Frame) -> Frame {
+pub(super) fn by_l2(frame: Frame) -> Frame {
     sent_to(frame, NEXT_HOP)
 }
 
-fn outer_v4(link: Frame, traffic_class: u8) -> Frame {
+pub(super) fn outer_v4(link: Frame, traffic_class: u8) -> Frame {
     sent_to(link, NEXT_HOP).ipv4(TUNNEL, FAR).traffic_class(traffic_class)
 }
 
-fn outer_v6(link: Frame, traffic_class: u8, label: u32) -> Frame {
+pub(super) fn outer_v6(link: Frame, traffic_class: u8, label: u32) -> Frame {
     sent_to(link, NEXT_HOP).ipv6(TUNNEL6, FAR6).traffic_class(traffic_class).flow_label(label)
 }
 
@@ -246,8 +246,9 @@ fn headers() -> Vec<Case> {
 
 fn services() -> Vec<Case> {
     let any = |ttl, port| eth().ipv4(world::CLIENT, world::ANY_PORT_VIP).ttl(ttl).tcp(HERE, port);
+    let mut cases = ranges();
     let quiet = |ttl| eth().ipv4(world::CLIENT, world::QUIET_VIP).ttl(ttl).tcp(HERE, 80);
-    vec![
+    cases.extend([
         Case::changed(
             "a VIP's own service comes before PORTS",
             &any(64, 80),
@@ -278,5 +279,48 @@ fn services() -> Vec<Case> {
             ForwardedL2,
             &by_l2(quiet(63)),
         ),
-    ]
+    ]);
+    cases
+}
+
+fn ranges() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let families = [
+        ("IPv4", eth().ipv4(world::CLIENT, world::RANGE_VIP)),
+        ("IPv6", eth().ipv6(world::CLIENT6, world::RANGE_VIP6)),
+    ];
+    for (family, to_vip) in families {
+        let tcp = |ttl, port| to_vip.clone().ttl(ttl).tcp(HERE, port);
+        for offset in [0, 2, 3, 6, 7] {
+            let port = port::IN_RANGE + offset;
+            cases.push(Case::changed(
+                format!("{family}: port {port} of a range"),
+                &tcp(64, port),
+                ForwardedL2,
+                &by_l2(tcp(63, port)),
+            ));
+        }
+        for port in [port::NARROWER, port::NARROWER + 1] {
+            cases.push(Case::changed(
+                format!("{family}: port {port} of a range inside another"),
+                &tcp(64, port),
+                ForwardedIpip,
+                &tcp(63, port).inside(outer_v4(eth(), 0)),
+            ));
+        }
+        let known = port::IN_RANGE + 1;
+        cases.push(Case::changed(
+            format!("{family}: a service of a port comes before those of ranges"),
+            &tcp(64, known),
+            ForwardedIpip,
+            &tcp(63, known).inside(outer_v6(eth(), 0, label(HERE, known))),
+        ));
+        for port in [0, port::IN_RANGE - 1, port::IN_RANGE + 8, u16::MAX] {
+            let name = format!("{family}: port {port} outside of every range");
+            cases.push(Case::new(name, &tcp(64, port), BackendGone));
+        }
+        let udp = to_vip.clone().udp(HERE, port::IN_RANGE);
+        cases.push(Case::new(format!("{family}: UDP to a range of TCP"), &udp, UnknownService));
+    }
+    cases
 }

@@ -214,11 +214,6 @@ fn echo() -> Vec<Case> {
             &to_vip.clone().echo_reply(1, 1),
             UnsupportedIcmp,
         ));
-        cases.push(Case::new(
-            format!("{family}: unreachable"),
-            &to_vip.clone().icmp(if family == "IPv4" { 3 } else { 1 }, 4, [0; 4]).payload(&[0x45; 28]),
-            UnsupportedIcmp,
-        ));
     }
     let optioned = |from: &str, to: &str| eth().ipv4(from, to).option(&[1; 4]);
     let extended = |from: &str, to: &str| {

@@ -1,9 +1,9 @@
 //! What is passed untouched or dropped.
 
 use vip_lb_common::Verdict::{
-    BackendGone, ExtensionHeaders, FragmentWithoutFirst, FromPeer, LocalBackend, NoBackend, NoHeadroom,
-    NotConfigured, NotIp, NotVip, PeerLoop, ShortFrame, TagMismatch, TooBig, TtlExpired, UnknownService,
-    UnknownServicePassed, Unresolved, UnsupportedProtocol,
+    BackendGone, ExtensionHeaders, FromPeer, LocalBackend, NoBackend, NoHeadroom, NotConfigured, NotIp,
+    NotVip, PeerLoop, ShortFrame, TagMismatch, TooBig, TtlExpired, UnknownService, UnknownServicePassed,
+    Unresolved, UnsupportedProtocol,
 };
 
 use super::{Case, Tables, sent_to, to_vip};
@@ -150,24 +150,6 @@ fn unsupported() -> Vec<Case> {
     let v6 = || eth().ipv6(CLIENT6, VIP6);
     let seven = (0..7).fold(v6(), |frame, _| frame.extension(Extension::DestinationOptions(0)));
     vec![
-        Case::new("a first fragment", &v4().fragment(0, true).tcp(1, 80), FragmentWithoutFirst),
-        Case::new("a later fragment", &v4().fragment(1480, true).payload(&[0; 64]), FragmentWithoutFirst),
-        Case::new("a last fragment", &v4().fragment(1480, false).payload(&[0; 64]), FragmentWithoutFirst),
-        Case::new(
-            "a first IPv6 fragment",
-            &v6().extension(fragment(0, true)).tcp(1, 80),
-            FragmentWithoutFirst,
-        ),
-        Case::new(
-            "a later IPv6 fragment",
-            &v6().extension(fragment(1480, true)).payload(&[0; 64]),
-            FragmentWithoutFirst,
-        ),
-        Case::new(
-            "a last IPv6 fragment",
-            &v6().extension(fragment(1480, false)).payload(&[0; 64]),
-            FragmentWithoutFirst,
-        ),
         Case::new("seven extension headers", &seven.tcp(1, 80), ExtensionHeaders),
         Case::new("another protocol", &v4().payload(&[0; 64]), UnsupportedProtocol),
         Case::new("another protocol over IPv6", &v6().payload(&[0; 64]), UnsupportedProtocol),

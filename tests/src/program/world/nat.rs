@@ -1,7 +1,7 @@
 //! A node whose services are translated.
 
 use vip_lb_common::{
-    abi::{Backend, BackendRef, Mode, RingClass, ServiceRef, Slot, Vip},
+    abi::{Backend, BackendRef, Mode, RingClass, ServiceOptions, ServiceRef, Slot, Vip},
     headers::protocol::{TCP, UDP},
 };
 
@@ -105,6 +105,8 @@ pub fn add(world: &mut Scenario) {
                         _ => vec![closed(backend)],
                     };
                     world.ring(service, |index| slots[index % slots.len()]);
+                    let options = ServiceOptions { icmp_rate: 100, ..ServiceOptions::default() };
+                    world.service_options.insert(service.id, options);
                     world.port(id, protocol, port, service);
                 }
             }

@@ -68,7 +68,7 @@ impl Draft {
         self.reply_key = reply_key(job, backend, 0);
         self.reply = NatReply {
             client: job.network.source,
-            vip: job.network.destination,
+            vip: job.destination,
             client_port: job.flow.source_port(),
             vip_port: job.flow.destination_port(),
             service: job.service.id,

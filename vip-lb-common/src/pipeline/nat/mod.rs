@@ -8,6 +8,7 @@
 //! takes the answers, and [`translate`] carries out what any of them decided.
 
 mod bind;
+pub(super) mod error;
 mod frame;
 mod ports;
 pub(super) mod reply;
@@ -20,34 +21,44 @@ pub(super) use steer::steer;
 pub(super) use translate::Translation;
 use way::Way;
 
-use super::{Desk, Fate, Flow, Job, Next, Reason, Stage, Step, configured};
+use super::{Desk, Fate, Flow, Job, Next, Reason, Sign, Stage, Step, configured};
 use crate::{
     Packet, Tables, Verdict,
     abi::{Backend, BackendRef, FlowKey, Mode, NatMarks},
     tables::{NatCell, live},
 };
 
-/// A client's packet to a service with translated backends.
+/// A client's packet to a service with translated backends, or an ICMP error about one of the service's.
 #[inline(always)]
 pub(super) fn known<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk) -> Result<Next, Verdict> {
     let settings = configured(tables)?;
     let job = &desk.job;
+    let is_error = matches!(job.flow.sign, Sign::Related(_));
+    let without_entry = if is_error {
+        Ok(Next::Then(Stage::Deliver))
+    } else if job.network.piece.is_later() {
+        Err(Verdict::FragmentWithoutFirst)
+    } else {
+        Ok(Next::Then(Stage::NatSteer))
+    };
     let Some(cell) = tables.nat_flow(&key(job)) else {
-        return Ok(Next::Later(Stage::NatSteer));
+        return without_entry;
     };
     let flow = cell.get();
     let Some(backend) = translated(tables, flow.backend)? else {
-        return Ok(Next::Later(Stage::NatSteer));
+        return without_entry;
     };
     if job.flow.opens() && has_ended(flow.marks) {
-        return Ok(Next::Later(Stage::NatSteer));
-    }
-    if !Way::of(packet, &job.link)?.is_of(&flow) {
-        desk.job.backend = flow.backend;
-        return Ok(Next::Later(Stage::NatBind));
+        return without_entry;
     }
     tables.observe(Step::Chosen { backend: flow.backend, reason: Reason::Translated });
-    cell.touch(settings.tick, marks(&job.flow));
+    if !is_error {
+        if !Way::of(packet, &job.link)?.is_of(&flow) {
+            desk.job.backend = flow.backend;
+            return Ok(Next::Then(Stage::NatBind));
+        }
+        cell.touch(settings.tick, marks(&job.flow));
+    }
     Ok(to_backend(tables, desk, flow.backend, &backend, flow.port, false))
 }
 
@@ -70,6 +81,7 @@ fn to_backend<T: Tables>(
         macs: backend.macs,
         tag: (backend.mode & Backend::TAGGED != 0).then_some(backend.vlan),
         mtu: backend.mtu,
+        backend: reference,
         fate: Fate {
             verdict: Verdict::ForwardedNat,
             service: job.service.id,
@@ -84,7 +96,10 @@ fn to_backend<T: Tables>(
         to: (backend.address, backend_port),
         is_new,
     });
-    Next::Later(Stage::Translate)
+    Next::Then(match desk.job.flow.sign {
+        Sign::Related(_) => Stage::TranslateError,
+        Sign::Segment(_) | Sign::Datagram => Stage::Translate,
+    })
 }
 
 /// The connection's key in NAT_FLOWS, both ports in it whatever the service's affinity.
@@ -112,6 +127,12 @@ fn translated<T: Tables>(tables: &T, reference: BackendRef) -> Result<Option<T::
     }
 }
 
+/// Whether a backend is reached by translation.
+#[inline(always)]
+pub(super) fn is_translated<T: Tables>(tables: &T, reference: BackendRef) -> bool {
+    matches!(translated(tables, reference), Ok(Some(_)) | Err(_))
+}
+
 /// The port that a packet goes to.
 #[inline(always)]
 fn backend_port(job: &Job, backend: &Backend) -> u16 {
@@ -121,7 +142,7 @@ fn backend_port(job: &Job, backend: &Backend) -> u16 {
 /// What a packet says of its side of the connection: the `NatMarks::*` bits.
 #[inline(always)]
 fn marks(flow: &Flow) -> u16 {
-    let Some(flags) = flow.tcp else {
+    let Sign::Segment(flags) = flow.sign else {
         return NatMarks::DATA;
     };
     let mark = |condition: bool, mark: u16| if condition { mark } else { 0 };

@@ -5,7 +5,7 @@
 use super::frame::replace_front;
 use crate::{
     Packet, Verdict,
-    abi::Address,
+    abi::{Address, BackendRef},
     checksum::Delta,
     headers::{HeaderV4, IPV4_LEN, IPV6_LEN, Ipv4, Ipv6, Tcp, Udp, ether_type, protocol},
     pipeline::{Fate, Job, Network},
@@ -26,6 +26,8 @@ pub(crate) struct Translation {
     pub(super) tag: Option<u16>,
     /// Largest IP packet that its path takes, in bytes.
     pub(super) mtu: u16,
+    /// The backend that it goes to, or comes from.
+    pub(crate) backend: BackendRef,
     /// What is said of it in the end.
     pub(super) fate: Fate,
 }
@@ -39,6 +41,7 @@ impl Translation {
         macs: [0; 12],
         tag: None,
         mtu: 0,
+        backend: BackendRef::NONE,
         fate: Fate {
             verdict: Verdict::NatUnknown,
             service: 0,
@@ -65,6 +68,7 @@ pub(crate) fn translate<P: Packet>(
     match (network.is_v4, translation.destination.is_v4()) {
         (true, true) => within_v4(packet, job, translation)?,
         (false, false) => within_v6(packet, job, translation)?,
+        _ if !network.piece.is_whole() => return Err(Verdict::NatUntranslatable),
         (true, false) => to_v6(packet, network, translation)?,
         (false, true) => to_v4(packet, network, translation)?,
     }
@@ -157,19 +161,22 @@ fn to_v4<P: Packet>(packet: &mut P, network: &Network, new: &Translation) -> Res
 }
 
 #[inline(always)]
-fn fits(len: u16, new: &Translation) -> Result<(), Verdict> {
+pub(super) fn fits(len: u16, new: &Translation) -> Result<(), Verdict> {
     if len > new.mtu { Err(Verdict::TooBig) } else { Ok(()) }
 }
 
 /// What other addresses do to the checksum of the transport layer. All else in the pseudo-headers of both families sums up to the same.
 #[inline(always)]
-fn addresses(source: &Address, destination: &Address, new: &Translation) -> Delta {
+pub(super) fn addresses(source: &Address, destination: &Address, new: &Translation) -> Delta {
     Delta::default().replace_address(source, &new.source).replace_address(destination, &new.destination)
 }
 
-/// Returns the checksum as it lies in the packet.
+/// Returns the checksum as it lies in the packet. A later fragment has neither ports nor checksum.
 #[inline(always)]
 fn set_ports(packet: &impl Packet, network: &Network, ports: u32, delta: Delta) -> Result<u16, Verdict> {
+    if network.piece.is_later() {
+        return Ok(0);
+    }
     if network.protocol == protocol::TCP {
         Tcp::at(packet, network.transport, Verdict::BadTransportHeader).map(|tcp| tcp.set_ports(ports, delta))
     } else {

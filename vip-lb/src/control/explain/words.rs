@@ -188,6 +188,7 @@ impl<N: Names, T: Tables> Words<'_, N, T> {
             Reason::Refused => "new flow of an open slot, which cannot be recorded now",
             Reason::Translated => "translated connection",
             Reason::NewUnrecorded => "new flow of an open slot, which cannot be recorded now and need not be",
+            Reason::SamePacket => "a later fragment follows the first one",
         };
         let earlier = matches!(reason, Reason::Older | Reason::Refused);
         if earlier && run.slot().is_some_and(|slot| slot.previous != backend) {
