@@ -20,7 +20,7 @@ use vip_lb_common::{Action, Verdict};
 
 pub use host::{Host, HostPacket};
 pub use kernel::{Kernel, Loaded, SHORTEST_FRAME, load};
-pub use mutate::{Dice, mutate, traffic};
+pub use mutate::{Dice, mutate, traffic, translated_traffic};
 pub use pair::Pair;
 pub use scenario::{Scenario, closed, open};
 pub use state::State;

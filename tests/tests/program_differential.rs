@@ -4,8 +4,8 @@ use vip_lb_common::abi::Settings;
 use vip_lb_tests::program::{
     Dice, Pair, Program, SHORTEST_FRAME,
     cases::{self, Case},
-    mutate, traffic,
-    world::world,
+    mutate, traffic, translated_traffic,
+    world::{nat, world},
 };
 
 const PACKETS: usize = 30_000;
@@ -17,14 +17,17 @@ fn kernel_and_host_agree_on_random_packets() {
     let mut dice = Dice::from_environment();
     println!("VIP_LB_TEST_SEED={}", dice.seed());
     let cases: Vec<Case> = [cases::all(), cases::steer::without_budget()].concat();
-    let mut pair = Pair::new(&world());
+    let mut tables = world();
+    nat::add(&mut tables);
+    let mut pair = Pair::new(&tables);
     let mut packets = 0;
     while packets < PACKETS {
         if packets.is_multiple_of(ROUND) {
             begin_round(&mut pair, &mut dice, packets);
         }
-        let (program, mut frame) = match dice.below(2) {
+        let (program, mut frame) = match dice.below(3) {
             0 => (Program::Balancer, traffic(&mut dice)),
+            1 => (Program::Balancer, translated_traffic(&mut dice)),
             _ => {
                 let case = dice.pick(&cases);
                 (case.program, case.frame.clone())
@@ -51,6 +54,7 @@ fn begin_round(pair: &mut Pair, dice: &mut Dice, packets: usize) {
         flags: *dice.pick(&[0, Settings::PEERS]),
         record_budget: *dice.pick(&[0, 3, 50, 1000]),
         survivor_budget: *dice.pick(&[0, 3, 50, 1000]),
+        nat_ports: *dice.pick(&[1, 2, 16, 64]),
         ..settings
     });
 }

@@ -61,8 +61,68 @@ pub const fn replace(checksum: u16, old: u16, new: u16) -> u16 {
     Sum::new(!checksum as u32).add(!old).add(new).finish()
 }
 
+/// The change of a sum when words of what it covers are replaced by others (RFC 1624, equation 3).
+///
+/// Words and checksum fields are given as they lie in memory, so that nothing is swapped: one's complement sums are the same in either byte
+/// order (RFC 1071 section 2), and a word of 32 bits counts like its two halves, because 2^16 is 1 modulo 2^16 - 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Delta(u64);
+
+impl Delta {
+    /// Four bytes became others.
+    #[inline(always)]
+    #[must_use]
+    pub const fn replace(self, old: u32, new: u32) -> Self {
+        self.remove(old).add(new)
+    }
+
+    /// Four bytes are no longer covered.
+    #[inline(always)]
+    #[must_use]
+    pub const fn remove(self, old: u32) -> Self {
+        self.add(!old)
+    }
+
+    /// Four more bytes are covered.
+    #[inline(always)]
+    #[must_use]
+    pub const fn add(self, new: u32) -> Self {
+        Self(self.0 + new as u64)
+    }
+
+    /// An address became another, of the same family or not. The prefix of an IPv4 address in its long form sums up to nothing.
+    #[inline(always)]
+    #[must_use]
+    pub const fn replace_address(self, old: &Address, new: &Address) -> Self {
+        let ([a, b, c, d], [e, f, g, h]) = (old.words(), new.words());
+        self.replace(a, e).replace(b, f).replace(c, g).replace(d, h)
+    }
+
+    /// Both changes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 + other.0)
+    }
+
+    /// The checksum field after the change.
+    #[inline(always)]
+    #[must_use]
+    pub const fn apply(self, field: u16) -> u16 {
+        let sum = self.0 + !field as u64;
+        // From at most 40 bits to 32, and to 16.
+        let sum = (sum >> 32) + (sum & 0xffff_ffff);
+        let sum = (sum >> 32) + (sum & 0xffff_ffff);
+        let sum = (sum >> 16) + (sum & 0xffff);
+        let sum = (sum >> 16) + (sum & 0xffff);
+        !(sum as u16)
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -84,6 +144,33 @@ mod tests {
             let before = Sum::default().add(rest).add(old).finish();
             let after = Sum::default().add(rest).add(new).finish();
             assert_eq!(replace(before, old, new), after, "{old:#x} -> {new:#x}");
+        }
+    }
+
+    fn summed(words: &[u32]) -> u16 {
+        words.iter().fold(Sum::default(), |sum, word| sum.add_u32(u32::from_be(*word))).finish()
+    }
+
+    proptest! {
+        #[test]
+        fn a_delta_equals_summing_anew(
+            kept in 1_u32..,
+            old in proptest::collection::vec(any::<u32>(), 0..12),
+            new in proptest::collection::vec(any::<u32>(), 0..12),
+        ) {
+            let with = |words: &[u32]| summed(&[&[kept], words].concat());
+            let delta = old.iter().fold(Delta::default(), |delta, word| delta.remove(*word));
+            let delta = new.iter().fold(delta, |delta, word| delta.add(*word));
+            prop_assert_eq!(u16::from_be(delta.apply(with(&old).to_be())), with(&new));
+        }
+
+        #[test]
+        fn the_prefix_of_a_mapped_address_counts_nothing(checksum: u16, old: u32, new: u32) {
+            let addresses = (Address::from_v4_word(old), Address::from_v4_word(new));
+            prop_assert_eq!(
+                Delta::default().replace_address(&addresses.0, &addresses.1).apply(checksum),
+                Delta::default().replace(old, new).apply(checksum)
+            );
         }
     }
 }

@@ -105,6 +105,8 @@ verdicts! {
     TtlExpired = 27, "ttl_expired", Drop;
     /// Too big for the path to its backend, and the sender could not be told or was told often enough.
     TooBig = 28, "too_big", Drop;
+    /// Of a client whose frames have a service tag or two tags, which answers of a translated backend could not carry.
+    TagMismatch = 29, "tag_mismatch", Drop;
     /// The driver left no room in front of the packet for another header.
     NoHeadroom = 30, "no_headroom", Drop;
     /// A peer node sent it here as to a backend, but this host is none.
@@ -115,7 +117,7 @@ verdicts! {
     NotConfigured = 33, "not_configured", Pass;
     /// Every port of this node towards its backend is taken, or the tables of translated connections are full.
     NatExhausted = 34, "nat_exhausted", Drop;
-    /// A TCP segment of a connection to a translated backend that did not begin here.
+    /// Of a connection to or from a translated backend that did not begin here.
     NatUnknown = 35, "nat_unknown", Drop;
     /// It has no equivalent in the backend's address family: options, extension headers, fragments, or UDP without a checksum.
     NatUntranslatable = 36, "nat_untranslatable", Drop;

@@ -23,7 +23,7 @@ use aya_ebpf::{
 };
 use vip_lb_common::{
     Action, Packet as _, Verdict, decap,
-    pipeline::{self, Fate, Job, Next, Stage},
+    pipeline::{self, Desk, Fate, Next, Stage},
 };
 
 use crate::{
@@ -52,6 +52,21 @@ pub fn vip_lb(ctx: XdpContext) -> u32 {
     }
     if code == STAGE | Stage::Clamp as u32 {
         code = vip_lb_clamp(ctx.ctx);
+    }
+    if code == STAGE | Stage::Nat as u32 {
+        code = vip_lb_nat(ctx.ctx);
+    }
+    if code == STAGE | Stage::NatSteer as u32 {
+        code = vip_lb_nat_steer(ctx.ctx);
+    }
+    if code == STAGE | Stage::NatBind as u32 {
+        code = vip_lb_nat_bind(ctx.ctx);
+    }
+    if code == STAGE | Stage::Translate as u32 {
+        code = vip_lb_translate(ctx.ctx);
+    }
+    if code == STAGE | Stage::TranslateError as u32 {
+        code = vip_lb_translate_error(ctx.ctx);
     }
     if code == STAGE | Stage::Deliver as u32 {
         code = vip_lb_deliver(ctx.ctx);
@@ -93,51 +108,87 @@ pub extern "C" fn vip_lb_general(ctx: *mut xdp_md) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn vip_lb_own(ctx: *mut xdp_md) -> u32 {
-    with_job(ctx, |packet, tables, job| pipeline::own(packet, tables, &job.bounded()))
+    at_desk(ctx, pipeline::own)
 }
 
 /// A later fragment.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn vip_lb_fragment(ctx: *mut xdp_md) -> u32 {
-    with_job(ctx, pipeline::fragment)
+    at_desk(ctx, |packet, tables, desk| pipeline::fragment(packet, tables, &mut desk.job))
 }
 
 /// An ICMP error to a VIP.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn vip_lb_icmp_error(ctx: *mut xdp_md) -> u32 {
-    with_job(ctx, pipeline::icmp_error)
+    at_desk(ctx, |packet, tables, desk| pipeline::icmp_error(packet, tables, &mut desk.job))
+}
+
+/// To a service with translated backends.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn vip_lb_nat(ctx: *mut xdp_md) -> u32 {
+    at_desk(ctx, pipeline::nat)
+}
+
+/// Without an entry.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn vip_lb_nat_steer(ctx: *mut xdp_md) -> u32 {
+    at_desk(ctx, pipeline::nat_steer)
+}
+
+/// To have its entries written.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn vip_lb_nat_bind(ctx: *mut xdp_md) -> u32 {
+    at_desk(ctx, pipeline::nat_bind)
+}
+
+/// To other addresses and ports.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn vip_lb_translate(ctx: *mut xdp_md) -> u32 {
+    at_desk(ctx, pipeline::translate)
+}
+
+/// An ICMP error about what is translated.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn vip_lb_translate_error(ctx: *mut xdp_md) -> u32 {
+    at_desk(ctx, pipeline::translate_error)
 }
 
 /// A SYN to a service that limits the size of segments.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn vip_lb_clamp(ctx: *mut xdp_md) -> u32 {
-    with_job(ctx, |packet, tables, job| pipeline::clamp(packet, tables, job))
+    at_desk(ctx, |packet, tables, desk| pipeline::clamp(packet, tables, &desk.job))
 }
 
 /// A flow's packet that is no plain one.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn vip_lb_deliver(ctx: *mut xdp_md) -> u32 {
-    with_job(ctx, pipeline::deliver)
+    at_desk(ctx, |packet, tables, desk| pipeline::deliver(packet, tables, &mut desk.job))
 }
 
 /// A packet that does not fit the path to its backend.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn vip_lb_too_big(ctx: *mut xdp_md) -> u32 {
-    with_job(ctx, |packet, tables, job| pipeline::too_big(packet, tables, &job.bounded()))
+    at_desk(ctx, |packet, tables, desk| pipeline::too_big(packet, tables, &desk.job.bounded()))
 }
 
 #[inline(always)]
-fn with_job(ctx: *mut xdp_md, stage: impl FnOnce(&mut XdpPacket, &Maps, &mut Job) -> Next) -> u32 {
-    let mut packet = XdpPacket::new(ctx);
-    let Some(job) = maps::kept() else {
+fn at_desk(ctx: *mut xdp_md, stage: impl FnOnce(&mut XdpPacket, &Maps, &mut Desk) -> Next) -> u32 {
+    // Hidden from LLVM, which drops an argument that nobody uses. The verifier wants every global function's.
+    let mut packet = XdpPacket::new(core::hint::black_box(ctx));
+    let Some(desk) = maps::desk() else {
         return XDP_DROP;
     };
-    let next = stage(&mut packet, &Maps, job);
+    let next = stage(&mut packet, &Maps, desk);
     code_of(&packet, &next)
 }
 

@@ -16,7 +16,7 @@ use vip_lb_common::{
         Vip, VipPlace,
     },
     decap::DecapTables,
-    pipeline::{Fate, Job},
+    pipeline::{Desk, Fate, Job},
     tables::{FlowCell, IcmpUse, NatCell},
 };
 
@@ -96,27 +96,27 @@ static SERVICE_STATS: PerCpuArray<Stats, MAX_SERVICES> = PerCpuArray::new();
 #[btf_map]
 static BACKEND_STATS: PerCpuArray<Stats, MAX_BACKENDS> = PerCpuArray::new();
 
-/// Words that a job takes. To the kernel they have no type.
-const JOB_WORDS: usize = size_of::<Job>().div_ceil(8);
+/// Words that a desk takes. To the kernel they have no type.
+const DESK_WORDS: usize = size_of::<Desk>().div_ceil(8);
 
-/// The packet that goes from one function of the program to the next; one value.
+/// The packet that goes from one function of the program to the next, and what they found out about it; one value.
 #[btf_map]
-static JOB: PerCpuArray<[u64; JOB_WORDS], 1> = PerCpuArray::new();
+static DESK: PerCpuArray<[u64; DESK_WORDS], 1> = PerCpuArray::new();
 
 /// Keeps a job for the function that is called next.
 #[inline(always)]
 pub(crate) fn keep(job: &Job) {
-    if let Some(place) = JOB.get_ptr_mut(0) {
-        // SAFETY: this CPU's own value, which is as large, and aligned as a job.
-        unsafe { place.cast::<Job>().write(*job) };
+    if let Some(desk) = desk() {
+        desk.job = *job;
     }
 }
 
-/// The job that was kept just before, where it is.
+/// This CPU's desk, with the job that was kept just before.
 #[inline(always)]
-pub(crate) fn kept() -> Option<&'static mut Job> {
-    // SAFETY: this CPU's own value, written by `keep` before the only calls of those who ask, each of which asks once.
-    JOB.get_ptr_mut(0).map(|place| unsafe { &mut *place.cast::<Job>() })
+pub(crate) fn desk() -> Option<&'static mut Desk> {
+    // SAFETY: this CPU's own value, which is as large, and aligned as a desk; all zeros are one, too. Each function of the program asks
+    // for it once, and none while another uses it.
+    DESK.get_ptr_mut(0).map(|place| unsafe { &mut *place.cast::<Desk>() })
 }
 
 /// The balancer's maps.

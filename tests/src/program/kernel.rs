@@ -9,7 +9,7 @@ use aya::{
 };
 use vip_lb_common::{
     Verdict,
-    abi::{FlowEntry, FlowKey, Fragment, FragmentKey, Settings},
+    abi::{Backend, FlowEntry, FlowKey, Fragment, FragmentKey, Settings},
 };
 
 use super::{Outcome, Program, Scenario, State, XdpAction, maps::Maps, object::object};
@@ -132,6 +132,15 @@ impl Kernel {
     /// Those of bpf(2).
     pub fn set_newborn(&mut self, newborn: &HashMap<FlowKey, FlowEntry>) -> anyhow::Result<()> {
         self.maps.set_newborn(newborn)
+    }
+
+    /// Overwrites entries of BACKENDS.
+    ///
+    /// # Errors
+    ///
+    /// Those of bpf(2).
+    pub fn set_backends(&mut self, backends: &HashMap<u16, Backend>) -> anyhow::Result<()> {
+        self.maps.set_backends(backends)
     }
 
     /// Overwrites entries of FRAGMENTS.

@@ -38,6 +38,7 @@ type Table<K, V> = BpfHashMap<MapData, Wire<K>, Wire<V>>;
 /// All maps, taken out of their object.
 pub(super) struct Maps {
     settings: Array<MapData, Wire<Settings>>,
+    backend_array: Array<MapData, Wire<Backend>>,
     flows: Table<FlowKey, FlowEntry>,
     newborn: Table<FlowKey, FlowEntry>,
     survivors: Table<FlowKey, Survivor>,
@@ -91,12 +92,9 @@ impl Maps {
         for destination in &scenario.decap_vips {
             destinations.insert(Wire(*destination), 1, 0)?;
         }
-        let mut backends: Array<MapData, Wire<Backend>> = typed(ebpf, "BACKENDS")?;
-        for (&index, &backend) in &scenario.backends {
-            backends.set(u32::from(index), Wire(backend), 0)?;
-        }
-        Ok(Self {
+        let mut maps = Self {
             settings,
+            backend_array: typed(ebpf, "BACKENDS")?,
             flows: typed(ebpf, "FLOWS")?,
             newborn: typed(ebpf, "NEWBORN")?,
             survivors: typed(ebpf, "SURVIVORS")?,
@@ -114,7 +112,17 @@ impl Maps {
                 scenario.rings.keys().map(|service| service.id).collect()
             },
             backends: scenario.backends.keys().copied().collect(),
-        })
+        };
+        maps.set_backends(&scenario.backends)?;
+        Ok(maps)
+    }
+
+    /// Overwrites entries of BACKENDS.
+    pub(super) fn set_backends(&mut self, backends: &HashMap<u16, Backend>) -> anyhow::Result<()> {
+        for (&index, &backend) in backends {
+            self.backend_array.set(u32::from(index), Wire(backend), 0)?;
+        }
+        Ok(())
     }
 
     /// Replaces the settings.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use vip_lb_common::abi::{FlowEntry, FlowKey, Fragment, FragmentKey, Settings};
+use vip_lb_common::abi::{Backend, FlowEntry, FlowKey, Fragment, FragmentKey, Settings};
 
 use super::{Host, Kernel, Outcome, Program, Scenario, State, XdpAction};
 use crate::packet::assert_same_bytes;
@@ -86,6 +86,18 @@ impl Pair {
     pub fn set_newborn(&mut self, newborn: &HashMap<FlowKey, FlowEntry>) {
         self.host.tables.newborn.borrow_mut().extend(newborn);
         self.in_kernel(|kernel| kernel.set_newborn(newborn));
+    }
+
+    /// Changes entries of BACKENDS.
+    pub fn set_backends(&mut self, change: impl FnOnce(&mut HashMap<u16, Backend>)) {
+        change(&mut self.host.tables.backends);
+        let backends = self.host.tables.backends.clone();
+        self.in_kernel(|kernel| kernel.set_backends(&backends));
+    }
+
+    /// Whether there is no kernel to compare with: a packet costs next to nothing.
+    pub fn is_host_only(&self) -> bool {
+        self.kernel.is_none()
     }
 
     /// Overwrites entries of FRAGMENTS, as if their first fragments had come by `age` seconds ago.

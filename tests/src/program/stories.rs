@@ -1,8 +1,10 @@
-//! Sequences of packets that meet their own traces in the tables: what open slots remember.
+//! Sequences of packets that meet their own traces in the tables.
+
+mod nat;
 
 use vip_lb_common::{
     Verdict,
-    abi::{BackendRef, FlowEntry, Recording},
+    abi::{BackendRef, FlowEntry, FlowKey, Recording},
 };
 
 use super::{
@@ -19,7 +21,7 @@ pub type Told = (&'static str, fn() -> Scenario, fn(&mut Story));
 
 /// All stories.
 pub fn all() -> Vec<Told> {
-    [STEERING, fragments::ALL, icmp::ALL].concat()
+    [STEERING, fragments::ALL, icmp::ALL, nat::ALL].concat()
 }
 
 const STEERING: &[Told] = &[
@@ -57,6 +59,8 @@ fn small_flows() -> Scenario {
 pub struct Story {
     pair: Pair,
     families: [Family; 2],
+    /// The translated connections that it has seen, and their ports on this node.
+    known_ports: Vec<(FlowKey, u16)>,
 }
 
 /// A name, and a frame of a client to the VIP.
@@ -68,7 +72,13 @@ impl Story {
         Self {
             pair,
             families: [("IPv4", || eth().ipv4(CLIENT, VIP)), ("IPv6", || eth().ipv6(CLIENT6, VIP6))],
+            known_ports: Vec::new(),
         }
+    }
+
+    /// The verdicts that its packets got.
+    pub fn verdicts(&self) -> impl Iterator<Item = &'static str> {
+        self.pair.state().verdicts.into_keys()
     }
 
     /// Sends a packet of either family, which must go to `backend`.

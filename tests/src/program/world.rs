@@ -1,5 +1,7 @@
 //! A node whose tables hold at least one of everything: the scenario that cases run in.
 
+pub mod nat;
+
 use vip_lb_common::{
     abi::{
         Backend, BackendRef, LinkAddress, Mode, Peer, Phase, PortEntry, PortKey, RangeKey, RingClass,

@@ -106,6 +106,12 @@ pub struct Backend {
 impl Backend {
     /// In [`Backend::mode`]: frames leave with the tag [`Backend::vlan`].
     pub const TAGGED: u8 = 0x80;
+
+    /// The tag that its frames carry, if any.
+    #[inline(always)]
+    pub const fn tag(&self) -> Option<u16> {
+        if self.mode & Self::TAGGED != 0 { Some(self.vlan) } else { None }
+    }
 }
 
 /// MAC address of an interface, the value of INTERFACES: what the program answers ARP and ND with.

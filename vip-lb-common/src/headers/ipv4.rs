@@ -5,7 +5,11 @@ use core::mem::offset_of;
 use network_types::ip::Ipv4Hdr;
 
 use super::IPV4_LEN;
-use crate::{Packet, Verdict, View, abi::Address, checksum};
+use crate::{
+    Packet, Verdict, View,
+    abi::Address,
+    checksum::{self, Delta},
+};
 
 /// An IPv4 header (RFC 791).
 #[derive(Clone, Copy)]
@@ -145,7 +149,44 @@ impl<'p> Ipv4<'p> {
         self.0.set_word(destination, word);
     }
 
-    /// Writes a whole header without options.
+    /// Writes both addresses and mends the checksum (RFC 1624).
+    #[inline(always)]
+    pub fn set_addresses(&self, source: &Address, destination: &Address) {
+        let check = offset_of!(Ipv4Hdr, check);
+        let mut delta = Delta::default();
+        for (at, address) in
+            [(offset_of!(Ipv4Hdr, src_addr), source), (offset_of!(Ipv4Hdr, dst_addr), destination)]
+        {
+            let new = address.words()[3];
+            delta = delta.replace(self.0.word(at), new);
+            self.0.set_word(at, new);
+        }
+        self.0.set_half_word(check, delta.apply(self.0.half_word(check)));
+    }
+
+    /// Writes a whole header without options for a packet that is no fragment.
+    #[inline(always)]
+    pub fn write(&self, header: &HeaderV4) {
+        let [.., source] = header.source.words();
+        let [.., destination] = header.destination.words();
+        let first = 0x4500_0000 | (header.traffic_class as u32) << 16 | header.total_len as u32;
+        let second = (header.id as u32) << 16 | if header.dont_fragment { 0x4000 } else { 0 };
+        let third = (header.ttl as u32) << 24 | (header.protocol as u32) << 16;
+        let checksum = checksum::Sum::default()
+            .add_u32(first)
+            .add_u32(second)
+            .add_u32(third)
+            .add_u32(u32::from_be(source))
+            .add_u32(u32::from_be(destination))
+            .finish();
+        self.0.set_be32(0, first);
+        self.0.set_be32(4, second);
+        self.0.set_be32(8, third | checksum as u32);
+        self.0.set_word(offset_of!(Ipv4Hdr, src_addr), source);
+        self.0.set_word(offset_of!(Ipv4Hdr, dst_addr), destination);
+    }
+
+    /// Writes the header of a tunnel.
     #[inline(always)]
     pub fn write_outer(&self, outer: &OuterV4) {
         let first = 0x4500 | outer.traffic_class as u16;
@@ -165,6 +206,27 @@ impl<'p> Ipv4<'p> {
     fn set_ttl_byte(&self, ttl: u8) {
         self.0.set_u8(offset_of!(Ipv4Hdr, ttl), ttl);
     }
+}
+
+/// An IPv4 header without options.
+#[derive(Clone, Copy, Debug)]
+pub struct HeaderV4 {
+    /// DSCP and ECN.
+    pub traffic_class: u8,
+    /// Bytes from this header on.
+    pub total_len: u16,
+    /// Identification.
+    pub id: u16,
+    /// "Don't fragment".
+    pub dont_fragment: bool,
+    /// Time to live.
+    pub ttl: u8,
+    /// Protocol of the payload.
+    pub protocol: u8,
+    /// Source address.
+    pub source: Address,
+    /// Destination address.
+    pub destination: Address,
 }
 
 /// What distinguishes one outer IPv4 header from another.

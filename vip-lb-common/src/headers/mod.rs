@@ -17,9 +17,9 @@ use network_types::{
 };
 
 pub use ethernet::{Arp, Ethernet};
-pub use ipv4::{Ipv4, OUTER_TTL, OuterV4, outer_checksum_base};
+pub use ipv4::{HeaderV4, Ipv4, OUTER_TTL, OuterV4, outer_checksum_base};
 pub use ipv6::Ipv6;
-pub use transport::{Icmp, Tcp, TcpFlags, Udp};
+pub use transport::{Icmp, TCP_CHECKSUM, Tcp, TcpFlags, UDP_CHECKSUM, Udp};
 
 /// Bytes of an Ethernet header without tags.
 pub const ETHERNET_LEN: usize = EthHdr::LEN;

@@ -5,7 +5,15 @@ use core::mem::offset_of;
 use network_types::{icmp::Icmpv4Hdr, tcp::TcpHdr, udp::UdpHdr};
 
 use super::{ICMP_LEN, TCP_LEN, UDP_LEN};
-use crate::{Packet, Verdict, View, checksum};
+use crate::{
+    Packet, Verdict, View,
+    checksum::{self, Delta},
+};
+
+/// Offset of the checksum in a TCP header.
+pub const TCP_CHECKSUM: usize = offset_of!(TcpHdr, check);
+/// Offset of the checksum in a UDP header.
+pub const UDP_CHECKSUM: usize = offset_of!(UdpHdr, check);
 
 /// A TCP header (RFC 9293 section 3.1).
 #[derive(Clone, Copy)]
@@ -48,6 +56,17 @@ impl<'p> Tcp<'p> {
         self.0.set_be16(offset_of!(TcpHdr, check), checksum);
     }
 
+    /// Writes both ports as they shall lie in the packet and mends the checksum, of which `delta` says what else changed.
+    /// Returns the checksum as it lies there.
+    #[inline(always)]
+    pub fn set_ports(&self, ports: u32, delta: Delta) -> u16 {
+        let at = offset_of!(TcpHdr, check);
+        let checksum = delta.replace(self.ports(), ports).apply(self.0.half_word(at));
+        self.0.set_word(0, ports);
+        self.0.set_half_word(at, checksum);
+        checksum
+    }
+
     /// The flags.
     #[inline(always)]
     pub fn flags(&self) -> TcpFlags {
@@ -75,6 +94,18 @@ impl TcpFlags {
     #[inline(always)]
     pub const fn closes(self) -> bool {
         self.0 & (Self::FIN | Self::RST) != 0
+    }
+
+    /// It carries the sender's initial sequence number: a SYN, or the answer to one.
+    #[inline(always)]
+    pub const fn synchronizes(self) -> bool {
+        self.0 & Self::SYN != 0
+    }
+
+    /// The sender will send no more, but may receive.
+    #[inline(always)]
+    pub const fn finishes(self) -> bool {
+        self.0 & Self::FIN != 0
     }
 
     /// The client knows nothing of the connection, or pretends so.
@@ -111,6 +142,30 @@ impl<'p> Udp<'p> {
     #[inline(always)]
     pub fn destination_port(&self) -> u16 {
         self.0.be16(2)
+    }
+
+    /// Whether there is a checksum: 0 says that the sender made none.
+    #[inline(always)]
+    pub fn has_checksum(&self) -> bool {
+        self.0.half_word(offset_of!(UdpHdr, check)) != 0
+    }
+
+    /// Writes both ports as they shall lie in the packet and mends the checksum, if there is one. `delta` says what else changed.
+    /// Returns the checksum as it lies there.
+    #[inline(always)]
+    pub fn set_ports(&self, ports: u32, delta: Delta) -> u16 {
+        let at = offset_of!(UdpHdr, check);
+        let checksum = match self.0.half_word(at) {
+            0 => 0,
+            old => match delta.replace(self.ports(), ports).apply(old) {
+                // Zero would say that there is none.
+                0 => u16::MAX,
+                new => new,
+            },
+        };
+        self.0.set_word(0, ports);
+        self.0.set_half_word(at, checksum);
+        checksum
     }
 
     /// Bytes from this header on.
@@ -159,6 +214,13 @@ impl<'p> Icmp<'p> {
     #[inline(always)]
     pub fn type_and_code(&self) -> u16 {
         self.0.be16(offset_of!(Icmpv4Hdr, type_))
+    }
+
+    /// Mends the checksum after a change of what it covers.
+    #[inline(always)]
+    pub fn mend(&self, delta: Delta) {
+        let at = offset_of!(Icmpv4Hdr, check);
+        self.0.set_half_word(at, delta.apply(self.0.half_word(at)));
     }
 
     /// Changes type and code, and the checksum with them. Swapping addresses in the pseudo-header leaves it right.

@@ -63,6 +63,8 @@ pub struct MemoryTables {
     pub nat_replies: RefCell<HashMap<NatReplyKey, NatReply>>,
     /// Entries that NAT_FLOWS takes, and NAT_REPLIES.
     pub nat_capacity: usize,
+    /// What another CPU does right after the next insertion into NAT_REPLIES.
+    pub meanwhile: Meanwhile,
     /// ICMP_ACCOUNTS.
     pub icmp_accounts: RefCell<HashMap<u16, IcmpAccount>>,
     /// VERDICTS.
@@ -99,12 +101,23 @@ impl Default for MemoryTables {
             nat_flows: RefCell::default(),
             nat_replies: RefCell::default(),
             nat_capacity: usize::MAX,
+            meanwhile: Meanwhile::default(),
             icmp_accounts: RefCell::default(),
             verdicts: RefCell::default(),
             service_stats: RefCell::default(),
             backend_stats: RefCell::default(),
             steps: RefCell::default(),
         }
+    }
+}
+
+/// Something that happens once, on another CPU.
+#[derive(Default)]
+pub struct Meanwhile(pub Cell<Option<Box<dyn FnOnce(&MemoryTables)>>>);
+
+impl core::fmt::Debug for Meanwhile {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Meanwhile(..)")
     }
 }
 
@@ -267,7 +280,11 @@ impl Tables for MemoryTables {
     }
 
     fn insert_nat_reply(&self, key: &NatReplyKey, reply: &NatReply) -> bool {
-        insert_new(&self.nat_replies, self.nat_capacity, key, reply)
+        let inserted = insert_new(&self.nat_replies, self.nat_capacity, key, reply);
+        if inserted && let Some(act) = self.meanwhile.0.take() {
+            act(self);
+        }
+        inserted
     }
 
     fn replace_nat_reply(&self, key: &NatReplyKey, reply: &NatReply) -> bool {

@@ -1,6 +1,6 @@
 //! Lowers the segment size that a SYN announces, so that the other side's segments fit into a tunnel.
 
-use super::{Job, Network, Next, Stage};
+use super::{Job, Network, Next};
 use crate::{
     Packet, Tables, Verdict, checksum,
     headers::{TCP_LEN, Tcp},
@@ -16,14 +16,14 @@ const SEGMENT_SIZE_LEN: usize = 4;
 /// Most bytes that options take.
 const OPTIONS_LEN: usize = 40;
 
-/// Clamps a SYN to what its service allows.
+/// Clamps a SYN, or a translated backend's SYN-ACK, to what its service allows.
 #[inline(always)]
 pub(super) fn decide<T: Tables>(packet: &impl Packet, tables: &T, job: &Job) -> Result<Next, Verdict> {
     let limit = tables.service_options(job.service.id).map_or(0, |options| options.mss);
     if limit != 0 {
         clamp(packet, &job.bounded().network, limit)?;
     }
-    Ok(Next::Then(Stage::Deliver))
+    Ok(Next::Then(job.after_clamp))
 }
 
 /// Lowers the segment size that a SYN or SYN-ACK announces to `limit` and mends its checksum. One that announces none gets none: the other

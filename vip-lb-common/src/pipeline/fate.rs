@@ -10,7 +10,8 @@ use crate::{
 pub struct Fate {
     /// How it ended.
     pub verdict: Verdict,
-    /// The service it belonged to, if `backend` is not 0.
+    /// The service it belonged to, if `backend` is not 0. The statistics of services and backends count what clients send, so the answers
+    /// that come back through this node are counted by their verdict alone.
     pub service: u16,
     /// Index of the backend it was forwarded to; 0 if it was not.
     pub backend: u16,
@@ -57,6 +58,15 @@ pub enum Step {
         /// Why.
         reason: Reason,
     },
+    /// Its addresses and ports are translated.
+    Translation {
+        /// Its new source.
+        from: (Address, u16),
+        /// Its new destination.
+        to: (Address, u16),
+        /// The connection has just got its entries.
+        is_new: bool,
+    },
 }
 
 /// Why a flow goes to its backend.
@@ -76,6 +86,8 @@ pub enum Reason {
     Refused,
     /// The slot is open, all that is not recorded is new, but there is no room to record it: `current`.
     NewUnrecorded,
+    /// NAT_FLOWS has the connection: the slot was not asked.
+    Translated,
     /// The packet is a later fragment of one whose first fragment went there.
     SamePacket,
 }

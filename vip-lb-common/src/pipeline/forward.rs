@@ -1,12 +1,12 @@
 //! Sends a packet on its way to the chosen backend.
 
-use super::{Link, Network, parse::Flow};
+use super::{Link, Network, frame::replace_front, parse::Flow};
 use crate::{
     Packet, Verdict, View,
     abi::{Backend, Mode, Settings},
     headers::{
-        ETHERNET_LEN, Ethernet, IPV4_LEN, IPV6_LEN, Ipv4, Ipv6, OUTER_TTL, OuterV4, UDP_LEN, Udp, VLAN_LEN,
-        ether_type, protocol,
+        ETHERNET_LEN, Ethernet, IPV4_LEN, IPV6_LEN, Ipv4, Ipv6, OUTER_TTL, OuterV4, UDP_LEN, Udp, ether_type,
+        protocol,
     },
 };
 
@@ -27,7 +27,8 @@ pub(super) fn forward<P: Packet>(
     backend: &Backend,
 ) -> Result<Verdict, Verdict> {
     match Mode::from_u8(backend.mode) {
-        Mode::Dead | Mode::NatV4 | Mode::NatV6 => Err(Verdict::BackendGone),
+        Mode::Dead => Err(Verdict::BackendGone),
+        Mode::NatV4 | Mode::NatV6 => Err(Verdict::NatUnknown),
         Mode::Unresolved => Err(Verdict::Unresolved),
         Mode::Local => Ok(Verdict::LocalBackend),
         Mode::L2 => {
@@ -142,35 +143,15 @@ fn encapsulate<'p, P: Packet, const BOTH: usize, const N: usize>(
 /// The same where there are tags: whatever the frame came with, it leaves with the backend's tag or without any. A tag names a VLAN of one
 /// wire, so the one it came with says nothing about where it goes.
 #[inline(always)]
-pub(super) fn reframe<'p, P: Packet, const N: usize>(
+fn reframe<'p, P: Packet, const N: usize>(
     packet: &'p mut P,
     link: &Link,
     backend: &Backend,
     ether_type: u16,
 ) -> Result<View<'p, N>, Verdict> {
-    let tag = (backend.mode & Backend::TAGGED != 0).then_some(backend.vlan);
-    let link_len = if tag.is_some() { ETHERNET_LEN + VLAN_LEN } else { ETHERNET_LEN };
-    let len = link_len + N;
-    if len > link.network {
-        packet.grow_front(len - link.network)?;
-    } else if len < link.network {
-        packet.shrink_front(link.network - len)?;
-    }
-    let ethernet = Ethernet::of(packet, Verdict::ShortFrame)?;
-    ethernet.set_macs(&backend.macs);
-    match tag {
-        Some(tag) => {
-            ethernet.set_ether_type(ether_type::VLAN);
-            let behind: View<'_, VLAN_LEN> = packet.view(ETHERNET_LEN, Verdict::ShortFrame)?;
-            behind.set_be16(0, tag);
-            behind.set_be16(2, ether_type);
-            packet.view(ETHERNET_LEN + VLAN_LEN, Verdict::ShortFrame)
-        }
-        None => {
-            ethernet.set_ether_type(ether_type);
-            packet.view(ETHERNET_LEN, Verdict::ShortFrame)
-        }
-    }
+    let ip = link.network as isize - N as isize;
+    let front = replace_front(packet, ip, &backend.macs, backend.tag(), ether_type)?;
+    packet.view(front, Verdict::ShortFrame)
 }
 
 /// As a router would, so that a loop ends by itself; a tunnel's entry does so too (RFC 2003 section 3.1, RFC 2473 section 3.1). Returns the

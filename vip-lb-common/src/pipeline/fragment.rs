@@ -1,6 +1,6 @@
 //! Fragments: only the first of a packet's has ports, so the others follow it.
 
-use super::{Flow, Job, Next, Reason, Sign, Stage, Step, configured, refuse_forwarded};
+use super::{Flow, Job, Next, Reason, Sign, Stage, Step, configured, nat, refuse_forwarded};
 use crate::{
     Packet, Tables, Verdict,
     abi::{BackendRef, Fragment, FragmentKey, PortKey, ServiceRef, Settings, Vip},
@@ -23,7 +23,9 @@ pub(super) fn decide<T: Tables>(packet: &impl Packet, tables: &T, job: &mut Job)
         job.service = without_first(tables, &vip, job.network.protocol)?;
     }
     tables.observe(Step::Service(job.service));
-    Ok(Next::Then(Stage::Deliver))
+    let is_nat = job.service.flags & ServiceRef::NAT != 0;
+    let elsewhere = !job.backend.is_none() && !nat::is_translated(tables, job.backend);
+    Ok(Next::Then(if is_nat && !elsewhere { Stage::Nat } else { Stage::Deliver }))
 }
 
 /// Remembers where a first fragment goes.
@@ -37,7 +39,7 @@ pub(super) fn remember<T: Tables>(tables: &T, job: &Job, backend: BackendRef) {
 }
 
 #[inline(always)]
-fn key(job: &Job) -> FragmentKey {
+pub(super) fn key(job: &Job) -> FragmentKey {
     FragmentKey {
         source: job.network.source,
         destination: job.destination,
@@ -50,7 +52,7 @@ fn key(job: &Job) -> FragmentKey {
 
 /// The first fragment, if it came by not too long ago and its backend still lives.
 #[inline(always)]
-fn followed<T: Tables>(tables: &T, key: &FragmentKey) -> Option<Fragment> {
+pub(super) fn followed<T: Tables>(tables: &T, key: &FragmentKey) -> Option<Fragment> {
     let first = tables.fragment(key)?;
     let age = tables.seconds().wrapping_sub(first.seen);
     (age <= Fragment::LIFETIME && live(tables, first.backend).is_some()).then_some(first)

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     Packet, Tables, Verdict,
-    abi::{Address, Settings},
+    abi::{Address, ServiceRef, Settings},
     headers::{ICMP_LEN, IPV4_LEN, IPV6_LEN, Icmp, Ipv4, Ipv6, protocol},
     tables::IcmpUse,
 };
@@ -59,21 +59,23 @@ pub(super) fn decide<T: Tables>(packet: &impl Packet, tables: &T, job: &mut Job)
     job.network.source = quote.destination;
     job.flow = quote.flow;
     job.service = service;
-    Ok(Next::Then(Stage::Deliver))
+    Ok(Next::Then(if service.flags & ServiceRef::NAT != 0 { Stage::Nat } else { Stage::Deliver }))
 }
 
 /// What an error says of the packet that it is about.
-struct Quote {
-    source: Address,
-    destination: Address,
-    protocol: u8,
-    /// The flow as the client's packets show it.
-    flow: Flow,
+pub(super) struct Quote {
+    pub(super) source: Address,
+    pub(super) destination: Address,
+    pub(super) protocol: u8,
+    /// Offset of its transport header.
+    pub(super) transport: usize,
+    /// The flow as the packets of the other direction show it: a client's, where a VIP's packet is quoted.
+    pub(super) flow: Flow,
 }
 
 /// Reads the quoted packet (RFC 792; RFC 4443 section 2.4 c), of which its ports are enough.
 #[inline(always)]
-fn quote(packet: &impl Packet, network: &Network) -> Result<Quote, Verdict> {
+pub(super) fn quote(packet: &impl Packet, network: &Network) -> Result<Quote, Verdict> {
     let at = network.transport + ICMP_LEN;
     let (source, destination, payload) = if network.is_v4 {
         let ip = Ipv4::at(packet, at, Verdict::IcmpQuote)?;
@@ -101,5 +103,5 @@ fn quote(packet: &impl Packet, network: &Network) -> Result<Quote, Verdict> {
     }
     let ports = packet.view::<4>(payload.offset, Verdict::IcmpQuote)?.word(0);
     let flow = Flow { ports: ports.rotate_left(16), sign: Sign::Related(payload.protocol) };
-    Ok(Quote { source, destination, protocol: payload.protocol, flow })
+    Ok(Quote { source, destination, protocol: payload.protocol, transport: payload.offset, flow })
 }

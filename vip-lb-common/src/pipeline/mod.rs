@@ -7,14 +7,15 @@ mod clamp;
 mod fate;
 mod forward;
 mod fragment;
+mod frame;
 mod icmp_error;
 mod local;
+mod nat;
 mod own;
 pub(crate) mod parse;
 mod service;
 mod stage;
 pub mod steer;
-mod tags;
 mod too_big;
 
 use crate::{
@@ -27,41 +28,46 @@ use crate::{
 };
 
 pub use fate::{Fate, Reason, Step};
+pub(crate) use frame::Tags;
 pub(crate) use parse::{Flow, Link, Network, Sign};
-pub use stage::{Job, Next, Stage};
-pub(crate) use tags::Tags;
+pub use stage::{Desk, Job, Next, Stage};
 
 /// Decides a packet's fate, carries it out on the bytes and counts it. The kernel program does the same with each part in a function of
 /// its own.
 pub fn process<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Fate {
     let mut next = plain(packet, tables);
-    let mut kept = None;
+    let mut desk = None;
     loop {
-        let (stage, job) = match next {
+        next = match next {
             Next::Done(fate) => return fate,
-            Next::General => {
-                next = general(packet, tables);
-                continue;
-            }
-            Next::Stage(stage, job) => (stage, kept.insert(job)),
-            Next::Then(stage) => (stage, kept.as_mut().expect("a stage has a job")),
-        };
-        next = match stage {
-            Stage::Own => own(packet, tables, job),
-            Stage::Fragment => fragment(packet, tables, job),
-            Stage::IcmpError => icmp_error(packet, tables, job),
-            Stage::Clamp => clamp(packet, tables, job),
-            Stage::Deliver => deliver(packet, tables, job),
-            Stage::TooBig => too_big(packet, tables, job),
+            Next::General => general(packet, tables),
+            Next::Stage(stage, job) => run(packet, tables, stage, desk.insert(Desk::new(job))),
+            Next::Then(stage) => run(packet, tables, stage, desk.as_mut().expect("a stage has a desk")),
         };
     }
 }
 
-/// Decides the fate of a packet to an address of this node itself, carries it out and counts it.
+fn run<P: Packet, T: Tables>(packet: &mut P, tables: &T, stage: Stage, desk: &mut Desk) -> Next {
+    match stage {
+        Stage::Own => own(packet, tables, desk),
+        Stage::Fragment => fragment(packet, tables, &mut desk.job),
+        Stage::IcmpError => icmp_error(packet, tables, &mut desk.job),
+        Stage::Clamp => clamp(packet, tables, &desk.job),
+        Stage::Nat => nat(packet, tables, desk),
+        Stage::NatSteer => nat_steer(packet, tables, desk),
+        Stage::NatBind => nat_bind(packet, tables, desk),
+        Stage::Translate => translate(packet, tables, desk),
+        Stage::TranslateError => translate_error(packet, tables, desk),
+        Stage::Deliver => deliver(packet, tables, &mut desk.job),
+        Stage::TooBig => too_big(packet, tables, &desk.job),
+    }
+}
+
+/// Decides the fate of a packet to an address of this node itself, and carries it out unless it is to be translated.
 #[inline(always)]
-pub fn own<P: Packet, T: Tables>(packet: &mut P, tables: &T, job: &Job) -> Next {
-    let result = own::decide(packet, tables, job);
-    Next::Done(conclude(tables, result))
+pub fn own<P: Packet, T: Tables>(packet: &mut P, tables: &T, desk: &mut Desk) -> Next {
+    let result = own::decide(packet, tables, desk);
+    go_on(tables, result)
 }
 
 /// Finds out where a later fragment goes.
@@ -80,6 +86,45 @@ pub fn icmp_error<P: Packet, T: Tables>(packet: &mut P, tables: &T, job: &mut Jo
 #[inline(always)]
 pub fn clamp<P: Packet, T: Tables>(packet: &mut P, tables: &T, job: &Job) -> Next {
     go_on(tables, clamp::decide(packet, tables, job))
+}
+
+/// Finds the entry of a client's packet to a service with translated backends.
+#[inline(always)]
+pub fn nat<P: Packet, T: Tables>(packet: &mut P, tables: &T, desk: &mut Desk) -> Next {
+    go_on(tables, nat::known(packet, tables, desk))
+}
+
+/// Chooses the backend of such a packet that has no entry.
+#[inline(always)]
+pub fn nat_steer<P: Packet, T: Tables>(_: &mut P, tables: &T, desk: &mut Desk) -> Next {
+    go_on(tables, nat::steer(tables, desk))
+}
+
+/// Writes the entries of its connection.
+#[inline(always)]
+pub fn nat_bind<P: Packet, T: Tables>(packet: &mut P, tables: &T, desk: &mut Desk) -> Next {
+    go_on(tables, nat::bind(packet, tables, desk))
+}
+
+/// Translates a packet.
+#[inline(always)]
+pub fn translate<P: Packet, T: Tables>(packet: &mut P, tables: &T, desk: &mut Desk) -> Next {
+    fragment::remember(tables, &desk.job, desk.translation.backend);
+    let result = match nat::translate::translate(packet, &desk.job.bounded(), &desk.translation) {
+        Err(Verdict::TooBig) => {
+            desk.job.largest = nat::translate::largest(&desk.job, &desk.translation);
+            Ok(Next::Then(Stage::TooBig))
+        }
+        result => result.map(|fate| done(tables, fate)),
+    };
+    go_on(tables, result)
+}
+
+/// Translates an ICMP error and the packet that it quotes, and counts it.
+#[inline(always)]
+pub fn translate_error<P: Packet, T: Tables>(packet: &mut P, tables: &T, desk: &mut Desk) -> Next {
+    let result = nat::error::translate(packet, &desk.job.bounded(), &desk.translation);
+    Next::Done(conclude(tables, result))
 }
 
 /// Steers a packet, unless its backend is chosen already, and forwards it.
@@ -332,9 +377,9 @@ fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Next, Verd
         return Ok(Next::Stage(Stage::Own, job));
     }
     let service = Client { settings, vip, network, flow }.service(packet, tables)?;
+    let after_clamp = if service.flags & ServiceRef::NAT != 0 { Stage::Nat } else { Stage::Deliver };
     let clamped = service.flags & ServiceRef::CLAMP != 0 && flow.opens();
-    let stage = if clamped { Stage::Clamp } else { Stage::Deliver };
-    Ok(Next::Stage(stage, Job { service, ..job }))
+    Ok(Next::Stage(if clamped { Stage::Clamp } else { after_clamp }, Job { service, after_clamp, ..job }))
 }
 
 #[inline(always)]

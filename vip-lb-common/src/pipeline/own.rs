@@ -1,14 +1,36 @@
 //! Packets to an address of this node itself that other nodes or backends send to.
 
-use super::{Fate, Job};
-use crate::{Packet, Tables, Verdict, decap};
+use super::{Desk, Fate, Job, Next, done, local, nat};
+use crate::{Packet, Tables, Verdict, abi::Vip, decap, headers::protocol};
 
-/// Unwraps what peers tunnel to a backend on this host; all else is ordinary traffic.
+/// Translates backends' answers, and unwraps what peers tunnel to a backend on this host. All else is ordinary traffic, or nobody's where
+/// the address is vip-lb's alone.
 #[inline(always)]
-pub(super) fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T, job: &Job) -> Result<Fate, Verdict> {
-    // Tunnelled packets are taken out of their tunnel whole: the stack reassembles fragments of them.
-    if !job.network.piece.is_whole() {
-        return Err(Verdict::NotVip);
+pub(super) fn decide<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    desk: &mut Desk,
+) -> Result<Next, Verdict> {
+    let vip = tables.vip(&desk.job.destination).ok_or(Verdict::NotVip)?;
+    if vip.flags & Vip::NAT_SOURCE != 0
+        && let Some(next) = nat::reply::find(packet, tables, desk)?
+    {
+        return Ok(next);
     }
-    decap::unwrap_for_local_backend(packet, tables, &job.link, &job.network).map(Fate::from)
+    let Job { link, network, .. } = desk.job.bounded();
+    // Tunnelled packets are taken out of their tunnel whole: the stack reassembles fragments of them.
+    let result = if vip.flags & Vip::ENDPOINT != 0 && network.piece.is_whole() {
+        decap::unwrap_for_local_backend(packet, tables, &link, &network).map(Fate::from)
+    } else {
+        Err(Verdict::NotVip)
+    };
+    match result {
+        Err(Verdict::NotVip) if vip.flags & Vip::ANSWER == 0 => Err(Verdict::NotVip),
+        Err(Verdict::NotVip) if network.piece.is_later() => Err(Verdict::FragmentWithoutFirst),
+        Err(Verdict::NotVip) if matches!(network.protocol, protocol::ICMP | protocol::ICMPV6) => {
+            local::icmp(packet, tables, &link, &vip, &network).map(|fate| done(tables, fate))
+        }
+        Err(Verdict::NotVip) => Err(Verdict::NatUnknown),
+        result => result.map(|fate| done(tables, fate)),
+    }
 }

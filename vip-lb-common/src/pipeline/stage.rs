@@ -4,7 +4,10 @@
 //! So each part ends by saying what comes next, and whoever runs the pipeline calls it: the kernel program in functions that are verified
 //! once and for themselves, [`process`](super::process) one after the other.
 
-use super::{Fate, Flow, Link, Network};
+use super::{
+    Fate, Flow, Link, Network,
+    nat::{Draft, Translation},
+};
 use crate::{
     Packet, Verdict,
     abi::{Address, BackendRef, ServiceRef},
@@ -35,12 +38,22 @@ pub enum Stage {
     Fragment = 1,
     /// [`icmp_error`](super::icmp_error()): an ICMP error to a VIP.
     IcmpError = 2,
-    /// [`clamp`](super::clamp()): a SYN to a service that limits the size of segments.
+    /// [`clamp`](super::clamp()): a SYN to, or a SYN-ACK from, a service that limits the size of segments.
     Clamp = 3,
+    /// [`nat`](super::nat()): to a service with translated backends.
+    Nat = 4,
+    /// [`nat_steer`](super::nat_steer): its connection has no entry, or is over.
+    NatSteer = 5,
+    /// [`nat_bind`](super::nat_bind): the entries of its connection are to be written.
+    NatBind = 6,
+    /// [`translate`](super::translate): to other addresses and ports.
+    Translate = 7,
+    /// [`translate_error`](super::translate_error): an ICMP error about what is translated.
+    TranslateError = 8,
     /// [`deliver`](super::deliver): a flow's packet that is no plain one.
-    Deliver = 4,
+    Deliver = 9,
     /// [`too_big`](super::too_big()): a packet that does not fit the path to its backend.
-    TooBig = 5,
+    TooBig = 10,
 }
 
 /// A packet on its way to another stage.
@@ -56,6 +69,27 @@ pub struct Job {
     pub(crate) backend: BackendRef,
     /// Bytes from the IP header on of the largest packet that the path to its backend takes, for [`Stage::TooBig`].
     pub(crate) largest: u16,
+    /// What follows [`Stage::Clamp`].
+    pub(crate) after_clamp: Stage,
+}
+
+/// What stages work on and hand on to each other. In the kernel it is a value of a map, because it would take most of the stack.
+#[derive(Clone, Copy, Debug)]
+pub struct Desk {
+    /// The packet.
+    pub job: Job,
+    /// What becomes of it, once that is known.
+    pub(crate) translation: Translation,
+    /// The entries of its connection that are to be written.
+    pub(crate) draft: Draft,
+}
+
+impl Desk {
+    /// With a job that nothing is known of yet.
+    #[must_use]
+    pub fn new(job: Job) -> Self {
+        Self { job, translation: Translation::NONE, draft: Draft::default() }
+    }
 }
 
 impl Job {
@@ -75,6 +109,7 @@ impl Job {
             destination: network.destination(packet)?,
             backend: BackendRef::NONE,
             largest: 0,
+            after_clamp: Stage::Deliver,
         })
     }
 

@@ -99,7 +99,7 @@ impl Stats {
             Some(Reason::Older) => self.older += 1,
             Some(Reason::Refused) => self.refused += 1,
             Some(Reason::NewUnrecorded) => self.new_unrecorded += 1,
-            Some(Reason::Settled) | None => {}
+            Some(Reason::Settled | Reason::Translated) | None => {}
         }
         match verdict {
             Verdict::Settling => self.settling += 1,

@@ -136,6 +136,11 @@ impl<N: Names, T: Tables> Words<'_, N, T> {
                 let reason = self.reason(*backend, *reason, run);
                 vec![step("backend", format!("{}: {reason}", self.label(*backend)))]
             }
+            Step::Translation { from, to, is_new } => {
+                let [from, to] = [from, to].map(|(address, port)| SocketAddr::new((*address).into(), *port));
+                let connection = if *is_new { "a new connection" } else { "a known connection" };
+                vec![step("translate", format!("{from} -> {to}, {connection}"))]
+            }
         }
     }
 
@@ -181,6 +186,7 @@ impl<N: Names, T: Tables> Words<'_, N, T> {
             Reason::New => "new flow of an open slot",
             Reason::Older => "unknown flow of an open slot",
             Reason::Refused => "new flow of an open slot, which cannot be recorded now",
+            Reason::Translated => "translated connection",
             Reason::NewUnrecorded => "new flow of an open slot, which cannot be recorded now and need not be",
             Reason::SamePacket => "a later fragment follows the first one",
         };
@@ -199,6 +205,7 @@ impl<N: Names, T: Tables> Words<'_, N, T> {
                 Some(4) => "encapsulated in ipv4",
                 _ => "encapsulated in ipv6",
             },
+            Verdict::ForwardedNat | Verdict::TranslatedReply => "new addresses and ports",
             Verdict::LocalBackend => {
                 return Some("to the stack of this host, which is the backend".to_owned());
             }
