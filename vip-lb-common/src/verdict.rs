@@ -59,7 +59,7 @@ verdicts! {
     LocalBackend = 4, "local_backend", Pass;
     /// Forwarded to this host by a peer node, which chose it as the backend.
     FromPeer = 5, "from_peer", Pass;
-    /// For a port of a VIP that no service has, where the configuration says pass.
+    /// For a port of a VIP that no service has, or a fragment whose port is not known, where the configuration says pass.
     UnknownServicePassed = 6, "unknown_service_passed", Pass;
     /// Too big for the path to its backend; the sender was told by ICMP.
     TooBigAnswered = 7, "too_big_answered", Reply;

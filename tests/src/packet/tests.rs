@@ -26,6 +26,16 @@ fn what_is_built_is_right_by_another_parser() {
                 .extension(Extension::atomic_fragment())
                 .tcp(40000, 80),
         ),
+        ("piece", eth().ipv4("192.0.2.7", "10.77.1.1").piece(0, true, 7).udp(1, 2).payload(&[0; 8])),
+        ("piece6", eth().ipv6("2001:db8::7", "2001:db8:77::1").piece(8, false, 7).payload(&[0; 9])),
+        (
+            "icmp error",
+            eth()
+                .ipv4("203.0.113.1", "10.77.1.1")
+                .icmp(3, 4, [0, 0, 5, 0])
+                .ipv4("10.77.1.1", "192.0.2.7")
+                .tcp(80, 1),
+        ),
         ("arp", arp_request("192.0.2.7", "10.77.1.1")),
         ("solicitation", neighbour_solicitation("2001:db8::7", "2001:db8:77::1")),
         ("dad", neighbour_solicitation("::", "2001:db8:77::1")),
@@ -48,6 +58,14 @@ fn a_syn_byte_by_byte() {
         0, 0, 0, 0, 0, 0,
     ];
     assert_same_bytes("a SYN", &expected, &frame.bytes());
+}
+
+#[test]
+fn pieces_say_so_in_either_family() {
+    let v4 = eth().ipv4("192.0.2.7", "10.77.1.1").piece(1480, true, 0x1234).payload(b"x").bytes();
+    assert_eq!(v4[14 + 4..14 + 8], [0x12, 0x34, 0x20, 185]);
+    let v6 = eth().ipv6("2001:db8::7", "2001:db8:77::1").piece(1448, false, 0x1234).udp(1, 2).bytes();
+    assert_eq!((v6[14 + 6], &v6[14 + 40..14 + 48]), (44, &[17, 0, 0x05, 0xa8, 0, 0, 0x12, 0x34][..]));
 }
 
 #[test]

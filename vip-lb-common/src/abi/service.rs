@@ -159,8 +159,10 @@ impl ServiceRef {
     pub const CLAMP: u8 = 4;
     /// Some backend is reached by gue, or through a VLAN whose tag its frames carry.
     pub const INDIRECT: u8 = 8;
-    /// The flags of services whose packets do not take the usual way.
-    pub const UNUSUAL: u8 = Self::NAT | Self::CLAMP | Self::INDIRECT;
+    /// With any of these, all packets of the service go the general way. Without, those to such backends would be steered twice.
+    pub const GENERAL: u8 = Self::NAT | Self::INDIRECT;
+    /// With any of these, some packets do.
+    pub const UNUSUAL: u8 = Self::GENERAL | Self::CLAMP;
 }
 
 /// What only rare packets ask of a service: the value of SERVICES, by [`ServiceRef::id`].

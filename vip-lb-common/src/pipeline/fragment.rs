@@ -1,6 +1,6 @@
 //! Fragments: only the first of a packet's has ports, so the others follow it.
 
-use super::{Flow, Job, Next, Reason, Sign, Stage, Step, configured, nat, refuse_forwarded};
+use super::{Flow, Job, Next, Reason, Sign, Stage, Step, configured, nat, refuse_forwarded, service};
 use crate::{
     Packet, Tables, Verdict,
     abi::{BackendRef, Fragment, FragmentKey, PortKey, ServiceRef, Settings, Vip},
@@ -15,14 +15,15 @@ pub(super) fn decide<T: Tables>(packet: &impl Packet, tables: &T, job: &mut Job)
         refuse_forwarded(packet, tables, &vip, &job.network)?;
     }
     if let Some(first) = followed(tables, &key(job)) {
+        tables.observe(Step::Service(first.service));
         tables.observe(Step::Chosen { backend: first.backend, reason: Reason::SamePacket });
         job.flow = Flow { ports: first.ports, sign: Sign::Datagram };
         job.service = first.service;
         job.backend = first.backend;
     } else {
         job.service = without_first(tables, &vip, job.network.protocol)?;
+        tables.observe(Step::Service(job.service));
     }
-    tables.observe(Step::Service(job.service));
     let is_nat = job.service.flags & ServiceRef::NAT != 0;
     let elsewhere = !job.backend.is_none() && !nat::is_translated(tables, job.backend);
     Ok(Next::Then(if is_nat && !elsewhere { Stage::Nat } else { Stage::Deliver }))
@@ -58,12 +59,14 @@ pub(super) fn followed<T: Tables>(tables: &T, key: &FragmentKey) -> Option<Fragm
     (age <= Fragment::LIFETIME && live(tables, first.backend).is_some()).then_some(first)
 }
 
-/// The service of fragments that nothing is known of.
+/// The service of fragments that nothing is known of. Where unknown services are passed, the stack may have the first one.
 #[inline(always)]
 fn without_first<T: Tables>(tables: &T, vip: &Vip, protocol: u8) -> Result<ServiceRef, Verdict> {
-    if vip.flags & Vip::FRAGMENTS == 0 {
-        return Err(Verdict::FragmentWithoutFirst);
+    if vip.flags & Vip::FRAGMENTS != 0 {
+        let key = PortKey { vip: vip.id, port: 0, protocol, kind: PortKey::FRAGMENTS };
+        if let Some(service) = tables.port(&key) {
+            return Ok(service);
+        }
     }
-    let key = PortKey { vip: vip.id, port: 0, protocol, kind: PortKey::FRAGMENTS };
-    tables.port(&key).ok_or(Verdict::FragmentWithoutFirst)
+    Err(service::unknown(vip, Verdict::FragmentWithoutFirst))
 }

@@ -283,7 +283,10 @@ impl<T: Tables> Client<'_, T> {
             return Ok(Next::General);
         }
         let service = self.service(packet, tables)?;
-        if service.flags & ServiceRef::UNUSUAL != 0 {
+        // One question for the usual packet. Behind a black box, so that the rare ones are not asked before it.
+        if service.flags & ServiceRef::UNUSUAL != 0
+            && (service.flags & ServiceRef::GENERAL != 0 || core::hint::black_box(*flow).opens())
+        {
             return Ok(Next::General);
         }
         let (reference, backend) = steer::steer(tables, settings, service, network, flow)?;

@@ -29,9 +29,11 @@ pub(super) fn find<T: Tables>(tables: &T, vip: &Vip, protocol: u8, port: u16) ->
     {
         return Ok(service);
     }
-    Err(if vip.flags & Vip::PASS_UNKNOWN != 0 {
-        Verdict::UnknownServicePassed
-    } else {
-        Verdict::UnknownService
-    })
+    Err(unknown(vip, Verdict::UnknownService))
+}
+
+/// The verdict on a packet that is for no service: `dropped`, unless the VIP's unknown services are passed.
+#[inline(always)]
+pub(super) fn unknown(vip: &Vip, dropped: Verdict) -> Verdict {
+    if vip.flags & Vip::PASS_UNKNOWN != 0 { Verdict::UnknownServicePassed } else { dropped }
 }

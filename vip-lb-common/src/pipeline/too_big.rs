@@ -23,7 +23,8 @@ const WORD: usize = 4;
 
 /// Turns the packet into its own answer, from the VIP to the client: "fragmentation needed" with the MTU of the next hop (RFC 1191 section 4,
 /// RFC 1812 section 4.3.2.4) or "packet too big" (RFC 4443 section 3.2). An IPv4 packet that may be fragmented gets it too: it would have to be
-/// fragmented here, which XDP cannot, and Linux clients heed the answer all the same.
+/// fragmented here, which XDP cannot, and Linux clients heed the answer all the same. An IPv6 client that is told less than 1280 sends nothing smaller (RFC 8201
+/// section 4): paths to tunnels need 1280 and the headers of their mode.
 #[inline(always)]
 pub(super) fn answer<P: Packet, T: Tables>(packet: &mut P, tables: &T, job: &Job) -> Result<Fate, Verdict> {
     let Job { link, network, destination: vip, .. } = job;

@@ -99,7 +99,8 @@ impl Stats {
             Some(Reason::Older) => self.older += 1,
             Some(Reason::Refused) => self.refused += 1,
             Some(Reason::NewUnrecorded) => self.new_unrecorded += 1,
-            Some(Reason::Settled | Reason::Translated) | None => {}
+            // The model has whole packets only, and no translation.
+            Some(Reason::Settled | Reason::Translated | Reason::SamePacket) | None => {}
         }
         match verdict {
             Verdict::Settling => self.settling += 1,

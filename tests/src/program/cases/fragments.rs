@@ -2,7 +2,7 @@
 
 use vip_lb_common::Verdict::{
     BadTransportHeader, ForwardedIpip, ForwardedL2, FragmentWithoutFirst, FromPeer, NotVip, PeerLoop,
-    UnknownService, UnsupportedIcmp, UnsupportedProtocol,
+    UnknownService, UnknownServicePassed, UnsupportedIcmp, UnsupportedProtocol,
 };
 
 use super::{
@@ -13,7 +13,8 @@ use super::{
 use crate::{
     packet::{Extension, Frame, eth},
     program::world::{
-        CLIENT, CLIENT6, ENDPOINT, ENDPOINT6, LOCAL_VIP, PEER_MAC, PIECES_VIP, PIECES_VIP6, VIP, VIP6, port,
+        CLIENT, CLIENT6, ENDPOINT, ENDPOINT6, LOCAL_VIP, PEER_MAC, PIECES_VIP, PIECES_VIP6, QUIET_VIP,
+        QUIET_VIP6, VIP, VIP6, port,
     },
 };
 
@@ -198,6 +199,16 @@ fn others() -> Vec<Case> {
         ));
     }
     cases.extend([
+        Case::new(
+            "a later fragment where unknown services are passed",
+            &eth().ipv4(CLIENT, QUIET_VIP).piece(1480, false, STRAY).payload(&[0; 64]),
+            UnknownServicePassed,
+        ),
+        Case::new(
+            "a later IPv6 fragment where unknown services are passed",
+            &eth().ipv6(CLIENT6, QUIET_VIP6).piece(1480, false, STRAY).payload(&[0; 64]),
+            UnknownServicePassed,
+        ),
         Case::new(
             "a later fragment from a peer to a backend here",
             &from_peer(LOCAL_VIP).piece(1480, false, STRAY).payload(&[0; 64]),
