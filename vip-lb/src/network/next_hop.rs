@@ -42,6 +42,8 @@ pub struct Via {
     pub mtu: u32,
     /// The address of this host that the kernel would send from; the hint, if one was given.
     pub preferred_source: IpAddr,
+    /// Tag control information (IEEE 802.1Q) that frames carry; the egress interface is then the device below.
+    pub vlan: Option<u16>,
 }
 
 /// Why an address has no next hop.
@@ -251,6 +253,7 @@ impl RouteAnswer {
             mac,
             mtu: self.mtu.map_or(interface.mtu, |mtu| mtu.min(interface.mtu)),
             preferred_source,
+            vlan: None,
         })
     }
 }

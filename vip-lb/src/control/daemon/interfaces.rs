@@ -54,10 +54,12 @@ impl Interfaces {
         Ok(found)
     }
 
-    /// Attaches to all configured interfaces and detaches from all others.
+    /// Attaches to all configured interfaces and detaches from all others. `own` are addresses beside the VIPs that the program
+    /// answers for.
     pub(super) fn apply(
         &mut self,
         config: &Config,
+        own: &[IpAddr],
         found: Vec<network::Interface>,
         dataplane: &mut Dataplane,
     ) -> anyhow::Result<()> {
@@ -75,7 +77,7 @@ impl Interfaces {
             let attached = self.attach(wanted, interface, dataplane)?;
             self.attached.insert(wanted.name.clone(), attached);
         }
-        self.join(config)
+        self.join(config, own)
     }
 
     /// The interfaces by name.
@@ -108,11 +110,13 @@ impl Interfaces {
     }
 
     /// Lets neighbour solicitations for the IPv6 VIPs in: cards filter multicast, and switches that snoop need to be told.
-    fn join(&mut self, config: &Config) -> anyhow::Result<()> {
+    pub(super) fn join(&mut self, config: &Config, own: &[IpAddr]) -> anyhow::Result<()> {
         let addresses: Vec<Ipv6Addr> = config
             .vips
             .iter()
-            .filter_map(|vip| match vip.address {
+            .map(|vip| vip.address)
+            .chain(own.iter().copied())
+            .filter_map(|address| match address {
                 IpAddr::V6(address) => Some(address),
                 IpAddr::V4(_) => None,
             })

@@ -54,6 +54,7 @@ fn an_address_on_the_link_is_its_own_neighbour() {
             mac: Some(NEIGHBOUR_MAC),
             mtu: 1500,
             preferred_source: address("192.0.2.1"),
+            vlan: None,
         }
     );
 }

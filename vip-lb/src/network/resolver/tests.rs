@@ -24,6 +24,7 @@ fn via(neighbour: &str) -> NextHop {
         mac: Some(MAC),
         mtu: 1500,
         preferred_source: address("192.0.2.1"),
+        vlan: None,
     })
 }
 
