@@ -70,6 +70,7 @@ fn the_balancer_goes_alone_and_everything_goes_together() -> Result<()> {
         namespace.ip(&["link", "add", "eth1.7", "type", "veth", "peer", "name", "far"])?;
         let pins = scene.pins("one");
         let decap = DecapOptions {
+            gue_port: 6080,
             interface: "eth1.7".to_owned(),
             index: scene.index("eth1.7")?,
             from: vec![("10.77.0.0".parse()?, 24)],
