@@ -167,7 +167,15 @@ impl Desired {
                             desired.endpoints.insert(configured.address);
                         }
                     }
-                    if let Path::Nat { source, .. } = backend.path {
+                    let source = match backend.path {
+                        Path::Nat { source, .. } => Some(source),
+                        // Its answers come back all the same.
+                        Path::Unresolved if configured.mode == ForwardMode::Nat => {
+                            source_of(configured, &config.node)
+                        }
+                        _ => None,
+                    };
+                    if let Some(source) = source {
                         let answer = if facts.is_of_host(source) { 0 } else { Vip::ANSWER };
                         desired.nat_sources.insert(source, Vip::NAT_SOURCE | answer);
                     }
@@ -341,3 +349,6 @@ impl Link {
 pub fn peer_entry(mac: [u8; 6], address: IpAddr) -> (LinkAddress, Peer) {
     (LinkAddress::new(mac), Peer { address: address.into() })
 }
+
+#[cfg(test)]
+mod tests;

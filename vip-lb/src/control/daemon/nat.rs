@@ -51,12 +51,15 @@ impl Daemon {
         }
     }
 
-    /// Whether an event may mean that the host got or lost an address.
-    pub(super) fn may_move_sources(event: &NetworkEvent) -> bool {
+    /// Whether an event may mean that the host got or lost one of the configured sources.
+    pub(super) fn may_move_sources(&self, event: &NetworkEvent) -> bool {
+        let nat = &self.config.node.nat;
         match event {
-            NetworkEvent::RouteChanged { .. } | NetworkEvent::LinkChanged { .. } | NetworkEvent::Overrun => {
-                true
+            NetworkEvent::RouteChanged { prefix } => {
+                nat.source_v4.is_some_and(|source| prefix.contains(source.into()))
+                    || nat.source_v6.is_some_and(|source| prefix.contains(source.into()))
             }
+            NetworkEvent::LinkChanged { .. } | NetworkEvent::Overrun => true,
             NetworkEvent::NeighbourChanged { .. } | NetworkEvent::NeighbourGone { .. } => false,
         }
     }

@@ -15,7 +15,7 @@ impl Daemon {
     pub(super) async fn network_changed(&mut self, event: &network::NetworkEvent) {
         self.resolver.apply(event);
         let config = self.config.clone();
-        let moved = Self::may_move_sources(event) && self.look_up_nat_sources(&config).await;
+        let moved = self.may_move_sources(event) && self.look_up_nat_sources(&config).await;
         if moved {
             self.want_next_hops();
             self.join_groups();
