@@ -190,6 +190,13 @@ impl Engine {
         }
         self.plan_peers(desired, &mut plan.writes);
         self.plan_vips(desired, &mut plan.writes);
+        // The route's preference, which no configuration can be checked for.
+        for source in desired.nat_sources.keys().filter(|source| desired.vips.contains_key(source)) {
+            plan.warnings.push(format!(
+                "translated packets would leave with {source}, which is a VIP, and answers would not come back: give `node.nat` another \
+                 source"
+            ));
+        }
         plan.writes.append(&mut last);
         plan
     }

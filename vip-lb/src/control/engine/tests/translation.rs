@@ -77,6 +77,19 @@ fn a_removed_translated_backend_lingers_until_no_connection_names_it() {
 }
 
 #[test]
+fn a_vip_is_no_source_of_translated_packets() {
+    let mut world = World::new();
+    let mut wanted = nat(&[(1, SERVING)]);
+    assert_eq!(world.engine.reconcile(&wanted, world.now).warnings, [""; 0]);
+    wanted.nat_sources.insert(vip(1), Vip::NAT_SOURCE);
+    let plan = world.engine.reconcile(&wanted, world.now);
+    assert!(plan.warnings[0].contains("would leave with 192.0.2.1, which is a VIP"), "{:?}", plan.warnings);
+    let told =
+        plan.writes.iter().any(|write| matches!(write, Write::Vip { address, .. } if *address == vip(1)));
+    assert!(!told, "the VIP stays what it is");
+}
+
+#[test]
 fn a_backend_that_the_ring_still_names_stays_without_connections() {
     let mut world = World::new();
     world.reconcile(&nat(&[(1, SERVING), (2, SERVING)]));
