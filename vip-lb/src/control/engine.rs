@@ -54,7 +54,7 @@ pub struct Engine {
     strays: Strays,
 }
 
-/// VIP, port, protocol and kind: an ordered [`PortKey`].
+/// VIP, port, protocol and kind: an ordered [`PortKey`](vip_lb_common::abi::PortKey).
 type Port = (u32, u16, u8, u8);
 
 /// VIP, protocol and ports: an ordered entry of RANGES.
