@@ -8,7 +8,9 @@ use vip_lb::{
     dataplane::{
         AttachError, Dataplane, DecapOptions, LoadOptions, XdpMode, decapsulate, unload, unload_balancer,
     },
+    nat::{self, Ended, NatTables as _},
 };
+use vip_lb_common::abi::{FlowKey, NatFlow, NatReply, NatReplyKey};
 use vip_lb_tests::lab::{Lab, LabOptions, Namespace, Node};
 
 #[test]
@@ -38,6 +40,30 @@ fn a_link_is_taken_over_or_replaced_as_the_mode_asks() -> Result<()> {
         daemon.detach(Node::DEVICE)?;
         ensure!(!scene.attached()?.contains("xdp"));
         daemon.detach(Node::DEVICE).context("detach once more")?;
+        Ok(())
+    })
+}
+
+/// The steps of a removal are the kernel's: what they find, take and put back.
+#[test]
+fn a_translated_connection_is_removed_unless_it_was_touched() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.enter(|| {
+        let dataplane = scene.open("one")?;
+        let flow =
+            (FlowKey { source_port: 1, ..FlowKey::default() }, NatFlow { seen: 5, ..NatFlow::default() });
+        let reply = (NatReplyKey { port: 61_000, ..NatReplyKey::default() }, NatReply::default());
+        let touched = NatReply { seen: 6, ..reply.1 };
+        ensure!(dataplane.put_flow(&flow.0, &flow.1)? && dataplane.put_reply(&reply.0, &touched)?);
+        ensure!(!dataplane.put_flow(&flow.0, &NatFlow::default())?, "nothing is replaced");
+        ensure!(!nat::remove(&dataplane, &Ended::Whole { flow, reply })?, "a packet came by");
+        ensure!(!nat::remove(&dataplane, &Ended::Reply(reply.0, reply.1))?);
+        ensure!(dataplane.nat_flows()? == [flow] && dataplane.nat_replies()? == [(reply.0, touched)]);
+        ensure!(nat::remove(&dataplane, &Ended::Whole { flow, reply: (reply.0, touched) })?);
+        ensure!(dataplane.nat_flows()?.is_empty() && dataplane.nat_replies()?.is_empty());
+        ensure!(dataplane.take_flow(&flow.0)?.is_none() && dataplane.reply(&reply.0)?.is_none());
+        let capacities = dataplane.capacities()?;
+        ensure!(capacities.nat == 64, "{capacities:?}");
         Ok(())
     })
 }
@@ -112,6 +138,7 @@ fn the_balancer_goes_alone_and_everything_goes_together() -> Result<()> {
         namespace.ip(&["link", "add", "eth1.7", "type", "veth", "peer", "name", "far"])?;
         let pins = scene.pins("one");
         let decap = DecapOptions {
+            gue_port: 6080,
             interface: "eth1.7".to_owned(),
             index: scene.index("eth1.7")?,
             from: vec![("10.77.0.0".parse()?, 24)],

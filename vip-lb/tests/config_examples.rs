@@ -9,7 +9,7 @@ use std::{
 
 use vip_lb::config::{
     self, Config,
-    model::{AdminState, Affinity, CheckKind, ForwardMode, OnDown, Protocol},
+    model::{AdminState, Affinity, CheckKind, ForwardMode, OnDown, Ports, Protocol},
 };
 
 fn folder() -> PathBuf {
@@ -31,7 +31,7 @@ fn every_example_is_valid_without_a_warning() {
             seen += 1;
         }
     }
-    assert!(seen >= 4, "only {seen} examples in {}", folder().display());
+    assert!(seen >= 8, "only {seen} examples in {}", folder().display());
 }
 
 #[test]
@@ -80,4 +80,40 @@ fn the_pair_names_the_other_node_as_its_peer() {
     let other: IpAddr = "192.0.2.12".parse().unwrap();
     assert_eq!(config.node.peers, [other]);
     assert!(config.vips[0].services[0].backends.iter().any(|backend| backend.address == other));
+}
+
+#[test]
+fn nat_translates_to_other_ports_and_another_family() {
+    let config = example("nat.yaml");
+    let source: IpAddr = "192.0.2.5".parse().unwrap();
+    assert_eq!(config.node.nat.source("192.0.2.21".parse().unwrap()), Some(source));
+    assert_eq!(config.node.tables.nat, 1_048_576);
+    let [web, ftp] = &config.vips[0].services[..] else { panic!("two services") };
+    assert!(web.backends.iter().all(|backend| backend.mode == ForwardMode::Nat));
+    let ports: Vec<_> = web.backends.iter().map(|backend| backend.port.map_or(0, u16::from)).collect();
+    assert_eq!(ports, [8080, 8080, 0]);
+    let asked: Vec<_> = web.backends.iter().map(|backend| backend.health.as_ref().unwrap().port).collect();
+    assert_eq!(asked, [8080, 8080, 80]);
+    assert!(web.backends[2].address.is_ipv6() && config.vips[0].address.is_ipv4());
+    assert_eq!((ftp.ports, ftp.affinity), (Ports::Range(50_000, 50_999), Affinity::Source));
+    assert!(ftp.backends.iter().all(|backend| backend.health.as_ref().unwrap().port == 21));
+}
+
+#[test]
+fn gue_says_what_is_the_default_and_limits_segments() {
+    let config = example("gue.yaml");
+    assert_eq!(config.node.gue_port, 6080);
+    let service = &config.vips[0].services[0];
+    assert_eq!((service.mss, service.icmp_rate), (Some(1500 - 28 - 20 - 20), 200));
+    assert!(service.backends.iter().all(|backend| backend.mode == ForwardMode::Gue));
+}
+
+#[test]
+fn mixed_has_a_backend_of_each_mode() {
+    let config = example("mixed.yaml");
+    let service = &config.vips[0].services[0];
+    let modes: Vec<ForwardMode> = service.backends.iter().map(|backend| backend.mode).collect();
+    assert_eq!(modes, ForwardMode::ALL);
+    assert_eq!(service.mss, Some(1500 - 48 - 40 - 20));
+    assert!(service.backends[3].address.is_ipv4() && config.vips[0].address.is_ipv6());
 }

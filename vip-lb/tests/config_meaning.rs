@@ -6,7 +6,7 @@ use vip_lb::config::{
     self, Config,
     model::{
         AdminState, Affinity, AttachMode, Backend, CheckKind, ForwardMode, HashSeed, HealthCheck, Interface,
-        OnDown, OnExit, Ownership, Protocol, RingSize, Tables, UnknownService,
+        Nat, OnDown, OnExit, Ownership, Ports, Protocol, RingSize, Tables, UnknownService,
     },
 };
 
@@ -46,7 +46,14 @@ fn the_shortest_file_gets_the_documented_defaults() {
     assert_eq!(node.on_exit, OnExit::Keep);
     assert_eq!(node.socket, Path::new("/run/vip-lb/control.sock"));
     assert_eq!(node.pins, Path::new("/sys/fs/bpf/vip-lb"));
-    assert_eq!(node.tables, Tables { flows: 262_144, newborn: 65_536, survivors: 65_536 });
+    assert_eq!(node.tables, Tables::default());
+
+    let tables = [node.tables.flows, node.tables.newborn, node.tables.survivors];
+    assert_eq!(tables, [262_144, 65_536, 65_536]);
+    assert_eq!((node.tables.nat, node.tables.fragments), (262_144, 16_384));
+    assert_eq!((node.gue_port, node.nat), (6080, Nat::default()));
+    assert_eq!(node.nat.ports_for(true), (61_000, 65_535), "beside those of the host");
+    assert_eq!(node.nat.ports_for(false), (1024, 65_535));
 
     let mut vip = config.vips.remove(0);
     assert_eq!(vip.ownership, Ownership::Always);
@@ -57,10 +64,12 @@ fn the_shortest_file_gets_the_documented_defaults() {
     assert_eq!(service.affinity, Affinity::Flow);
     assert_eq!(service.ring, RingSize::Small);
     assert_eq!(service.idle_timeout, Duration::from_secs(600));
+    assert_eq!((service.mss, service.icmp_rate), (None, 100));
 
     let backend = service.backends.remove(0);
     assert_eq!(backend.weight.get(), 100);
     assert_eq!(backend.mode, ForwardMode::L2);
+    assert_eq!(backend.port, None);
     assert_eq!(backend.state, AdminState::Enabled);
     assert_eq!(backend.on_down, OnDown::Auto);
     let check = HealthCheck {
@@ -86,10 +95,12 @@ node:
   peers: [192.0.2.12, 2001:db8::12]
   tunnel_source_v4: 192.0.2.1
   tunnel_source_v6: 2001:db8::1
+  gue_port: 6081
+  nat: {source_v4: 192.0.2.3, source_v6: 2001:db8::3, ports: 1024-32767}
   on_exit: unload
   socket: /run/other.sock
   pins: /sys/fs/bpf/other
-  tables: {flows: 1024, newborn: 2048, survivors: 16777216}
+  tables: {flows: 1024, newborn: 2048, survivors: 16777216, nat: 4096, fragments: 8192}
 vips:
   - address: 2001:db8:100::10
     ownership: always
@@ -102,6 +113,7 @@ vips:
         affinity: source
         ring: 131071
         idle_timeout: 90s
+        icmp_rate: 7
         on_down: drain
         health: {kind: http, port: 8080, path: '/ready?full=1', host: dns.example, expected_status: [200, 300-399],
                  interval: 500ms, timeout: 250ms, rise: 1, fall: 1, jitter: 0}
@@ -117,14 +129,23 @@ vips:
     assert_eq!(node.peers, ["192.0.2.12", "2001:db8::12"].map(|peer| peer.parse::<IpAddr>().unwrap()));
     assert_eq!(node.tunnel_source_v4, Some("192.0.2.1".parse().unwrap()));
     assert_eq!(node.tunnel_source_v6, Some("2001:db8::1".parse().unwrap()));
+    assert_eq!(node.gue_port, 6081);
+    let [backend_v4, backend_v6] = ["192.0.2.9", "2001:db8::9"].map(|text| text.parse::<IpAddr>().unwrap());
+    assert_eq!(node.nat.source(backend_v4), Some("192.0.2.3".parse().unwrap()));
+    assert_eq!(node.nat.source(backend_v6), Some("2001:db8::3".parse().unwrap()));
+    assert_eq!([true, false].map(|shared| node.nat.ports_for(shared)), [(1024, 32_767); 2]);
     assert_eq!(node.on_exit, OnExit::Unload);
     assert_eq!(node.socket, Path::new("/run/other.sock"));
     assert_eq!(node.pins, Path::new("/sys/fs/bpf/other"));
-    assert_eq!(node.tables, Tables { flows: 1024, newborn: 2048, survivors: 16_777_216 });
+    assert_eq!(
+        node.tables,
+        Tables { flows: 1024, newborn: 2048, survivors: 16_777_216, nat: 4096, fragments: 8192 }
+    );
     let vip = &config.vips[0];
     assert_eq!(vip.unknown_service, UnknownService::Pass);
     let service = &vip.services[0];
-    assert_eq!((service.port, service.protocol), (53, Protocol::Udp));
+    assert_eq!((service.ports, service.protocol), (Ports::One(53), Protocol::Udp));
+    assert_eq!((service.mss, service.icmp_rate), (None, 7));
     assert_eq!((service.affinity, service.ring), (Affinity::Source, RingSize::Large));
     assert_eq!(service.idle_timeout, Duration::from_secs(90));
     let [a, b] = &service.backends[..] else { panic!("two backends") };
@@ -230,6 +251,79 @@ vips:
     assert_eq!(tcp.backends[0].health.as_ref().unwrap().port, 22);
     assert_eq!(udp.idle_timeout, Duration::from_secs(60));
     assert_eq!(web.backends[0].health.as_ref().unwrap().port, 80);
+}
+
+#[test]
+fn ranges_of_ports_are_read() {
+    let config = parse(
+        "node: {seed: a long enough seed, interfaces: [eth0]}
+vips:
+  - address: 198.51.100.10
+    services:
+      - {name: r, port: 8000-8999, mode: l2, health: {port: 22}, backends: [{name: a, address: 10.0.0.1}]}
+      - {name: inside, port: 8080, mode: l2, backends: [{name: a, address: 10.0.0.1}]}
+      - {name: next, port: 9000-9001, mode: l2, health: none, backends: [{name: a, address: 10.0.0.1}]}
+      - {name: udp, port: 8500-9500, protocol: udp, mode: l2, health: none, backends: [{name: a, address: 10.0.0.1}]}
+      - {name: rest, port: 0, mode: l2, health: none, backends: [{name: a, address: 10.0.0.1}]}
+",
+    );
+    let ports: Vec<Ports> = config.vips[0].services.iter().map(|service| service.ports).collect();
+    assert_eq!(
+        ports,
+        [
+            Ports::Range(8000, 8999),
+            Ports::One(8080),
+            Ports::Range(9000, 9001),
+            Ports::Range(8500, 9500),
+            Ports::Every
+        ]
+    );
+    assert_eq!(config.vips[0].services[0].backends[0].health.as_ref().unwrap().port, 22);
+}
+
+#[test]
+fn a_backend_with_a_port_of_its_own_is_asked_on_it() {
+    let config = service(
+        "mode: nat, mss: 1400, health: {fall: 7}, backends: [
+          {name: a, address: 10.0.0.1},
+          {name: b, address: 10.0.0.2, port: 8080},
+          {name: c, address: 10.0.0.3, port: 8080, health: {rise: 4}},
+          {name: d, address: 10.0.0.4, port: 8080, health: {port: 81}},
+          {name: e, address: 10.0.0.5, mode: gue},
+          {name: f, address: '2001:db8::6', port: 8080, health: none},
+        ]",
+    );
+    let service = &config.vips[0].services[0];
+    assert_eq!(service.mss, Some(1400));
+    let of = |read: fn(&Backend) -> Option<u16>| service.backends.iter().map(read).collect::<Vec<_>>();
+    let own = of(|backend| backend.port.map(u16::from));
+    assert_eq!(own, [None, Some(8080), Some(8080), Some(8080), None, Some(8080)]);
+    let asked = of(|backend| backend.health.as_ref().map(|check| check.port));
+    assert_eq!(asked, [Some(80), Some(8080), Some(8080), Some(81), Some(80), None]);
+    let modes: Vec<ForwardMode> = service.backends.iter().map(|backend| backend.mode).collect();
+    assert_eq!((modes[0], modes[4]), (ForwardMode::Nat, ForwardMode::Gue));
+    // What the check of the service says goes before the backend's port.
+    let check = check("mode: nat, health: {port: 81}, backends: [{name: a, address: 10.0.0.1, port: 8080}]");
+    assert_eq!(check.port, 81);
+}
+
+/// Translation leaves a backend free to serve as many as it likes.
+#[test]
+fn translated_backends_may_be_shared() {
+    let config = parse(
+        "node: {seed: a long enough seed, interfaces: [eth0]}
+vips:
+  - address: 198.51.100.10
+    services:
+      - {name: a, port: 80, mode: nat, backends: [{name: a, address: 10.0.0.1, port: 8080}]}
+      - {name: b, port: 443, mode: nat, backends: [{name: a, address: 10.0.0.1, port: 8080}]}
+  - address: 2001:db8::10
+    services:
+      - {name: c, port: 80, mode: nat, backends: [{name: a, address: 10.0.0.1, port: 8080}]}
+      - {name: d, port: 81, mode: l2, backends: [{name: a, address: 10.0.0.1}]}
+",
+    );
+    assert_eq!(config.vips.iter().flat_map(|vip| &vip.services).count(), 4);
 }
 
 /// The service's check lacks a port that no backend needs from it.

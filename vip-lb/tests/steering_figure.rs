@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 
+use vip_lb::config::model::Ports;
 use vip_lb::steering::{
     Budget, Candidate, Fate, Limits, Record, Records, ServiceRing, Start, Timeouts, identity, populate,
 };
@@ -205,7 +206,7 @@ impl Simulation {
             .up
             .iter()
             .map(|&backend| Candidate {
-                identity: identity(VIP.into(), 80, 6, IpAddr::from([10, 0, 1, backend as u8])),
+                identity: identity(VIP.into(), Ports::One(80), 6, IpAddr::from([10, 0, 1, backend as u8])),
                 weight: 1,
             })
             .collect();

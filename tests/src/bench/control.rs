@@ -28,7 +28,7 @@ use vip_lb::{
 };
 use vip_lb_common::{
     HashKey,
-    abi::{DEFAULT_FRAGMENTS, DEFAULT_NAT, RingClass, Settings},
+    abi::{RingClass, Settings},
 };
 use xtask::figures::Figure;
 
@@ -138,8 +138,8 @@ impl Node {
             flows: tables.flows,
             newborn: tables.newborn,
             survivors: tables.survivors,
-            nat: DEFAULT_NAT as u32,
-            fragments: DEFAULT_FRAGMENTS as u32,
+            nat: tables.nat,
+            fragments: tables.fragments,
         };
         let mut node = Self { dataplane: None, pins };
         node.dataplane = Some(Dataplane::open(&options)?.0);
@@ -200,6 +200,10 @@ impl Facts for AllWell {
 
     fn next_hop(&self, _: IpAddr) -> Option<&NextHop> {
         Some(&self.next_hop)
+    }
+
+    fn is_of_host(&self, _: IpAddr) -> bool {
+        true
     }
 }
 

@@ -107,6 +107,12 @@ impl Backend {
     /// In [`Backend::mode`]: frames leave with the tag [`Backend::vlan`].
     pub const TAGGED: u8 = 0x80;
 
+    /// Whether it is reached in one of the ways that nearly all packets take: they are part of the program's first function.
+    #[inline(always)]
+    pub const fn is_usual(&self) -> bool {
+        self.mode <= Mode::IpipV6 as u8
+    }
+
     /// The tag that its frames carry, if any.
     #[inline(always)]
     pub const fn tag(&self) -> Option<u16> {

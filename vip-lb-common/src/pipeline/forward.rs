@@ -10,12 +10,6 @@ use crate::{
     },
 };
 
-/// Whether a backend is reached in one of the ways that nearly all packets take, which are part of the program's first function.
-#[inline(always)]
-pub(super) fn is_usual(mode: u8) -> bool {
-    mode <= Mode::IpipV6 as u8
-}
-
 /// Rewrites the packet for its backend and says how.
 #[inline(always)]
 pub(super) fn forward<P: Packet>(

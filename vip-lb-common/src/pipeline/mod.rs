@@ -290,7 +290,7 @@ impl<T: Tables> Client<'_, T> {
             return Ok(Next::General);
         }
         let (reference, backend) = steer::steer(tables, settings, service, network, flow)?;
-        if !forward::is_usual(backend.mode) {
+        if !backend.is_usual() {
             return Ok(Next::General);
         }
         match leave(packet, settings, link, network, flow, service, reference, &backend) {

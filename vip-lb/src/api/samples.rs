@@ -12,7 +12,7 @@ use super::model::{
     ForwardingState, Health, HealthState, InterfaceStatus, ServiceStatus, Slot, SlotState, Status, Step,
     TableStatus, Traffic, Verdict, VerdictCount, VipStatus,
 };
-use crate::config::model::{AdminState, Affinity, ForwardMode, Ownership, Protocol};
+use crate::config::model::{AdminState, Affinity, ForwardMode, Ownership, Ports, Protocol};
 
 /// The moment at which [`status`] was taken, Unix seconds.
 pub(crate) const NOW: u64 = 1_800_000_000;
@@ -67,6 +67,7 @@ fn backend(name: &str, address: &str, next_hop: &str) -> BackendStatus {
         ring_share: 8190.0 / 16381.0,
         previous_slots: 0,
         entries: 0,
+        nat_connections: 0,
         next_hop: next_hop.into(),
         traffic: Traffic {
             packets: 1_234_567,
@@ -106,7 +107,7 @@ pub(crate) fn status() -> Status {
 
     let web = ServiceStatus {
         name: "web".into(),
-        port: 80,
+        port: Ports::One(80),
         protocol: Protocol::Tcp,
         affinity: Affinity::Flow,
         ring_slots: 16381,
@@ -128,7 +129,7 @@ pub(crate) fn status() -> Status {
     (resolver.ring_slots, resolver.ring_share) = (16381, 1.0);
     let dns = ServiceStatus {
         name: "dns".into(),
-        port: 0,
+        port: Ports::Every,
         protocol: Protocol::Udp,
         affinity: Affinity::Source,
         open_slots: 0,

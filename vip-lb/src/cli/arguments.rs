@@ -5,7 +5,10 @@ use std::{net::IpAddr, path::PathBuf};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use super::address::{Destination, Prefix, Source};
-use crate::{api::model::BackendSelector, config::model::Protocol};
+use crate::{
+    api::model::BackendSelector,
+    config::model::{DEFAULT_GUE_PORT, Protocol},
+};
 
 /// Where the daemon listens unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/vip-lb/control.sock";
@@ -71,10 +74,10 @@ Examples:
   vip-lb unload --pins /sys/fs/bpf/edge1")]
     Unload(UnloadArgs),
 
-    /// On a backend: unpack the ipip packets of load balancers, without a tunnel device
+    /// On a backend: unpack the ipip and gue packets of load balancers, without a tunnel device
     #[command(
         override_usage = "\
-vip-lb decap --interface <IF> --from <PREFIX>... --vip <ADDRESS>...
+vip-lb decap --interface <IF> --from <PREFIX>... --vip <ADDRESS>... [--gue-port <PORT>]
        vip-lb decap --interface <IF> --unload",
         after_help = "\
 Only packets from these outer sources and to these inner destinations are unpacked; others pass untouched.
@@ -193,8 +196,12 @@ pub struct DecapArgs {
     #[arg(long, value_name = "ADDRESS", num_args = 1.., value_delimiter = ',', required_unless_present = "unload")]
     pub vip: Vec<IpAddr>,
 
+    /// UDP port that gue packets come to: `node.gue_port` of the load balancers
+    #[arg(long, value_name = "PORT", default_value_t = DEFAULT_GUE_PORT, value_parser = clap::value_parser!(u16).range(1..))]
+    pub gue_port: u16,
+
     /// Detach from the interface instead
-    #[arg(long, conflicts_with_all = ["from", "vip"])]
+    #[arg(long, conflicts_with_all = ["from", "vip", "gue_port"])]
     pub unload: bool,
 
     /// Folder of the pins
@@ -288,6 +295,7 @@ mod tests {
             let from: Vec<_> = args.from.iter().map(ToString::to_string).collect();
             assert_eq!(from, ["10.0.0.0/24", "10.1.0.1/32"], "{line}");
             assert_eq!(args.vip.len(), 2, "{line}");
+            assert_eq!(args.gue_port, 6080, "{line}");
         }
     }
 
@@ -300,6 +308,8 @@ mod tests {
             "vip-lb decap --interface eth0",
             "vip-lb decap --interface eth0 --from 10.0.0.0/24",
             "vip-lb decap --interface eth0 --unload --vip 192.0.2.1",
+            "vip-lb decap --interface eth0 --unload --gue-port 6081",
+            "vip-lb decap --interface eth0 --from 10.0.0.0/24 --vip 192.0.2.1 --gue-port 0",
             "vip-lb drain /b1",
             "vip-lb explain 10.0.0.1",
             "vip-lb explain 10.0.0.1 192.0.2.1:80 --protocol sctp",

@@ -84,6 +84,7 @@ fn decapsulate(args: &DecapArgs) -> anyhow::Result<()> {
         index: interface.index,
         from: args.from.iter().map(|prefix| (prefix.address(), prefix.length())).collect(),
         vips: args.vip.clone(),
+        gue_port: args.gue_port,
         pins: args.pins.clone(),
     };
     let attachment =
@@ -96,7 +97,12 @@ fn decapsulate(args: &DecapArgs) -> anyhow::Result<()> {
         (None, true) => format!("{name}: attached in {mode} mode, in place of the earlier program\n"),
         (None, false) => format!("{name}: attached in {mode} mode\n"),
     };
-    text.push_str(&format!("{name}: unpacks ipip from {} for {}\n", list(&args.from), list(&args.vip)));
+    text.push_str(&format!(
+        "{name}: unpacks ipip, and gue on port {}, from {} for {}\n",
+        args.gue_port,
+        list(&args.from),
+        list(&args.vip)
+    ));
     // Untagged packets, which are most, are unpacked all the same: a driver that does not obey is no failure.
     match HostChanges::of(&args.pins).turn_off_vlan_rx_offload(name, interface.index) {
         Ok(VlanRxOffload::AlreadyOff) => {}

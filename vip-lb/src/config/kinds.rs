@@ -11,9 +11,10 @@ use std::{
 use super::{
     decode::Kind,
     model::{
-        AdminState, Affinity, AttachMode, ForwardMode, OnDown, OnExit, Ownership, Protocol, RingSize,
+        AdminState, Affinity, AttachMode, ForwardMode, OnDown, OnExit, Ownership, Ports, Protocol, RingSize,
         UnknownService,
     },
+    ports,
     tree::{Node, Value},
 };
 
@@ -55,10 +56,23 @@ pub(super) const ADDRESS: Kind<IpAddr> =
 pub(super) const ADDRESS_V4: Kind<Ipv4Addr> = Kind::new("an IPv4 address", |node| node.text()?.parse().ok());
 pub(super) const ADDRESS_V6: Kind<Ipv6Addr> = Kind::new("an IPv6 address", |node| node.text()?.parse().ok());
 
-pub(super) const SERVICE_PORT: Kind<u16> =
-    Kind::new("a port between 0 and 65535, 0 meaning every port", |node| node.integer(0, 65_535));
-pub(super) const CHECK_PORT: Kind<u16> =
-    Kind::new("a port between 1 and 65535", |node| node.integer(1, 65_535));
+pub(super) const SERVICE_PORT: Kind<Ports> =
+    Kind::new("a port between 0 and 65535, 0 meaning every port, or a range such as 8000-8999", |node| {
+        match &node.value {
+            Value::Text(text) => Ports::from_range(text),
+            _ => node.integer(0, 65_535).map(Ports::from_number),
+        }
+    });
+pub(super) const PORT: Kind<u16> = Kind::new("a port between 1 and 65535", |node| node.integer(1, 65_535));
+pub(super) const BACKEND_PORT: Kind<NonZeroU16> =
+    Kind::new(PORT.expected, |node| node.integer(1, 65_535).and_then(NonZeroU16::new));
+pub(super) const PORT_RANGE: Kind<(u16, u16)> =
+    Kind::new("a range of ports within 1 to 65535, such as 61000-65535", |node| ports::range(node.text()?));
+/// From what every IPv4 host takes (RFC 9293 section 3.7.1) to what jumbo frames hold.
+pub(super) const MSS: Kind<u16> =
+    Kind::new("a number of bytes between 536 and 9000", |node| node.integer(536, 9000));
+pub(super) const ICMP_RATE: Kind<u16> =
+    Kind::new("a number of packets per second between 0 and 65535", |node| node.integer(0, 65_535));
 pub(super) const WEIGHT: Kind<NonZeroU16> =
     Kind::new("a weight between 1 and 65535", |node| node.integer(1, 65_535).and_then(NonZeroU16::new));
 pub(super) const TABLE: Kind<u32> =
@@ -109,7 +123,7 @@ pub(super) const OWNERSHIP: Kind<Ownership> = Kind::new("always", named);
 pub(super) const UNKNOWN_SERVICE: Kind<UnknownService> = Kind::new("one of drop, pass", named);
 pub(super) const PROTOCOL: Kind<Protocol> = Kind::new("one of tcp, udp", named);
 pub(super) const AFFINITY: Kind<Affinity> = Kind::new("one of flow, source", named);
-pub(super) const MODE: Kind<ForwardMode> = Kind::new("one of l2, ipip", named);
+pub(super) const MODE: Kind<ForwardMode> = Kind::new("one of l2, ipip, gue, nat", named);
 pub(super) const STATE: Kind<AdminState> = Kind::new("one of enabled, drain, disabled", named);
 pub(super) const ON_DOWN: Kind<OnDown> = Kind::new("one of auto, cut, drain", named);
 pub(super) const RING: Kind<RingSize> = Kind::new("one of 16381, 65537, 131071", |node| match node.value {

@@ -9,6 +9,7 @@ mod invalid;
 mod issue;
 mod kinds;
 pub mod model;
+mod ports;
 mod raw;
 mod seed;
 mod tree;

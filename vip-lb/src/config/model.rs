@@ -11,6 +11,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub use super::ports::{PortBlock, Ports};
+
 /// Gives an enum its names in the configuration file, on the command line and in answers: the same everywhere.
 macro_rules! named {
     ($type:ident { $($variant:ident = $name:literal),+ $(,)? }) => {
@@ -63,9 +65,12 @@ named!(UnknownService { Drop = "drop", Pass = "pass" });
 named!(Protocol { Tcp = "tcp", Udp = "udp" });
 named!(Affinity { Flow = "flow", Source = "source" });
 named!(RingSize { Small = "16381", Medium = "65537", Large = "131071" });
-named!(ForwardMode { L2 = "l2", Ipip = "ipip" });
+named!(ForwardMode { L2 = "l2", Ipip = "ipip", Gue = "gue", Nat = "nat" });
 named!(AdminState { Enabled = "enabled", Drain = "drain", Disabled = "disabled" });
 named!(OnDown { Auto = "auto", Cut = "cut", Drain = "drain" });
+
+/// IANA's port of GUE.
+pub const DEFAULT_GUE_PORT: u16 = 6080;
 
 /// A whole, valid configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,13 +96,17 @@ pub struct Node {
     pub tunnel_source_v4: Option<Ipv4Addr>,
     /// Source of outer IPv6 headers; the route's own preferred source where absent.
     pub tunnel_source_v6: Option<Ipv6Addr>,
+    /// UDP port that GUE packets go to, by default 6080 (IANA: gue).
+    pub gue_port: u16,
+    /// How translated packets leave this node.
+    pub nat: Nat,
     /// What a stopping daemon leaves behind.
     pub on_exit: OnExit,
     /// Path of the control socket, by default `/run/vip-lb/control.sock`.
     pub socket: PathBuf,
     /// Folder of the pins on bpffs, by default `/sys/fs/bpf/vip-lb`.
     pub pins: PathBuf,
-    /// Sizes of the flow tables.
+    /// Sizes of the tables.
     pub tables: Tables,
 }
 
@@ -144,7 +153,41 @@ pub enum OnExit {
     Unload,
 }
 
-/// Entries of the flow tables, 1024 to 16777216 each. They only fill while slots are open.
+/// How translated packets leave this node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Nat {
+    /// Their source where the backend is IPv4: an address of this host, or one that only this node's program answers for. The
+    /// preferred source of the route where absent.
+    pub source_v4: Option<Ipv4Addr>,
+    /// The same where the backend is IPv6.
+    pub source_v6: Option<Ipv6Addr>,
+    /// First and last of the ports that translated connections have on this node; see [`Nat::ports_for`].
+    pub ports: Option<(u16, u16)>,
+}
+
+impl Nat {
+    /// Ports beside those that Linux gives its own connections (net.ipv4.ip_local_port_range is 32768 to 60999).
+    pub const BESIDE_THE_HOST: (u16, u16) = (61_000, u16::MAX);
+    /// Ports of an address that the host does not use.
+    pub const OF_ITS_OWN: (u16, u16) = (1024, u16::MAX);
+
+    /// The configured source of what goes to a backend.
+    #[must_use]
+    pub fn source(&self, backend: IpAddr) -> Option<IpAddr> {
+        match backend {
+            IpAddr::V4(_) => self.source_v4.map(IpAddr::V4),
+            IpAddr::V6(_) => self.source_v6.map(IpAddr::V6),
+        }
+    }
+
+    /// First and last port. `shared` tells whether the host uses a source address, too.
+    #[must_use]
+    pub fn ports_for(&self, shared: bool) -> (u16, u16) {
+        self.ports.unwrap_or(if shared { Self::BESIDE_THE_HOST } else { Self::OF_ITS_OWN })
+    }
+}
+
+/// Entries of the tables, 1024 to 16777216 each. The flow tables only fill while slots are open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tables {
     /// FLOWS, default 262144.
@@ -153,11 +196,15 @@ pub struct Tables {
     pub newborn: u32,
     /// SURVIVORS, default 65536.
     pub survivors: u32,
+    /// NAT_FLOWS and NAT_REPLIES, default 262144: the most translated connections at a time.
+    pub nat: u32,
+    /// FRAGMENTS, default 16384.
+    pub fragments: u32,
 }
 
 impl Default for Tables {
     fn default() -> Self {
-        Self { flows: 262_144, newborn: 65_536, survivors: 65_536 }
+        Self { flows: 262_144, newborn: 65_536, survivors: 65_536, nat: 262_144, fragments: 16_384 }
     }
 }
 
@@ -170,7 +217,7 @@ pub struct Vip {
     pub ownership: Ownership,
     /// What happens to packets for ports that no service of this VIP has.
     pub unknown_service: UnknownService,
-    /// Its services; (port, protocol) unique within the VIP.
+    /// Its services; (ports, protocol) unique within the VIP, ranges of a protocol without common ports.
     pub services: Vec<Service>,
 }
 
@@ -197,8 +244,8 @@ pub enum UnknownService {
 pub struct Service {
     /// Unique in the file.
     pub name: String,
-    /// 0 means every port.
-    pub port: u16,
+    /// What clients dial: the port itself comes before a range, and a range before every port.
+    pub ports: Ports,
     /// TCP or UDP.
     pub protocol: Protocol,
     /// What keeps to one backend.
@@ -207,6 +254,10 @@ pub struct Service {
     pub ring: RingSize,
     /// How long a flow may be silent and still be kept together with its backend; default 600 s TCP, 60 s UDP.
     pub idle_timeout: Duration,
+    /// Largest segment size that SYNs may announce, in bytes (RFC 9293 section 3.7.1); TCP only.
+    pub mss: Option<u16>,
+    /// ICMP errors that each CPU steers in a second, and answers it sends to packets that are too big; default 100.
+    pub icmp_rate: u16,
     /// At least one; names and addresses unique within the service.
     pub backends: Vec<Backend>,
 }
@@ -281,6 +332,8 @@ pub struct Backend {
     pub name: String,
     /// Its own address, not the VIP.
     pub address: IpAddr,
+    /// Port that it listens on (nat only); the port that was dialled where absent.
+    pub port: Option<NonZeroU16>,
     /// Share relative to the other backends of the service.
     pub weight: NonZeroU16,
     /// How packets reach it.
@@ -301,6 +354,10 @@ pub enum ForwardMode {
     L2,
     /// Encapsulate in an IPv4 or IPv6 header (RFC 2003, RFC 2473, RFC 4213).
     Ipip,
+    /// Encapsulate in an IPv4 or IPv6 header and a UDP header (GUE variant 1, draft-ietf-intarea-gue-09 section 4).
+    Gue,
+    /// Translate addresses and ports of both sides (RFC 2663 section 4.4, RFC 7915 across families).
+    Nat,
 }
 
 /// What the operator wants of a backend.
@@ -332,7 +389,7 @@ pub enum OnDown {
 pub struct HealthCheck {
     /// What is asked.
     pub kind: CheckKind,
-    /// Port that is asked; the service's own by default.
+    /// Port that is asked; by default the backend's, or else the service's own.
     pub port: u16,
     /// Time between two probes, default 2 s.
     pub interval: Duration,

@@ -12,7 +12,7 @@ use super::{
     issue::{Issues, Place},
     kinds,
     model::{
-        AdminState, Affinity, AttachMode, ForwardMode, OnDown, OnExit, Ownership, Protocol, RingSize,
+        AdminState, Affinity, AttachMode, ForwardMode, OnDown, OnExit, Ownership, Ports, Protocol, RingSize,
         UnknownService,
     },
     tree::{Node, Value},
@@ -45,6 +45,8 @@ pub(super) struct RawNode {
     pub(super) peers: Field<Vec<At<IpAddr>>>,
     pub(super) tunnel_source_v4: Field<Ipv4Addr>,
     pub(super) tunnel_source_v6: Field<Ipv6Addr>,
+    pub(super) gue_port: Field<u16>,
+    pub(super) nat: Field<RawNat>,
     pub(super) on_exit: Field<OnExit>,
     pub(super) socket: Field<PathBuf>,
     pub(super) pins: Field<PathBuf>,
@@ -56,10 +58,18 @@ pub(super) struct RawInterface {
     pub(super) attach: Field<AttachMode>,
 }
 
+pub(super) struct RawNat {
+    pub(super) source_v4: Field<Ipv4Addr>,
+    pub(super) source_v6: Field<Ipv6Addr>,
+    pub(super) ports: Field<(u16, u16)>,
+}
+
 pub(super) struct RawTables {
     pub(super) flows: Field<u32>,
     pub(super) newborn: Field<u32>,
     pub(super) survivors: Field<u32>,
+    pub(super) nat: Field<u32>,
+    pub(super) fragments: Field<u32>,
 }
 
 pub(super) struct RawVip {
@@ -72,11 +82,13 @@ pub(super) struct RawVip {
 pub(super) struct RawService {
     pub(super) place: Place,
     pub(super) name: Field<String>,
-    pub(super) port: Field<u16>,
+    pub(super) port: Field<Ports>,
     pub(super) protocol: Field<Protocol>,
     pub(super) affinity: Field<Affinity>,
     pub(super) ring: Field<RingSize>,
     pub(super) idle_timeout: Field<Duration>,
+    pub(super) mss: Field<u16>,
+    pub(super) icmp_rate: Field<u16>,
     pub(super) defaults: RawDefaults,
     pub(super) backends: Field<Vec<RawBackend>>,
 }
@@ -91,6 +103,7 @@ pub(super) struct RawDefaults {
 pub(super) struct RawBackend {
     pub(super) name: Field<String>,
     pub(super) address: Field<IpAddr>,
+    pub(super) port: Field<NonZeroU16>,
     pub(super) weight: Field<NonZeroU16>,
     pub(super) state: Field<AdminState>,
     pub(super) overrides: RawDefaults,
@@ -141,6 +154,8 @@ fn node(node: &Node, place: Place, issues: &mut Issues) -> Option<RawNode> {
         "peers",
         "tunnel_source_v4",
         "tunnel_source_v6",
+        "gue_port",
+        "nat",
         "on_exit",
         "socket",
         "pins",
@@ -155,6 +170,8 @@ fn node(node: &Node, place: Place, issues: &mut Issues) -> Option<RawNode> {
             .list("peers", &PEERS, issues, |node, place, issues| kinds::ADDRESS.decode(node, place, issues)),
         tunnel_source_v4: fields.optional("tunnel_source_v4", &kinds::ADDRESS_V4, issues),
         tunnel_source_v6: fields.optional("tunnel_source_v6", &kinds::ADDRESS_V6, issues),
+        gue_port: fields.optional("gue_port", &kinds::PORT, issues),
+        nat: fields.with("nat", issues, nat),
         on_exit: fields.optional("on_exit", &kinds::ON_EXIT, issues),
         socket: fields.optional("socket", &kinds::SOCKET, issues),
         pins: fields.optional("pins", &kinds::PINS, issues),
@@ -175,14 +192,32 @@ fn interface(node: &Node, place: Place, issues: &mut Issues) -> Option<RawInterf
     })
 }
 
+fn nat(node: &Node, place: Place, issues: &mut Issues) -> Option<RawNat> {
+    let keys = &["source_v4", "source_v6", "ports"];
+    let fields = Fields::open(
+        node,
+        place,
+        keys,
+        "a mapping with any of the keys source_v4, source_v6, ports",
+        issues,
+    )?;
+    Some(RawNat {
+        source_v4: fields.optional("source_v4", &kinds::ADDRESS_V4, issues),
+        source_v6: fields.optional("source_v6", &kinds::ADDRESS_V6, issues),
+        ports: fields.optional("ports", &kinds::PORT_RANGE, issues),
+    })
+}
+
 fn tables(node: &Node, place: Place, issues: &mut Issues) -> Option<RawTables> {
-    let keys = &["flows", "newborn", "survivors"];
-    let fields =
-        Fields::open(node, place, keys, "a mapping with any of the keys flows, newborn, survivors", issues)?;
+    let keys = &["flows", "newborn", "survivors", "nat", "fragments"];
+    let expected = "a mapping with any of the keys flows, newborn, survivors, nat, fragments";
+    let fields = Fields::open(node, place, keys, expected, issues)?;
     Some(RawTables {
         flows: fields.optional("flows", &kinds::TABLE, issues),
         newborn: fields.optional("newborn", &kinds::TABLE, issues),
         survivors: fields.optional("survivors", &kinds::TABLE, issues),
+        nat: fields.optional("nat", &kinds::TABLE, issues),
+        fragments: fields.optional("fragments", &kinds::TABLE, issues),
     })
 }
 
@@ -206,6 +241,8 @@ fn service(node: &Node, place: Place, issues: &mut Issues) -> Option<RawService>
         "affinity",
         "ring",
         "idle_timeout",
+        "mss",
+        "icmp_rate",
         "on_down",
         "health",
         "backends",
@@ -220,17 +257,20 @@ fn service(node: &Node, place: Place, issues: &mut Issues) -> Option<RawService>
         affinity: fields.optional("affinity", &kinds::AFFINITY, issues),
         ring: fields.optional("ring", &kinds::RING, issues),
         idle_timeout: fields.optional("idle_timeout", &kinds::IDLE_TIMEOUT, issues),
+        mss: fields.optional("mss", &kinds::MSS, issues),
+        icmp_rate: fields.optional("icmp_rate", &kinds::ICMP_RATE, issues),
         defaults: defaults(&fields, issues),
         backends: fields.required_list("backends", &BACKENDS, issues, backend),
     })
 }
 
 fn backend(node: &Node, place: Place, issues: &mut Issues) -> Option<RawBackend> {
-    const KEYS: &[&str] = &["name", "address", "weight", "state", "mode", "health", "on_down"];
+    const KEYS: &[&str] = &["name", "address", "port", "weight", "state", "mode", "health", "on_down"];
     let fields = Fields::open(node, place, KEYS, "a mapping with at least name and address", issues)?;
     Some(RawBackend {
         name: fields.required("name", &kinds::NAME, issues),
         address: fields.required("address", &kinds::ADDRESS, issues),
+        port: fields.optional("port", &kinds::BACKEND_PORT, issues),
         weight: fields.optional("weight", &kinds::WEIGHT, issues),
         state: fields.optional("state", &kinds::STATE, issues),
         overrides: defaults(&fields, issues),
@@ -259,7 +299,7 @@ fn health(node: &Node, place: Place, issues: &mut Issues) -> Option<RawHealth> {
     let fields = Fields::open(node, place, KEYS, HEALTH, issues)?;
     let check = RawCheck {
         kind: fields.optional("kind", &CHECK, issues),
-        port: fields.optional("port", &kinds::CHECK_PORT, issues),
+        port: fields.optional("port", &kinds::PORT, issues),
         interval: fields.optional("interval", &kinds::INTERVAL, issues),
         timeout: fields.optional("timeout", &kinds::TIMEOUT, issues),
         rise: fields.optional("rise", &kinds::THRESHOLD, issues),

@@ -1,10 +1,10 @@
 //! What differs between two configurations, in words.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, num::NonZeroU16};
 
 use crate::config::{
     Config,
-    model::{Backend, Protocol, Service, Vip},
+    model::{Backend, ForwardMode, Ports, Protocol, Service, Vip},
 };
 
 /// One line per difference, in the order of the files. Empty if both mean the same.
@@ -44,8 +44,8 @@ pub(super) fn changes(old: &Config, new: &Config) -> Vec<String> {
     changes
 }
 
-fn services<'c>(config: &'c Config) -> BTreeMap<(IpAddr, u16, Protocol), &'c Service> {
-    let of_vip = |vip: &'c Vip| vip.services.iter().map(|of| ((vip.address, of.port, of.protocol), of));
+fn services<'c>(config: &'c Config) -> BTreeMap<(IpAddr, Ports, Protocol), &'c Service> {
+    let of_vip = |vip: &'c Vip| vip.services.iter().map(|of| ((vip.address, of.ports, of.protocol), of));
     config.vips.iter().flat_map(of_vip).collect()
 }
 
@@ -78,7 +78,23 @@ fn backend_changes(name: &str, old: &Backend, new: &Backend, changes: &mut Vec<S
     if old.state != new.state {
         changes.push(format!("{name}: state {} -> {}", old.state, new.state));
     }
-    let rest = |backend: &Backend| Backend { weight: new.weight, state: new.state, ..backend.clone() };
+    if old.mode != new.mode {
+        let translated = [old.mode, new.mode].contains(&ForwardMode::Nat);
+        let end = if translated { ", its connections end" } else { "" };
+        changes.push(format!("{name}: mode {} -> {}{end}", old.mode, new.mode));
+    }
+    if old.port != new.port {
+        let shown =
+            |port: Option<NonZeroU16>| port.map_or_else(|| "as dialled".to_owned(), |port| port.to_string());
+        changes.push(format!("{name}: port {} -> {}, its connections end", shown(old.port), shown(new.port)));
+    }
+    let rest = |backend: &Backend| Backend {
+        weight: new.weight,
+        state: new.state,
+        mode: new.mode,
+        port: new.port,
+        ..backend.clone()
+    };
     if rest(old) != *new {
         changes.push(format!("{name}: changed"));
     }
@@ -96,6 +112,22 @@ mod tests {
              - name: web\n        port: 80\n        mode: l2\n        backends: [{backends}]\n"
         );
         crate::config::parse(&text, Path::new("c.yaml")).unwrap().config
+    }
+
+    #[test]
+    fn what_ends_translated_connections_is_said() {
+        let old = config("{name: a, address: 10.0.0.1}, {name: b, address: 10.0.0.2, mode: nat}");
+        let new = config(
+            "{name: a, address: 10.0.0.1, mode: ipip}, {name: b, address: 10.0.0.2, mode: nat, port: 8080, health: {port: 80}}",
+        );
+        assert_eq!(
+            changes(&old, &new),
+            ["backend web/a: mode l2 -> ipip", "backend web/b: port as dialled -> 8080, its connections end"]
+        );
+        assert_eq!(
+            changes(&new, &config("{name: a, address: 10.0.0.1, mode: nat}"))[0],
+            "backend web/a: mode ipip -> nat, its connections end"
+        );
     }
 
     #[test]

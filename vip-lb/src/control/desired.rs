@@ -3,10 +3,11 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    num::NonZeroU16,
 };
 
 use vip_lb_common::{
-    abi::{Backend, LinkAddress, Mode, Peer, RingClass, ServiceRef, Vip},
+    abi::{Backend, LinkAddress, Mode, Peer, RingClass, ServiceOptions, ServiceRef, Vip},
     headers::outer_checksum_base,
 };
 
@@ -14,7 +15,7 @@ use super::standing::Standing;
 use crate::{
     config::{
         Config,
-        model::{self, Affinity, ForwardMode, Protocol, RingSize, UnknownService},
+        model::{self, Affinity, ForwardMode, Node, Ports, Protocol, RingSize, UnknownService},
     },
     network::{NextHop, Via},
     steering::{Start, Timeouts, identity},
@@ -25,8 +26,8 @@ use crate::{
 pub struct ServiceKey {
     /// The VIP.
     pub vip: IpAddr,
-    /// 0 for every port.
-    pub port: u16,
+    /// Which of its ports. Another range is another service, even if it shares ports with the former one.
+    pub ports: Ports,
     /// TCP or UDP.
     pub protocol: Protocol,
 }
@@ -46,6 +47,8 @@ pub struct Desired {
     pub tunnel_peers: BTreeSet<IpAddr>,
     /// Addresses of this host at which such packets arrive.
     pub endpoints: BTreeSet<IpAddr>,
+    /// Addresses that translated packets leave with, with the flags of their entries.
+    pub nat_sources: BTreeMap<IpAddr, u32>,
 }
 
 /// A service.
@@ -55,6 +58,8 @@ pub struct DesiredService {
     pub class: RingClass,
     /// [`ServiceRef`] flags.
     pub flags: u8,
+    /// What rare packets ask of it.
+    pub options: ServiceOptions,
     /// Whether the beginning of its flows is visible.
     pub start: Start,
     /// When its flows count as ended.
@@ -94,6 +99,26 @@ pub enum Path {
         /// Outer destination.
         destination: IpAddr,
     },
+    /// By another header and a UDP header.
+    Gue {
+        /// Its frames.
+        link: Link,
+        /// Outer source.
+        source: IpAddr,
+        /// Outer destination.
+        destination: IpAddr,
+    },
+    /// By other addresses and ports.
+    Nat {
+        /// Its frames.
+        link: Link,
+        /// New source.
+        source: IpAddr,
+        /// New destination.
+        destination: IpAddr,
+        /// New destination port; 0 keeps the one that was dialled.
+        port: u16,
+    },
 }
 
 /// An Ethernet hop.
@@ -105,6 +130,8 @@ pub struct Link {
     pub macs: [u8; 12],
     /// Largest IP packet, in bytes.
     pub mtu: u16,
+    /// Tag control information (IEEE 802.1Q) of its frames, if they carry a tag.
+    pub vlan: Option<u16>,
 }
 
 /// What the daemon knows besides the configuration.
@@ -114,6 +141,9 @@ pub trait Facts {
 
     /// Where packets to an address go; none while that is not known.
     fn next_hop(&self, address: IpAddr) -> Option<&NextHop>;
+
+    /// Whether the host has an address itself, so that its stack answers for it.
+    fn is_of_host(&self, address: IpAddr) -> bool;
 }
 
 impl Desired {
@@ -127,14 +157,27 @@ impl Desired {
                 flags |= Vip::PASS_UNKNOWN;
             }
             for service in &vip.services {
-                let key = ServiceKey { vip: vip.address, port: service.port, protocol: service.protocol };
-                let wanted = desired_service(key, service, facts);
+                let key = ServiceKey { vip: vip.address, ports: service.ports, protocol: service.protocol };
+                let wanted = desired_service(key, service, &config.node, facts);
                 for (backend, configured) in wanted.backends.values().zip(sorted(&service.backends)) {
                     if backend.path == Path::Local {
                         flags |= Vip::LOCAL;
-                        if configured.mode == ForwardMode::Ipip && !config.node.peers.is_empty() {
+                        let tunnelled = matches!(configured.mode, ForwardMode::Ipip | ForwardMode::Gue);
+                        if tunnelled && !config.node.peers.is_empty() {
                             desired.endpoints.insert(configured.address);
                         }
+                    }
+                    let source = match backend.path {
+                        Path::Nat { source, .. } => Some(source),
+                        // Its answers come back all the same.
+                        Path::Unresolved if configured.mode == ForwardMode::Nat => {
+                            source_of(configured, &config.node)
+                        }
+                        _ => None,
+                    };
+                    if let Some(source) = source {
+                        let answer = if facts.is_of_host(source) { 0 } else { Vip::ANSWER };
+                        desired.nat_sources.insert(source, Vip::NAT_SOURCE | answer);
                     }
                 }
                 desired.services.insert(key, wanted);
@@ -154,25 +197,50 @@ impl Desired {
     }
 }
 
-fn desired_service(key: ServiceKey, service: &model::Service, facts: &impl Facts) -> DesiredService {
+fn desired_service(
+    key: ServiceKey,
+    service: &model::Service,
+    node: &Node,
+    facts: &impl Facts,
+) -> DesiredService {
     let by_source = service.affinity == Affinity::Source;
     let backends = service.backends.iter().map(|backend| {
         let wanted = DesiredBackend {
-            identity: identity(key.vip, key.port, key.protocol.number(), backend.address),
+            identity: identity(key.vip, key.ports, key.protocol.number(), backend.address),
             weight: backend.weight.get(),
             standing: facts.standing(service, backend),
-            path: Path::new(backend, facts.next_hop(backend.address)),
+            path: Path::new(backend, source_of(backend, node), facts.next_hop(backend.address)),
         };
         (backend.address, wanted)
     });
+    let translates = service.backends.iter().any(|backend| backend.mode == ForwardMode::Nat);
+    let flag = |is_set, flag| if is_set { flag } else { 0 };
     DesiredService {
         class: class_of(service.ring),
-        flags: if by_source { ServiceRef::SOURCE_AFFINITY } else { 0 },
+        flags: flag(by_source, ServiceRef::SOURCE_AFFINITY)
+            | flag(translates, ServiceRef::NAT)
+            | flag(service.mss.is_some(), ServiceRef::CLAMP),
+        options: ServiceOptions {
+            mss: service.mss.unwrap_or(0),
+            icmp_rate: service.icmp_rate,
+            ..ServiceOptions::default()
+        },
         start: if by_source || service.protocol == Protocol::Udp { Start::Hidden } else { Start::Visible },
         timeouts: Timeouts::with_idle(
             u32::try_from(service.idle_timeout.as_secs()).unwrap_or(u32::MAX).max(1),
         ),
         backends: backends.collect(),
+    }
+}
+
+/// The configured source of what is sent to a backend; none where the route's own preference holds.
+#[must_use]
+pub fn source_of(backend: &model::Backend, node: &Node) -> Option<IpAddr> {
+    match (backend.mode, backend.address) {
+        (ForwardMode::L2, _) => None,
+        (ForwardMode::Ipip | ForwardMode::Gue, IpAddr::V4(_)) => node.tunnel_source_v4.map(IpAddr::V4),
+        (ForwardMode::Ipip | ForwardMode::Gue, IpAddr::V6(_)) => node.tunnel_source_v6.map(IpAddr::V6),
+        (ForwardMode::Nat, address) => node.nat.source(address),
     }
 }
 
@@ -194,9 +262,9 @@ pub fn class_of(size: RingSize) -> RingClass {
 }
 
 impl Path {
-    /// The path to a backend in its mode over a next hop.
+    /// The path to a backend in its mode over a next hop; without a `source`, from the one that the route prefers.
     #[must_use]
-    pub fn new(backend: &model::Backend, next_hop: Option<&NextHop>) -> Self {
+    pub fn new(backend: &model::Backend, source: Option<IpAddr>, next_hop: Option<&NextHop>) -> Self {
         let via = match next_hop {
             None => return Self::Unresolved,
             Some(NextHop::Local) => return Self::Local,
@@ -208,13 +276,22 @@ impl Path {
         let mut macs = [0; 12];
         macs[..6].copy_from_slice(&mac);
         macs[6..].copy_from_slice(&via.source_mac);
-        let link = Link { interface: via.ifindex, macs, mtu: u16::try_from(via.mtu).unwrap_or(u16::MAX) };
+        let link = Link {
+            interface: via.ifindex,
+            macs,
+            mtu: u16::try_from(via.mtu).unwrap_or(u16::MAX),
+            vlan: via.vlan,
+        };
+        let source = source.unwrap_or(via.preferred_source);
+        let destination = backend.address;
         match backend.mode {
             // Behind a router there is no segment to rewrite MAC addresses on.
             ForwardMode::L2 if via.gateway.is_some() => Self::Unresolved,
             ForwardMode::L2 => Self::L2(link),
-            ForwardMode::Ipip => {
-                Self::Ipip { link, source: via.preferred_source, destination: backend.address }
+            ForwardMode::Ipip => Self::Ipip { link, source, destination },
+            ForwardMode::Gue => Self::Gue { link, source, destination },
+            ForwardMode::Nat => {
+                Self::Nat { link, source, destination, port: backend.port.map_or(0, NonZeroU16::get) }
             }
         }
     }
@@ -227,32 +304,43 @@ impl Path {
             Self::Local => Backend { mode: Mode::Local as u8, ..Backend::default() },
             Self::L2(link) => link.entry(Mode::L2),
             Self::Ipip { link, source, destination } => {
-                let (mode, outer_checksum) = match (source, destination) {
-                    (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                        (Mode::IpipV4, outer_checksum_base(source.octets(), destination.octets()))
-                    }
-                    _ => (Mode::IpipV6, 0),
-                };
-                Backend {
-                    source: (*source).into(),
-                    address: (*destination).into(),
-                    outer_checksum,
-                    ..link.entry(mode)
-                }
+                link.tunnel(Mode::IpipV4, Mode::IpipV6, *source, *destination)
             }
+            Self::Gue { link, source, destination } => {
+                link.tunnel(Mode::GueV4, Mode::GueV6, *source, *destination)
+            }
+            Self::Nat { link, source, destination, port } => Backend {
+                source: (*source).into(),
+                address: (*destination).into(),
+                port: *port,
+                ..link.entry(if destination.is_ipv4() { Mode::NatV4 } else { Mode::NatV6 })
+            },
         }
     }
 }
 
 impl Link {
     fn entry(&self, mode: Mode) -> Backend {
+        let tagged = if self.vlan.is_some() { Backend::TAGGED } else { 0 };
         Backend {
-            mode: mode as u8,
+            mode: mode as u8 | tagged,
             egress: self.interface,
             macs: self.macs,
             mtu: self.mtu,
+            vlan: self.vlan.unwrap_or(0),
             ..Backend::default()
         }
+    }
+
+    /// An entry with another IP header. The checksum's constant part is the same for both kinds of tunnel: it leaves the protocol out.
+    fn tunnel(&self, v4: Mode, v6: Mode, source: IpAddr, destination: IpAddr) -> Backend {
+        let (mode, outer_checksum) = match (source, destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                (v4, outer_checksum_base(source.octets(), destination.octets()))
+            }
+            _ => (v6, 0),
+        };
+        Backend { source: source.into(), address: destination.into(), outer_checksum, ..self.entry(mode) }
     }
 }
 
@@ -261,3 +349,6 @@ impl Link {
 pub fn peer_entry(mac: [u8; 6], address: IpAddr) -> (LinkAddress, Peer) {
     (LinkAddress::new(mac), Peer { address: address.into() })
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,21 +8,23 @@ use std::{
     net::IpAddr,
 };
 
-use vip_lb_common::abi::{
-    INLINE_SERVICES, LinkAddress, MAX_SERVICES, PortEntry, PortKey, RingClass, ServiceRef, Slot, Vip,
-};
+use vip_lb_common::abi::{BackendRef, MAX_SERVICES, RingClass, ServiceRef, Slot, Vip};
 
+use self::adopt::{Orphan, Strays};
 use super::{
-    desired::{Desired, DesiredService, ServiceKey, peer_entry},
+    desired::{Desired, DesiredService, ServiceKey},
     indices::{BackendIndices, Numbers},
     service::{Service, free},
 };
 use crate::{
-    config::model::Protocol,
-    dataplane::{Found, Write},
-    steering::{Record, Records, ServiceRing},
+    config::model::PortBlock,
+    dataplane::Write,
+    nat,
+    steering::{Record, Records},
 };
 
+mod addresses;
+mod adopt;
 #[cfg(test)]
 mod tests;
 
@@ -33,6 +35,7 @@ pub struct Engine {
     services: BTreeMap<ServiceKey, Service>,
     vips: BTreeMap<IpAddr, Vip>,
     ports: BTreeMap<Port, ServiceRef>,
+    ranges: BTreeMap<Block, ServiceRef>,
     peers: BTreeMap<[u8; 6], IpAddr>,
     tunnel_peers: BTreeSet<IpAddr>,
     indices: BackendIndices,
@@ -40,27 +43,22 @@ pub struct Engine {
     vip_numbers: Numbers,
     /// Numbers of services that are gone, whose records a collection has to remove before the number is given away again.
     retired: Vec<u16>,
+    /// Those of which translated connections may be left, which have to be removed, too.
+    retired_translated: Vec<u16>,
+    connections: nat::Collector,
+    /// Whether entries of translated connections may be left that no service accounts for.
+    connections_left: bool,
     /// Services found in the maps that wait for their configuration: id, class, slots and backends.
     orphans: BTreeMap<ServiceKey, Orphan>,
     /// What was found in the maps and that no VIP leads to: a daemon ended between its writes.
     strays: Strays,
 }
 
-#[derive(Debug, Default)]
-struct Strays {
-    rings: Vec<(u16, RingClass)>,
-    backends: Vec<u16>,
-}
+/// VIP, port, protocol and kind: an ordered [`PortKey`](vip_lb_common::abi::PortKey).
+type Port = (u32, u16, u8, u8);
 
-/// VIP, port and protocol: an ordered [`PortKey`].
-type Port = (u32, u16, u8);
-
-#[derive(Debug)]
-struct Orphan {
-    reference: ServiceRef,
-    slots: Vec<Slot>,
-    backends: Vec<(u16, vip_lb_common::abi::Backend)>,
-}
+/// VIP, protocol and ports: an ordered entry of RANGES.
+type Block = (u32, u8, PortBlock);
 
 /// Changes to carry out, in this order.
 #[derive(Debug, Default)]
@@ -95,6 +93,15 @@ pub struct Collection {
     pub occupied: usize,
 }
 
+/// What a look at translated connections found to do: the plan first, then the removals.
+#[derive(Debug, Default)]
+pub struct Connections {
+    /// Entries of BACKENDS to free.
+    pub plan: Plan,
+    /// Connections to remove unless a packet of them came by since they were read.
+    pub ended: Vec<nat::Ended>,
+}
+
 impl Engine {
     /// Starts from empty maps.
     #[must_use]
@@ -104,74 +111,19 @@ impl Engine {
             services: BTreeMap::new(),
             vips: BTreeMap::new(),
             ports: BTreeMap::new(),
+            ranges: BTreeMap::new(),
             peers: BTreeMap::new(),
             tunnel_peers: BTreeSet::new(),
             indices: BackendIndices::default(),
             service_numbers: Numbers::default(),
             vip_numbers: Numbers::default(),
             retired: Vec::new(),
+            retired_translated: Vec::new(),
+            connections: nat::Collector::default(),
+            connections_left: false,
             orphans: BTreeMap::new(),
             strays: Strays::default(),
         }
-    }
-
-    /// Starts from what a former daemon left; `ring_of` reads a published ring.
-    pub fn adopt(
-        seed: [u8; 32],
-        found: &Found,
-        ring_of: impl Fn(ServiceRef) -> anyhow::Result<Option<Vec<Slot>>>,
-    ) -> anyhow::Result<Self> {
-        let mut engine = Self::new(seed);
-        let mut backends: HashMap<u16, Vec<_>> = HashMap::new();
-        for &(index, backend) in &found.backends {
-            engine.indices.adopt(index, backend.generation, backend.identity != 0);
-            if backend.identity != 0 {
-                backends.entry(backend.service).or_default().push((index, backend));
-            }
-        }
-        engine.vips = found.vips.iter().copied().collect();
-        for (mac, peer) in &found.peers {
-            engine.peers.insert(mac.mac, peer.address.into());
-        }
-        engine.tunnel_peers = found.tunnel_peers.iter().copied().collect();
-        let mut known = Vec::new();
-        for (address, vip) in &found.vips {
-            if vip.flags & Vip::ENDPOINT != 0 {
-                continue;
-            }
-            engine.vip_numbers.take(vip.id as u16);
-            let inline = vip.services.iter().filter(|entry| entry.protocol != 0);
-            known.extend(inline.map(|entry| (*address, entry.port, entry.protocol, entry.service)));
-            for (key, service) in found.ports.iter().filter(|(key, _)| key.vip == vip.id) {
-                engine.ports.insert((key.vip, key.port, key.protocol), *service);
-                known.push((*address, key.port, key.protocol, *service));
-            }
-        }
-        for (vip, port, protocol, reference) in known {
-            let protocol = if protocol == Protocol::Udp.number() { Protocol::Udp } else { Protocol::Tcp };
-            engine.service_numbers.take(reference.id);
-            let key = ServiceKey { vip, port, protocol };
-            // One that moves between VIPS and PORTS is in both for a moment, and a daemon may have ended in it.
-            if engine.orphans.contains_key(&key) {
-                continue;
-            }
-            let orphan = Orphan {
-                reference,
-                slots: ring_of(reference)?.unwrap_or_default(),
-                backends: backends.remove(&reference.id).unwrap_or_default(),
-            };
-            engine.orphans.insert(key, orphan);
-        }
-        let owned: HashSet<_> = engine
-            .orphans
-            .values()
-            .map(|orphan| (orphan.reference.id, RingClass::from_u8(orphan.reference.ring_class)))
-            .collect();
-        engine.strays = Strays {
-            rings: found.rings.iter().filter(|ring| !owned.contains(ring)).copied().collect(),
-            backends: backends.into_values().flatten().map(|(index, _)| index).collect(),
-        };
-        Ok(engine)
     }
 
     /// What about `desired` cannot be brought about while flows of the found or running services must be kept.
@@ -187,7 +139,8 @@ impl Engine {
             if reference.ring_class != wanted.class as u8 {
                 refusals.push((*key, "ring"));
             }
-            if reference.flags != wanted.flags {
+            // The other flags may change at any time, see `plan_vips`.
+            if (reference.flags ^ wanted.flags) & ServiceRef::SOURCE_AFFINITY != 0 {
                 refusals.push((*key, "affinity"));
             }
         }
@@ -227,11 +180,23 @@ impl Engine {
                 let reference = service.reference;
                 last.push(Write::RemoveRing { service: reference.id, class: service.class() });
                 last.append(&mut service.dissolve(&mut self.indices));
-                self.retired.push(reference.id);
+                if service.was_translated() {
+                    self.connections_left = true;
+                    self.retired_translated.push(reference.id);
+                } else {
+                    self.retired.push(reference.id);
+                }
             }
         }
         self.plan_peers(desired, &mut plan.writes);
         self.plan_vips(desired, &mut plan.writes);
+        // The route's preference, which no configuration can be checked for.
+        for source in desired.nat_sources.keys().filter(|source| desired.vips.contains_key(source)) {
+            plan.warnings.push(format!(
+                "translated packets would leave with {source}, which is a VIP, and answers would not come back: give `node.nat` another \
+                 source"
+            ));
+        }
         plan.writes.append(&mut last);
         plan
     }
@@ -296,6 +261,39 @@ impl Engine {
         collection
     }
 
+    /// Whether there are translated connections to look through.
+    #[must_use]
+    pub fn wants_connections(&self) -> bool {
+        self.connections_left || self.services.values().any(Service::is_translated)
+    }
+
+    /// Looks through the translated connections. `now` is the tick when they began to be read, after the last plan was carried out.
+    pub fn collect_connections(&mut self, look: &nat::Look, now: u32) -> Connections {
+        let mut alive = HashSet::new();
+        let mut lives = HashMap::new();
+        for (key, service) in &self.services {
+            alive.extend(service.references());
+            let life = nat::ServiceLife { protocol: key.protocol, idle: service.ring.timeouts().idle };
+            lives.insert(service.reference.id, life);
+        }
+        let is_alive = |reference: BackendRef| alive.contains(&reference);
+        let life_of = |service| lives.get(&service).copied();
+        let nat::Collected { ended, named, services } =
+            self.connections.collect(look, is_alive, life_of, now);
+        let mut plan = Plan::default();
+        for service in self.services.values_mut() {
+            plan.writes.append(&mut service.collect_translated(&named, &mut self.indices));
+        }
+        // A number is given away again when nothing at all is left of its former owner.
+        let (left, gone) =
+            std::mem::take(&mut self.retired_translated).into_iter().partition(|id| services.contains(id));
+        self.retired_translated = left;
+        self.retired.extend::<Vec<_>>(gone);
+        let translated = self.services.values().any(Service::is_translated);
+        self.connections_left = translated || !named.is_empty() || !self.retired_translated.is_empty();
+        Connections { plan, ended }
+    }
+
     /// A service as it is published.
     #[must_use]
     pub fn published(&self, key: &ServiceKey) -> Option<&Service> {
@@ -305,38 +303,6 @@ impl Engine {
     /// All published services.
     pub fn services(&self) -> impl Iterator<Item = (&ServiceKey, &Service)> {
         self.services.iter()
-    }
-
-    /// Whether a backend was in the ring that a former daemon published, so that its flows may go on.
-    #[must_use]
-    pub fn was_serving(&self, key: &ServiceKey, identity: u64) -> bool {
-        let Some(orphan) = self.orphans.get(key) else {
-            return false;
-        };
-        let Some((index, _)) = orphan.backends.iter().find(|(_, backend)| backend.identity == identity)
-        else {
-            return false;
-        };
-        orphan.slots.iter().any(|slot| slot.current.index == *index)
-    }
-
-    fn adopt_orphans(&mut self, desired: &Desired, now: u32) {
-        for (key, orphan) in std::mem::take(&mut self.orphans) {
-            let wanted = desired.services.get(&key);
-            let class = RingClass::from_u8(orphan.reference.ring_class);
-            let (start, timeouts) = wanted.map_or(
-                (crate::steering::Start::Visible, crate::steering::Timeouts::with_idle(1)),
-                |wanted| (wanted.start, wanted.timeouts),
-            );
-            let (ring, published) = if orphan.slots.len() == class.slots() {
-                let ring = ServiceRing::adopt(orphan.slots.clone(), start, timeouts, now);
-                let as_found = ring.slots() == orphan.slots;
-                (ring, as_found)
-            } else {
-                (ServiceRing::new(class.slots(), start, timeouts), false)
-            };
-            self.services.insert(key, Service::adopt(orphan.reference, ring, published, orphan.backends));
-        }
     }
 
     /// Takes a service out of the table, or makes it.
@@ -351,130 +317,12 @@ impl Engine {
         }
         let Some(id) = self.service_numbers.allocate() else {
             warnings.push(format!(
-                "no free number for service {}:{}: {MAX_SERVICES} are in use, some perhaps for a moment only",
-                key.vip, key.port
+                "no free number for service {} port {}: {MAX_SERVICES} are in use, some perhaps for a moment only",
+                key.vip, key.ports
             ));
             return None;
         };
         let reference = ServiceRef { id, ring_class: wanted.class as u8, flags: wanted.flags };
         Some(Service::new(reference, wanted))
     }
-
-    fn plan_peers(&mut self, desired: &Desired, writes: &mut Vec<Write>) {
-        for (&mac, &address) in &desired.peers {
-            if self.peers.insert(mac, address) != Some(address) {
-                let (mac, peer) = peer_entry(mac, address);
-                writes.push(Write::Peer { mac, peer });
-            }
-        }
-        // A peer whose address is not resolved at the moment keeps the MAC address it was last seen with.
-        let moved: HashSet<_> = desired.peers.values().collect();
-        let stays = |mac: &[u8; 6], address: &IpAddr| {
-            desired.peers.contains_key(mac)
-                || desired.configured_peers.contains(address) && !moved.contains(address)
-        };
-        let gone: Vec<_> =
-            self.peers.iter().filter(|(mac, address)| !stays(mac, address)).map(|(mac, _)| *mac).collect();
-        for mac in gone {
-            self.peers.remove(&mac);
-            writes.push(Write::RemovePeer(LinkAddress::new(mac)));
-        }
-        let mut tunnel_peers = desired.tunnel_peers.clone();
-        if self.owes_local_flows() {
-            tunnel_peers.extend(self.tunnel_peers.intersection(&desired.configured_peers));
-        }
-        for &address in tunnel_peers.difference(&self.tunnel_peers) {
-            writes.push(Write::TunnelPeer(address));
-        }
-        for &address in self.tunnel_peers.difference(&tunnel_peers) {
-            writes.push(Write::RemoveTunnelPeer(address));
-        }
-        self.tunnel_peers = tunnel_peers;
-    }
-
-    /// Whether this host is a former backend that still has flows, which peers go on sending here.
-    fn owes_local_flows(&self) -> bool {
-        self.services.values().any(Service::has_lingering_local)
-    }
-
-    /// Where tunnels end; those at which a former backend's flows arrive, too.
-    fn endpoints(&self, desired: &Desired) -> BTreeSet<IpAddr> {
-        let mut endpoints = desired.endpoints.clone();
-        if self.owes_local_flows() {
-            let ends = self.vips.iter().filter(|(_, vip)| vip.flags & Vip::ENDPOINT != 0);
-            endpoints.extend(ends.map(|(address, _)| *address));
-        }
-        endpoints
-    }
-
-    /// VIPS and PORTS: PORTS before the VIPs that point there, and after those that do no more.
-    fn plan_vips(&mut self, desired: &Desired, writes: &mut Vec<Write>) {
-        let (mut vips, mut ports) = (BTreeMap::new(), BTreeMap::new());
-        for (&address, &flags) in &desired.vips {
-            let id = match self.vips.get(&address) {
-                Some(vip) if vip.flags & Vip::ENDPOINT == 0 => vip.id,
-                _ => u32::from(self.vip_numbers.allocate().unwrap_or(u16::MAX)),
-            };
-            let (vip, more) = self.vip_entry(address, id, flags);
-            vips.insert(address, vip);
-            ports.extend(more);
-        }
-        for address in self.endpoints(desired) {
-            vips.entry(address).or_insert(Vip { flags: Vip::ENDPOINT, ..Vip::default() });
-        }
-        for (&key, &service) in &ports {
-            if self.ports.get(&key) != Some(&service) {
-                writes.push(Write::Port { key: port_key(key), service });
-            }
-        }
-        for (&address, &vip) in &vips {
-            if self.vips.get(&address) != Some(&vip) {
-                writes.push(Write::Vip { address, vip });
-            }
-        }
-        for (address, vip) in &self.vips {
-            if !vips.contains_key(address) {
-                writes.push(Write::RemoveVip(*address));
-            }
-            if vip.flags & Vip::ENDPOINT == 0 && !desired.vips.contains_key(address) {
-                self.vip_numbers.free(vip.id as u16);
-            }
-        }
-        for &key in self.ports.keys() {
-            if !ports.contains_key(&key) {
-                writes.push(Write::RemovePort(port_key(key)));
-            }
-        }
-        (self.vips, self.ports) = (vips, ports);
-    }
-
-    /// A VIP's entry with its first services, and the entries of PORTS for the others.
-    fn vip_entry(&self, address: IpAddr, id: u32, flags: u32) -> (Vip, Vec<(Port, ServiceRef)>) {
-        let mut vip = Vip { id, flags, ..Vip::default() };
-        let mut more = Vec::new();
-        let mut inline = vip.services.iter_mut();
-        debug_assert_eq!(inline.len(), INLINE_SERVICES);
-        let of_vip = |port, protocol| ServiceKey { vip: address, port, protocol };
-        for (key, service) in self.services.range(of_vip(0, Protocol::Tcp)..=of_vip(u16::MAX, Protocol::Udp))
-        {
-            if service.is_local() {
-                vip.flags |= Vip::LOCAL;
-            }
-            let protocol = key.protocol.number();
-            if key.port == 0 {
-                vip.flags |= Vip::ANY_PORT;
-                more.push(((id, 0, protocol), service.reference));
-            } else if let Some(entry) = inline.next() {
-                *entry = PortEntry { port: key.port, protocol, reserved: 0, service: service.reference };
-            } else {
-                vip.flags |= Vip::MORE;
-                more.push(((id, key.port, protocol), service.reference));
-            }
-        }
-        (vip, more)
-    }
-}
-
-fn port_key((vip, port, protocol): Port) -> PortKey {
-    PortKey { vip, port, protocol, kind: 0 }
 }

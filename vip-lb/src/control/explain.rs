@@ -4,10 +4,7 @@
 //! and without its writes. What the pipeline reports on the way, how it ends, and what it did to the bytes are put into
 //! words here; nothing is decided a second time.
 
-use std::{
-    ffi::CString,
-    net::{IpAddr, SocketAddr},
-};
+use std::{ffi::CString, net::IpAddr};
 
 use thiserror::Error;
 use vip_lb_common::{
@@ -19,7 +16,7 @@ use vip_lb_common::{
 
 use crate::{
     api::model::{ExplainRequest, Explanation},
-    config::model::Protocol,
+    config::model::{Ports, Protocol},
     dataplane::{Dataplane, ObservedTables},
 };
 
@@ -46,8 +43,8 @@ pub trait Names {
 pub struct ServiceName {
     /// The name.
     pub name: String,
-    /// VIP and port; port 0 if it takes every port.
-    pub address: SocketAddr,
+    /// The ports it has.
+    pub ports: Ports,
 }
 
 /// A backend by its name.

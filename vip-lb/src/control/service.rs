@@ -1,11 +1,11 @@
 //! One service in the maps: its ring and the backends it has, had, and still owes something to.
 
 use std::{
-    collections::{BTreeMap, HashSet, btree_map::Entry},
+    collections::{BTreeMap, HashMap, HashSet, btree_map::Entry},
     net::IpAddr,
 };
 
-use vip_lb_common::abi::{Backend, BackendRef, Mode, RingClass, ServiceRef, Slot};
+use vip_lb_common::abi::{Address, Backend, BackendRef, Mode, RingClass, ServiceOptions, ServiceRef, Slot};
 
 use super::{
     desired::{DesiredService, Path},
@@ -26,6 +26,10 @@ pub struct Service {
     pub ring: ServiceRing,
     /// Its backends by identity, those included that only linger.
     pub members: BTreeMap<u64, Member>,
+    /// Whether it ever had translated connections, so that entries of them may be left.
+    translated: bool,
+    /// What SERVICES has for it, once it was written.
+    options: Option<ServiceOptions>,
     /// Who shares the ring at present, once that was decided.
     targets: Option<Vec<Target>>,
     /// Whether the ring in the map is this one.
@@ -47,6 +51,25 @@ pub struct Member {
     pub path: Path,
     /// Its entry in BACKENDS, if it is written.
     written: Option<Backend>,
+    /// What its translated connections rely on, also while its next hop is not known.
+    translation: Option<Translation>,
+}
+
+/// The ends of translated connections on the backend's side. Connections do not survive a change of one of them: their packets
+/// would leave with other addresses than the ones that the other side knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Translation {
+    source: Address,
+    address: Address,
+    port: u16,
+}
+
+impl Translation {
+    fn of(entry: &Backend) -> Option<Self> {
+        let Backend { source, address, port, .. } = *entry;
+        let translates = matches!(Mode::from_u8(entry.mode), Mode::NatV4 | Mode::NatV6);
+        translates.then_some(Self { source, address, port })
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +80,15 @@ struct Target {
 
 impl Member {
     fn new(reference: BackendRef, standing: Standing) -> Self {
-        Self { address: None, reference, weight: 0, standing, path: Path::Unresolved, written: None }
+        Self {
+            address: None,
+            reference,
+            weight: 0,
+            standing,
+            path: Path::Unresolved,
+            written: None,
+            translation: None,
+        }
     }
 }
 
@@ -79,7 +110,15 @@ impl Service {
     #[must_use]
     pub fn new(reference: ServiceRef, wanted: &DesiredService) -> Self {
         let ring = ServiceRing::new(wanted.class.slots(), wanted.start, wanted.timeouts);
-        Self { reference, ring, members: BTreeMap::new(), targets: None, published: false }
+        Self {
+            reference,
+            ring,
+            members: BTreeMap::new(),
+            translated: false,
+            options: None,
+            targets: None,
+            published: false,
+        }
     }
 
     /// A service that a former daemon published, with the backends it had. `published` tells whether the map has the ring as it is here.
@@ -88,6 +127,7 @@ impl Service {
         reference: ServiceRef,
         ring: ServiceRing,
         published: bool,
+        options: Option<ServiceOptions>,
         backends: impl IntoIterator<Item = (u16, Backend)>,
     ) -> Self {
         let members = backends.into_iter().map(|(index, entry)| {
@@ -103,10 +143,13 @@ impl Service {
                 },
                 path: Path::Unresolved,
                 written: Some(entry),
+                translation: Translation::of(&entry),
             };
             (entry.identity, member)
         });
-        Self { reference, ring, members: members.collect(), targets: None, published }
+        // Entries of connections may be left whose backend is not translated any more.
+        let translated = true;
+        Self { reference, ring, members: members.collect(), translated, options, targets: None, published }
     }
 
     /// The size class of its ring.
@@ -125,6 +168,10 @@ impl Service {
     ) -> ServiceWrites {
         let mut writes = ServiceWrites::default();
         self.ring.set_timeouts(wanted.timeouts);
+        if self.options != Some(wanted.options) {
+            self.options = Some(wanted.options);
+            writes.before.push(Write::ServiceOptions { service: self.reference.id, options: wanted.options });
+        }
         self.note_wishes(wanted, indices, &mut writes);
         let deaths = self.update_entries(indices, &mut writes);
         let targets = self.serving();
@@ -132,6 +179,10 @@ impl Service {
             self.retarget(targets, seed, now, &mut writes);
         }
         self.release(indices, &mut writes.after);
+        let flag = |is_set, flag| if is_set { flag } else { 0 };
+        self.reference.flags = wanted.flags
+            | flag(self.is_translated(), ServiceRef::NAT)
+            | flag(self.is_indirect(), ServiceRef::INDIRECT);
         writes
     }
 
@@ -160,6 +211,53 @@ impl Service {
         }
         self.release(indices, &mut writes.after);
         (collected, writes)
+    }
+
+    /// Frees the former backends that no translated connection names any more: `named` tells whom any did when all of them were
+    /// looked through.
+    pub fn collect_translated(
+        &mut self,
+        named: &HashMap<BackendRef, u64>,
+        indices: &mut BackendIndices,
+    ) -> Vec<Write> {
+        for member in self.members.values_mut() {
+            let lingers = member.standing == Standing::Draining(Cause::Removed);
+            // As long as the ring names it, a connection may begin on it.
+            if lingers && !named.contains_key(&member.reference) && !self.ring.names(member.reference) {
+                member.translation = None;
+            }
+        }
+        let mut writes = Vec::new();
+        self.release(indices, &mut writes);
+        writes
+    }
+
+    /// What good references to its backends look like.
+    #[must_use]
+    pub fn references(&self) -> HashSet<BackendRef> {
+        self.alive()
+    }
+
+    /// Whether packets to some backend, one that lingers included, go another than the usual way.
+    fn is_indirect(&self) -> bool {
+        self.members.values().filter_map(|member| member.written).any(|entry| !entry.is_usual())
+    }
+
+    /// Whether connections to some backend are translated, one that lingers included.
+    #[must_use]
+    pub fn is_translated(&self) -> bool {
+        self.members.values().any(|member| member.translation.is_some())
+    }
+
+    /// Whether entries of translated connections may be left.
+    #[must_use]
+    pub fn was_translated(&self) -> bool {
+        self.translated
+    }
+
+    /// Addresses that translated connections have on this node.
+    pub fn nat_sources(&self) -> impl Iterator<Item = IpAddr> {
+        self.members.values().filter_map(|member| Some(member.translation?.source.into()))
     }
 
     /// Whether only the memory of former backends is left to tidy up.
@@ -229,6 +327,7 @@ impl Service {
             if was_alive && !is_alive {
                 // References to the life that ended are void from the moment the entry is written.
                 member.reference = indices.renew(member.reference.index);
+                member.translation = None;
                 deaths = true;
             }
             let entry = match (is_alive, member.standing.cause(), member.written) {
@@ -237,6 +336,24 @@ impl Service {
                 (true, ..) => member.path.entry(),
                 (false, ..) => Backend::default(),
             };
+            if is_alive && member.begins_anew(&entry) {
+                // Rings and connections name the former life, under an index of its own until they do no more.
+                let Some(reference) = indices.allocate() else {
+                    let name = member.address.map_or_else(|| identity.to_string(), |of| of.to_string());
+                    writes.warnings.push(format!(
+                        "no free entry for backend {name}, which stays as it was: all are in use"
+                    ));
+                    continue;
+                };
+                writes.after.push(free(member.reference.index, indices));
+                member.reference = reference;
+                member.written = None;
+                deaths = true;
+            }
+            if is_alive && Mode::from_u8(entry.mode) != Mode::Unresolved {
+                member.translation = Translation::of(&entry);
+                self.translated |= member.translation.is_some();
+            }
             let entry = Backend {
                 generation: member.reference.generation,
                 service: self.reference.id,
@@ -288,7 +405,10 @@ impl Service {
         self.members.retain(|_, member| {
             let keep = match member.standing {
                 Standing::Out(Cause::Removed) => false,
-                Standing::Draining(Cause::Removed) => ring.names(member.reference),
+                // Which connections are translated to it only a look at all of them tells.
+                Standing::Draining(Cause::Removed) => {
+                    member.translation.is_some() || ring.names(member.reference)
+                }
                 _ => true,
             };
             if !keep {
@@ -316,6 +436,17 @@ impl Service {
 }
 
 impl Member {
+    /// Whether connections that it has cannot go on with this entry: it is translated now and was not, or the other way round, or its
+    /// translated connections have other ends. The ways without translation change in place, because packets stay what they are.
+    fn begins_anew(&self, entry: &Backend) -> bool {
+        let Some(written) = self.written else { return false };
+        let unknown = |mode| matches!(Mode::from_u8(mode), Mode::Dead | Mode::Unresolved);
+        match self.translation {
+            Some(translation) => !unknown(entry.mode) && Translation::of(entry) != Some(translation),
+            None => !unknown(written.mode) && Translation::of(entry).is_some(),
+        }
+    }
+
     fn is_local(&self) -> bool {
         self.path == Path::Local || self.written.is_some_and(|entry| entry.mode == Mode::Local as u8)
     }

@@ -6,8 +6,11 @@ use std::{
 };
 
 use anyhow::Context as _;
-use aya::maps::{HashMap, LpmTrie, MapData, lpm_trie::Key};
-use vip_lb_common::abi::Address;
+use aya::maps::{Array, HashMap, LpmTrie, MapData, lpm_trie::Key};
+use vip_lb_common::{
+    HashKey,
+    abi::{Address, Settings},
+};
 
 use super::{
     attach::{self, Attachment},
@@ -31,6 +34,8 @@ pub struct DecapOptions {
     pub from: Vec<(IpAddr, u8)>,
     /// Inner destinations.
     pub vips: Vec<IpAddr>,
+    /// UDP port that GUE packets come to.
+    pub gue_port: u16,
     /// Folder of all pins; the decapsulator's are in a folder of their own below it.
     pub pins: PathBuf,
 }
@@ -51,6 +56,10 @@ pub fn decapsulate(options: &DecapOptions) -> anyhow::Result<Attachment> {
 
 fn load_and_attach(options: &DecapOptions, folder: &Path) -> anyhow::Result<Attachment> {
     let (mut bpf, pins) = load_decapsulator(folder)?;
+    // Nothing is steered here, so nothing is hashed, and any key will do.
+    let settings = Settings { gue_port: options.gue_port, ..Settings::new(HashKey::from_seed(&[0; 32])) };
+    let mut all_settings: Array<MapData, Raw<Settings>> = take(&mut bpf, "SETTINGS")?;
+    all_settings.set(0, Raw(settings), 0).context("cannot write SETTINGS")?;
     let mut sources: LpmTrie<MapData, Raw<Address>, u32> = take(&mut bpf, "DECAP_SOURCES")?;
     let mut vips: HashMap<MapData, Raw<Address>, u32> = take(&mut bpf, "DECAP_VIPS")?;
     let wanted_sources: Vec<_> =

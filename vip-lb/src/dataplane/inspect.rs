@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use anyhow::Context as _;
 use vip_lb_common::{
     Tables,
     abi::{
@@ -250,10 +251,5 @@ fn entry<K: Plain, V: Plain + Default>(
     key: &K,
     name: &'static str,
 ) -> anyhow::Result<Option<V>> {
-    let mut value = [V::default()];
-    match raw::lookup_into(map.fd(), *key, &mut value) {
-        Ok(()) => Ok(Some(value[0])),
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
-        Err(error) => Err(anyhow::Error::new(error).context(format!("cannot read {name}"))),
-    }
+    raw::lookup(map.fd(), *key).with_context(|| format!("cannot read {name}"))
 }

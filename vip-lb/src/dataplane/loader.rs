@@ -97,7 +97,7 @@ const fn layout<K, V>(name: &'static str, map_type: MapType) -> MapLayout {
 
 /// The maps of the balancer's program, all of which are pinned.
 const MAPS: [MapLayout; 24] = [
-    layout::<u32, Settings>("SETTINGS", MapType::Array),
+    SETTINGS,
     layout::<u32, VipPlace>("VIP_INDEX", MapType::Array),
     layout::<Address, Vip>("VIPS", MapType::Hash),
     layout::<PortKey, ServiceRef>("PORTS", MapType::Hash),
@@ -124,9 +124,10 @@ const MAPS: [MapLayout; 24] = [
 ];
 
 /// The maps of the decapsulator.
-const DECAP_MAPS: [MapLayout; 3] =
-    [DECAP_SOURCES, layout::<Address, u32>("DECAP_VIPS", MapType::Hash), VERDICTS];
+const DECAP_MAPS: [MapLayout; 4] =
+    [SETTINGS, DECAP_SOURCES, layout::<Address, u32>("DECAP_VIPS", MapType::Hash), VERDICTS];
 
+const SETTINGS: MapLayout = layout::<u32, Settings>("SETTINGS", MapType::Array);
 const DECAP_SOURCES: MapLayout = layout::<Key<Raw<Address>>, u32>("DECAP_SOURCES", MapType::LpmTrie);
 const VERDICTS: MapLayout = layout::<u32, u64>("VERDICTS", MapType::PerCpuArray);
 

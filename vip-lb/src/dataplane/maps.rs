@@ -13,8 +13,9 @@ use aya::{
 use vip_lb_common::{
     Verdict,
     abi::{
-        Address, Backend, FlowEntry, FlowKey, LAYOUT_VERSION, LinkAddress, Peer, PortKey, RangeKey,
-        RingClass, SETTINGS_MAGIC, ServiceOptions, ServiceRef, Settings, Slot, Stats, Survivor, Vip,
+        Address, Backend, FlowEntry, FlowKey, Fragment, FragmentKey, LAYOUT_VERSION, LinkAddress, Peer,
+        PortKey, RangeKey, RingClass, SETTINGS_MAGIC, ServiceOptions, ServiceRef, Settings, Slot, Stats,
+        Survivor, Vip,
     },
 };
 
@@ -57,6 +58,21 @@ pub struct Dataplane {
     backend_stats: PerCpuArray<MapData, Raw<Stats>>,
 }
 
+/// How many entries the tables take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacities {
+    /// FLOWS.
+    pub flows: u32,
+    /// NEWBORN.
+    pub newborn: u32,
+    /// SURVIVORS.
+    pub survivors: u32,
+    /// NAT_FLOWS, and NAT_REPLIES as well.
+    pub nat: u32,
+    /// FRAGMENTS.
+    pub fragments: u32,
+}
+
 /// What an earlier daemon left in the maps.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
@@ -70,6 +86,8 @@ pub struct Found {
     pub backends: Vec<(u16, Backend)>,
     /// Services of port ranges: bits of the key that count, the key, the service.
     pub ranges: Vec<(u32, RangeKey, ServiceRef)>,
+    /// What SERVICES has for the services with a ring.
+    pub options: Vec<(u16, ServiceOptions)>,
     /// Published rings.
     pub rings: Vec<(u16, RingClass)>,
     /// Peer nodes.
@@ -240,10 +258,22 @@ impl Dataplane {
         keys.iter().try_for_each(remove).context("cannot remove from SURVIVORS")
     }
 
-    /// Entries that FLOWS, NEWBORN and SURVIVORS take, which pins of an earlier daemon may have fixed.
-    pub fn capacities(&self) -> anyhow::Result<[u64; 3]> {
-        let entries = |map: &MapData| Ok::<_, MapError>(u64::from(map.info()?.max_entries()));
-        Ok([entries(&self.flows)?, entries(&self.newborn)?, entries(&self.survivors)?])
+    /// How many entries FRAGMENTS has.
+    pub fn fragments(&self) -> anyhow::Result<usize> {
+        let fragments = raw::entries::<FragmentKey, Fragment>(self.fragments.fd());
+        Ok(fragments.context("cannot read FRAGMENTS")?.len())
+    }
+
+    /// Entries that the tables take, which pins of an earlier daemon may have fixed.
+    pub fn capacities(&self) -> anyhow::Result<Capacities> {
+        let entries = |map: &MapData| Ok::<_, MapError>(map.info()?.max_entries());
+        Ok(Capacities {
+            flows: entries(&self.flows)?,
+            newborn: entries(&self.newborn)?,
+            survivors: entries(&self.survivors)?,
+            nat: entries(&self.nat_flows)?,
+            fragments: entries(&self.fragments)?,
+        })
     }
 
     /// CPUs that may run the program: those that per-CPU maps have values for.
@@ -378,6 +408,9 @@ impl Dataplane {
         let used = backends.into_iter().filter(|(_, backend)| backend.generation != 0);
         found.backends = used.map(|(index, backend)| (index as u16, backend)).collect();
         found.rings = self.rings.published()?;
+        for &(service, _) in &found.rings {
+            found.options.push((service, self.service_options(service)?));
+        }
         Ok(found)
     }
 }

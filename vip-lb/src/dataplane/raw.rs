@@ -28,6 +28,7 @@ const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
 const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const BPF_MAP_LOOKUP_AND_DELETE_ELEM: libc::c_long = 21;
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
 const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
 const BPF_LINK_DETACH: libc::c_long = 34;
@@ -99,6 +100,54 @@ pub(super) fn lookup_into<K: Plain, T: Plain>(map: &impl AsFd, key: K, value: &m
     };
     // SAFETY: key and value point to live memory of the map's sizes; any bytes are a `T`.
     unsafe { bpf(BPF_MAP_LOOKUP_ELEM, &attr) }.map(drop)
+}
+
+/// Reads one element.
+pub(super) fn lookup<K: Plain, V: Plain + Default>(map: &impl AsFd, key: K) -> io::Result<Option<V>> {
+    let mut value = [V::default()];
+    there(lookup_into(map, key, &mut value)).map(|found| found.map(|()| value[0]))
+}
+
+/// Removes one element of a hash map and tells what it was, in one step (kernel 5.14).
+pub(super) fn take<K: Plain, V: Plain + Default>(map: &impl AsFd, key: K) -> io::Result<Option<V>> {
+    let mut value = V::default();
+    let attr = ElementAttr {
+        map_fd: fd(map),
+        key: (&raw const key) as u64,
+        value: (&raw mut value) as u64,
+        ..ElementAttr::default()
+    };
+    // SAFETY: key and value point to live memory of the map's sizes; any bytes are a `V`.
+    let result = unsafe { bpf(BPF_MAP_LOOKUP_AND_DELETE_ELEM, &attr) };
+    there(result).map(|found| found.map(|_| value))
+}
+
+/// Inserts one element. False if there is one, or no room.
+pub(super) fn insert_new<K: Plain, V: Plain>(map: &impl AsFd, key: K, value: V) -> io::Result<bool> {
+    const BPF_NOEXIST: u64 = 1;
+
+    let attr = ElementAttr {
+        map_fd: fd(map),
+        key: (&raw const key) as u64,
+        value: (&raw const value) as u64,
+        flags: BPF_NOEXIST,
+        ..ElementAttr::default()
+    };
+    // SAFETY: key and value point to live memory of the map's sizes.
+    match unsafe { bpf(BPF_MAP_UPDATE_ELEM, &attr) } {
+        Ok(_) => Ok(true),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EEXIST | libc::E2BIG)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// None where the error says that there is no such element.
+fn there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Replaces one element by `value`, which must be as long as the map's values.

@@ -132,6 +132,11 @@ impl ServiceRing {
         ring
     }
 
+    /// When flows count as ended.
+    pub fn timeouts(&self) -> Timeouts {
+        self.timeouts
+    }
+
     /// Another idle timeout from now on.
     pub fn set_timeouts(&mut self, timeouts: Timeouts) {
         self.timeouts = timeouts;

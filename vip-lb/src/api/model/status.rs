@@ -4,7 +4,7 @@ use std::{net::IpAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::model::{AdminState, Affinity, ForwardMode, Ownership, Protocol};
+use crate::config::model::{AdminState, Affinity, ForwardMode, Ownership, Ports, Protocol};
 
 /// Answer of a process that is alive, whatever its state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,8 +154,8 @@ pub struct Traffic {
 pub struct ServiceStatus {
     /// Its name, unique on this node.
     pub name: String,
-    /// 0 means every port.
-    pub port: u16,
+    /// A number, 0 for every port; of a range a text such as `8000-8999`.
+    pub port: Ports,
     /// TCP or UDP.
     pub protocol: Protocol,
     /// What keeps to one backend.
@@ -204,6 +204,9 @@ pub struct BackendStatus {
     pub previous_slots: u32,
     /// Recorded flows that name it.
     pub entries: u64,
+    /// Translated connections to it (mode nat), those included that have ended a moment ago.
+    #[serde(default)]
+    pub nat_connections: u64,
     /// Interface and MAC address packets for it leave by: `eth0 02:00:00:00:00:11`, `eth0 unresolved`, `local`.
     pub next_hop: String,
     /// What was sent to it.

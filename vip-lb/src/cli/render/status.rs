@@ -9,7 +9,7 @@ use crate::{
         AttachedMode, BackendStatus, BondMemberState, BondStatus, ForwardingState, HealthState,
         ServiceStatus, Status, TableStatus, VipStatus,
     },
-    config::model::{AdminState, ForwardMode, Ownership},
+    config::model::{AdminState, Ownership, Ports},
 };
 
 /// The page; `now` is in Unix seconds.
@@ -111,8 +111,9 @@ fn vip_line(vip: &VipStatus, style: Style) -> String {
 fn service_block(service: &ServiceStatus, now: u64, style: Style) -> String {
     let protocol = protocol(service.protocol);
     let port = match service.port {
-        0 => format!("every {protocol} port"),
-        port => format!("{protocol} port {port}"),
+        Ports::Every => format!("every {protocol} port"),
+        Ports::One(port) => format!("{protocol} port {port}"),
+        Ports::Range(first, last) => format!("{protocol} ports {first}-{last}"),
     };
     let mut text = format!(
         "  {}: {port}, affinity {}, {} slots, {}\n",
@@ -144,14 +145,10 @@ fn service_block(service: &ServiceStatus, now: u64, style: Style) -> String {
         ("NEXT HOP", Align::Left),
     ]);
     for backend in &service.backends {
-        let mode = match backend.mode {
-            ForwardMode::L2 => "l2",
-            ForwardMode::Ipip => "ipip",
-        };
         table.row([
             backend.name.as_str().into(),
             backend.address.to_string().into(),
-            mode.into(),
+            backend.mode.as_str().into(),
             backend.weight.to_string().into(),
             quantity::percent(backend.ring_share).into(),
             health(backend, now),
@@ -237,6 +234,9 @@ fn notes(backend: &BackendStatus) -> Vec<String> {
             "{name} is remembered by {} open slots and {} recorded flows",
             backend.previous_slots, backend.entries
         ));
+    }
+    if backend.nat_connections > 0 {
+        notes.push(format!("{name} has {} translated connections", backend.nat_connections));
     }
     notes
 }

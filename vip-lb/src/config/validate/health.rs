@@ -1,12 +1,12 @@
 //! Health checks: a backend's keys over the service's over the defaults.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, num::NonZeroU16, time::Duration};
 
 use super::super::{
     decode::{At, Field},
     issue::{Issues, Place},
     kinds::shown_duration,
-    model::{CheckKind, HealthCheck, Protocol},
+    model::{CheckKind, HealthCheck, Ports, Protocol},
     raw::{RawCheck, RawHealth, RawKind, RawService},
 };
 
@@ -21,7 +21,7 @@ const STATUS: (u16, u16) = (200, 399);
 #[derive(Clone, Copy)]
 pub(super) struct Asked {
     pub(super) vip: Option<IpAddr>,
-    pub(super) port: Option<u16>,
+    pub(super) ports: Option<Ports>,
     pub(super) protocol: Protocol,
 }
 
@@ -54,13 +54,25 @@ impl<'a> Level<'a> {
         }
     }
 
-    /// The check of a backend that says `raw`.
-    pub(super) fn of_backend(&self, raw: &Field<RawHealth>, issues: &mut Issues) -> Option<HealthCheck> {
+    /// The check of a backend that says `raw`. It is asked on its own `port` if it has one, unless the check names another.
+    pub(super) fn of_backend(
+        &self,
+        raw: &Field<RawHealth>,
+        port: Option<NonZeroU16>,
+        issues: &mut Issues,
+    ) -> Option<HealthCheck> {
+        let own_port = port.map(|port| Ports::One(port.get()));
         match raw {
-            Field::Absent => self.check.clone(),
+            Field::Absent => {
+                let named = self.raw.is_some_and(|check| check.port.is_present());
+                let check = self.check.clone()?;
+                let port = port.map_or(check.port, NonZeroU16::get);
+                Some(if named { check } else { HealthCheck { port, ..check } })
+            }
             Field::Invalid | Field::Given(At { value: RawHealth::None, .. }) => None,
             Field::Given(At { value: RawHealth::Check(own), place }) => {
-                Layers { own, below: self.raw }.check(self.asked, Some(place), issues)
+                let asked = Asked { ports: own_port.or(self.asked.ports), ..self.asked };
+                Layers { own, below: self.raw }.check(asked, Some(place), issues)
             }
         }
     }
@@ -68,16 +80,27 @@ impl<'a> Level<'a> {
 
 /// A service that says nothing of health: asked by TCP where that is a question at all.
 fn default_check(service: &Place, asked: Asked, issues: &mut Issues) -> Option<HealthCheck> {
-    let expected = match (asked.protocol, asked.port) {
-        (Protocol::Udp, _) => "none or a check, which is made over TCP: there is no check of a UDP port",
-        (Protocol::Tcp, Some(0)) => "none or a mapping with a port, because the service has every port",
-        (Protocol::Tcp, _) => {
+    let expected = match (asked.protocol, asked.ports.and_then(many)) {
+        (Protocol::Udp, _) => {
+            "none or a check, which is made over TCP: there is no check of a UDP port".to_owned()
+        }
+        (Protocol::Tcp, Some(many)) => format!("none or a mapping with a port, {many}"),
+        (Protocol::Tcp, None) => {
             let own = RawCheck::default();
             return Layers { own: &own, below: None }.check(asked, None, issues);
         }
     };
     issues.error(&service.missing("health"), "nothing", expected);
     None
+}
+
+/// Why a service with these ports does not say which one to ask.
+fn many(ports: Ports) -> Option<&'static str> {
+    match ports {
+        Ports::Every => Some("because the service has every port"),
+        Ports::Range(..) => Some("because the service has a range of ports"),
+        Ports::One(_) => None,
+    }
 }
 
 /// One level's keys over those of the level below.
@@ -92,13 +115,13 @@ impl<'a> Layers<'a> {
     fn check(&self, asked: Asked, needed: Option<&Place>, issues: &mut Issues) -> Option<HealthCheck> {
         self.http_keys(issues);
         self.times(issues);
-        let own_port = asked.port.filter(|port| *port != 0);
+        let own_port = asked.ports.and_then(Ports::one);
         let port = self.top(|check| &check.port);
         if let Some(place) = needed
             && !port.is_present()
-            && asked.port == Some(0)
+            && let Some(many) = asked.ports.and_then(many)
         {
-            let expected = "a port between 1 and 65535, because the service has every port";
+            let expected = format!("a port between 1 and 65535, {many}");
             issues.error(&place.missing("port"), "nothing", expected);
         }
         let interval = self.interval();

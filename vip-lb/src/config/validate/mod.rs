@@ -14,10 +14,16 @@ use std::{
     path::PathBuf,
 };
 
+use vip_lb_common::abi::MAX_RANGES;
+
+use self::service::ServicePorts;
 use super::{
     issue::{Issues, Place},
-    model::{AttachMode, Config, HashSeed, Interface, Node, OnExit, Ownership, Tables, UnknownService, Vip},
-    raw::{RawConfig, RawInterface, RawNode, RawTables, RawVip},
+    model::{
+        AttachMode, Config, DEFAULT_GUE_PORT, HashSeed, Interface, Nat, Node, OnExit, Ownership, Tables,
+        UnknownService, Vip,
+    },
+    raw::{RawConfig, RawInterface, RawNat, RawNode, RawTables, RawVip},
 };
 
 /// Most services in one file.
@@ -31,9 +37,15 @@ const PINS: &str = "/sys/fs/bpf/vip-lb";
 /// Validates a file; `host_name` is what a node is called that has no name in it.
 pub(super) fn validate(raw: &RawConfig, host_name: &str, issues: &mut Issues) -> Option<Config> {
     let vips = raw.vips.value().map_or(&[][..], Vec::as_slice);
-    let mut validator = Validator { addresses: Unique::default(), service_names: Unique::default(), issues };
+    let mut validator = Validator {
+        addresses: Unique::default(),
+        servers: HashMap::new(),
+        service_names: Unique::default(),
+        issues,
+    };
     for vip in vips {
         validator.vip_address(vip);
+        validator.note_servers(vip);
     }
     validator.limits(raw);
     let node = raw.node.value().and_then(|node| validator.node(node, host_name));
@@ -45,6 +57,8 @@ pub(super) fn validate(raw: &RawConfig, host_name: &str, issues: &mut Issues) ->
 struct Validator<'a> {
     /// The VIPs of the whole file, collected before anything else is looked at.
     addresses: Unique<'a, IpAddr>,
+    /// The backends of the whole file, likewise, where each is first.
+    servers: HashMap<IpAddr, &'a Place>,
     service_names: Unique<'a, &'a str>,
     issues: &'a mut Issues,
 }
@@ -61,6 +75,14 @@ impl<'a> Validator<'a> {
         }
     }
 
+    fn note_servers(&mut self, vip: &'a RawVip) {
+        let services = vip.services.value().into_iter().flatten();
+        let backends = services.filter_map(|service| service.backends.value()).flatten();
+        for address in backends.filter_map(|backend| backend.address.given()) {
+            self.servers.entry(address.value).or_insert(&address.place);
+        }
+    }
+
     /// What one file may hold in all.
     fn limits(&mut self, raw: &RawConfig) {
         let Some(vips) = raw.vips.given() else { return };
@@ -72,6 +94,12 @@ impl<'a> Validator<'a> {
             if count > most {
                 self.issues.error(&vips.place, format!("{count} {what}"), format!("at most {most} in all"));
             }
+        }
+        let blocks: usize =
+            services().filter_map(|service| service.port.value()).map(|ports| ports.blocks().len()).sum();
+        if blocks > MAX_RANGES {
+            let found = format!("ranges of ports that make {blocks} blocks of a power of two");
+            self.issues.error(&vips.place, found, format!("at most {MAX_RANGES} blocks in all"));
         }
         if vips.value.is_empty() {
             self.issues.warning(
@@ -93,6 +121,7 @@ impl<'a> Validator<'a> {
             address::check_host(address, place, "the unicast address of this machine", self.issues);
             self.not_a_vip(address, place, "an address of this machine alone");
         }
+        let nat = raw.nat.value().map_or_else(Nat::default, |nat| self.nat(nat, &peers));
         Some(Node {
             name: raw.name.value().map_or(host_name, String::as_str).to_owned(),
             interfaces: interfaces?,
@@ -100,11 +129,42 @@ impl<'a> Validator<'a> {
             peers,
             tunnel_source_v4: raw.tunnel_source_v4.value().copied(),
             tunnel_source_v6: raw.tunnel_source_v6.value().copied(),
+            gue_port: raw.gue_port.or(DEFAULT_GUE_PORT),
+            nat,
             on_exit: raw.on_exit.or(OnExit::Keep),
             socket: raw.socket.value().cloned().unwrap_or_else(|| PathBuf::from(SOCKET)),
             pins: raw.pins.value().cloned().unwrap_or_else(|| PathBuf::from(PINS)),
             tables: raw.tables.value().map_or_else(Tables::default, tables),
         })
+    }
+
+    /// Answers to what leaves with a source of translation come back to this node, so nobody else may have the address.
+    fn nat(&mut self, raw: &'a RawNat, peers: &[IpAddr]) -> Nat {
+        const EXPECTED: &str = "an address of this machine alone";
+        for source in [
+            raw.source_v4.given().map(|at| (IpAddr::V4(at.value), &at.place)),
+            raw.source_v6.given().map(|at| (IpAddr::V6(at.value), &at.place)),
+        ] {
+            let Some((address, place)) = source else { continue };
+            address::check_host(address, place, "a unicast address, not loopback", self.issues);
+            self.not_a_vip(address, place, EXPECTED);
+            if let Some(server) = self.servers.get(&address) {
+                let found = format!("{address}, which is a backend ({})", server.reference());
+                self.issues.error(place, found, EXPECTED);
+            }
+            if peers.contains(&address) {
+                self.issues.error(place, format!("{address}, which is a peer"), EXPECTED);
+            }
+            if address::needs_interface(address) {
+                let found = format!("{address}, a link-local address");
+                self.issues.error(place, found, "an address that routers know the way to");
+            }
+        }
+        Nat {
+            source_v4: raw.source_v4.value().copied(),
+            source_v6: raw.source_v6.value().copied(),
+            ports: raw.ports.value().copied(),
+        }
     }
 
     fn interfaces(&mut self, raw: &'a RawNode) -> Option<Vec<Interface>> {
@@ -135,7 +195,7 @@ impl<'a> Validator<'a> {
 
     fn vip(&mut self, raw: &'a RawVip) -> Option<Vip> {
         let address = raw.address.value().copied();
-        let mut ports = Unique::default();
+        let mut ports = ServicePorts::default();
         let services = raw.services.value().map_or(&[][..], Vec::as_slice);
         let services: Vec<_> =
             services.iter().map(|service| self.service(service, address, &mut ports)).collect();
@@ -165,6 +225,8 @@ fn tables(raw: &RawTables) -> Tables {
         flows: raw.flows.or(default.flows),
         newborn: raw.newborn.or(default.newborn),
         survivors: raw.survivors.or(default.survivors),
+        nat: raw.nat.or(default.nat),
+        fragments: raw.fragments.or(default.fragments),
     }
 }
 

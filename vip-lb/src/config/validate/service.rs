@@ -4,7 +4,8 @@ use std::{net::IpAddr, num::NonZeroU16};
 
 use super::{
     super::{
-        model::{AdminState, Affinity, Backend, OnDown, Protocol, RingSize, Service},
+        issue::Place,
+        model::{AdminState, Affinity, Backend, ForwardMode, OnDown, Ports, Protocol, RingSize, Service},
         raw::{RawBackend, RawService},
     },
     Unique, Validator, address,
@@ -13,6 +14,15 @@ use super::{
 
 /// Weight of a backend that gives none: there is room below and above.
 const WEIGHT: NonZeroU16 = NonZeroU16::new(100).unwrap();
+/// Answers per second and CPU of a service that says nothing: more than a path needs, less than an attack would like.
+const ICMP_RATE: u16 = 100;
+
+/// The ports of the services of one VIP so far.
+#[derive(Default)]
+pub(super) struct ServicePorts<'a> {
+    each: Unique<'a, (Ports, Protocol)>,
+    ranges: Vec<(Ports, Protocol, &'a Place)>,
+}
 
 impl<'a> Validator<'a> {
     /// Validates a service of the VIP `vip` (`None` where the VIP's address is invalid); `ports` are those of
@@ -21,15 +31,16 @@ impl<'a> Validator<'a> {
         &mut self,
         raw: &'a RawService,
         vip: Option<IpAddr>,
-        ports: &mut Unique<'a, (u16, Protocol)>,
+        ports: &mut ServicePorts<'a>,
     ) -> Option<Service> {
         self.service_name(raw);
         self.service_port(raw, ports);
         let protocol = raw.protocol.or(Protocol::Tcp);
         let ring = raw.ring.or(RingSize::Small);
         self.backends_as_a_whole(raw, ring);
+        self.mss(raw);
 
-        let asked = Asked { vip, port: raw.port.value().copied(), protocol };
+        let asked = Asked { vip, ports: raw.port.value().copied(), protocol };
         let level = Level::of_service(raw, asked, self.issues);
         let backends = raw.backends.value().map_or(&[][..], Vec::as_slice);
         let (mut names, mut addresses) = (Unique::default(), Unique::default());
@@ -38,16 +49,19 @@ impl<'a> Validator<'a> {
             .map(|backend| {
                 self.backend_name(backend, &mut names);
                 self.backend_address(backend, &mut addresses);
+                self.backend_port(backend, raw);
                 self.backend(backend, raw, &level)
             })
             .collect();
         Some(Service {
             name: raw.name.value()?.clone(),
-            port: raw.port.value().copied()?,
+            ports: raw.port.value().copied()?,
             protocol,
             affinity: raw.affinity.or(Affinity::Flow),
             ring,
             idle_timeout: raw.idle_timeout.or(protocol.default_idle_timeout()),
+            mss: raw.mss.value().copied(),
+            icmp_rate: raw.icmp_rate.or(ICMP_RATE),
             backends: backends.into_iter().collect::<Option<_>>()?,
         })
     }
@@ -60,16 +74,34 @@ impl<'a> Validator<'a> {
         }
     }
 
-    fn service_port(&mut self, raw: &'a RawService, ports: &mut Unique<'a, (u16, Protocol)>) {
+    fn service_port(&mut self, raw: &'a RawService, ports: &mut ServicePorts<'a>) {
         let Some(port) = raw.port.given() else { return };
         // An invalid protocol may have been meant to be any.
         if raw.protocol.is_present() && raw.protocol.given().is_none() {
             return;
         }
         let protocol = raw.protocol.or(Protocol::Tcp);
-        if let Err(first) = ports.claim((port.value, protocol), &port.place) {
+        if let Err(first) = ports.each.claim((port.value, protocol), &port.place) {
             let expected = format!("each port once per protocol of the VIP ({})", first.reference());
             self.issues.error(&port.place, format!("{} for {protocol}", port.value), expected);
+            return;
+        }
+        if let Ports::Range(..) = port.value {
+            let mut ranges = ports.ranges.iter().filter(|(_, of, _)| *of == protocol);
+            if let Some((other, _, first)) = ranges.find(|(other, ..)| other.ranges_overlap(port.value)) {
+                let expected = format!("ports outside of the range {other} ({})", first.reference());
+                self.issues.error(&port.place, format!("{} for {protocol}", port.value), expected);
+            }
+            ports.ranges.push((port.value, protocol, &port.place));
+        }
+    }
+
+    /// Only TCP has segments.
+    fn mss(&mut self, raw: &RawService) {
+        if let Some(mss) = raw.mss.given()
+            && raw.protocol.or(Protocol::Tcp) == Protocol::Udp
+        {
+            self.issues.error(&mss.place, "a key of tcp services", "it only together with protocol: tcp");
         }
     }
 
@@ -91,7 +123,7 @@ impl<'a> Validator<'a> {
             return;
         }
         if backends.value.iter().any(|backend| !backend.overrides.mode.is_present()) {
-            let expected = "one of l2, ipip, or a mode for every backend";
+            let expected = "one of l2, ipip, gue, nat, or a mode for every backend";
             self.issues.error(&raw.place.missing("mode"), "nothing", expected);
         }
     }
@@ -128,18 +160,46 @@ impl<'a> Validator<'a> {
         }
     }
 
+    /// A port of its own needs translation, and one that was dialled in its place.
+    fn backend_port(&mut self, raw: &RawBackend, service: &RawService) {
+        let Some(port) = raw.port.given() else { return };
+        match mode(raw, service) {
+            Some(ForwardMode::Nat) => {}
+            Some(mode) => {
+                let expected = format!(
+                    "it only together with mode: nat, because packets keep their port in mode {mode}"
+                );
+                self.issues.error(&port.place, "a port of a backend", expected);
+                return;
+            }
+            // Missing or wrong, which has been said.
+            None => return,
+        }
+        if let Some(Ports::Every | Ports::Range(..)) = service.port.value() {
+            let expected = "none, because the service has many ports, and the one that was dialled stays";
+            self.issues.error(&port.place, "a port of a backend", expected);
+        }
+    }
+
     fn backend(&mut self, raw: &RawBackend, service: &RawService, level: &Level<'_>) -> Option<Backend> {
-        let health = level.of_backend(&raw.overrides.health, self.issues);
-        let mode = raw.overrides.mode.value().or(service.defaults.mode.value());
+        let port = raw.port.value().copied();
+        let health = level.of_backend(&raw.overrides.health, port, self.issues);
         let on_down = service.defaults.on_down.or(OnDown::Auto);
         Some(Backend {
             name: raw.name.value()?.clone(),
             address: raw.address.value().copied()?,
             weight: raw.weight.or(WEIGHT),
-            mode: *mode?,
+            port,
+            mode: mode(raw, service)?,
             state: raw.state.or(AdminState::Enabled),
             health,
             on_down: raw.overrides.on_down.or(on_down),
         })
     }
+}
+
+/// How packets reach a backend, if that is said and well-formed.
+fn mode(raw: &RawBackend, service: &RawService) -> Option<ForwardMode> {
+    let given = if raw.overrides.mode.is_present() { &raw.overrides.mode } else { &service.defaults.mode };
+    given.value().copied()
 }

@@ -17,11 +17,11 @@ impl Daemon {
         let mut targets = Vec::new();
         for vip in &self.config.vips {
             for service in &vip.services {
-                let key = ServiceKey { vip: vip.address, port: service.port, protocol: service.protocol };
+                let key = ServiceKey { vip: vip.address, ports: service.ports, protocol: service.protocol };
                 for backend in &service.backends {
                     let Some(target) = target(backend) else { continue };
                     let name =
-                        identity(vip.address, service.port, service.protocol.number(), backend.address);
+                        identity(vip.address, service.ports, service.protocol.number(), backend.address);
                     let served = adopted && self.engine.was_serving(&key, name);
                     targets.push((target, if served { health::State::Up } else { health::State::Unknown }));
                 }

@@ -11,7 +11,7 @@ use crate::{control::engine::Look, dataplane, steering::Record};
 /// Seconds after a tick for which the daemon counts as alive.
 const FRESH: u32 = 5;
 /// A collection may take this share of the daemon's time: one part in ten.
-const COLLECTION_SHARE: u32 = 10;
+pub(super) const COLLECTION_SHARE: u32 = 10;
 /// With more backends than this, counters for rates are read every few seconds only.
 const MANY_BACKENDS: usize = 1000;
 
@@ -23,6 +23,9 @@ impl Daemon {
             self.grant();
             if now >= self.next_collection {
                 self.collect(now);
+            }
+            if now >= self.next_connections {
+                self.collect_connections(now);
             }
         }
         if now >= self.next_reading {

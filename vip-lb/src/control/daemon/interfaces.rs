@@ -81,10 +81,12 @@ impl Interfaces {
         Ok(found)
     }
 
-    /// Attaches to all configured interfaces and detaches from all others. Members of bonds get their turn by [`Self::advance`].
+    /// Attaches to all configured interfaces and detaches from all others. Members of bonds get their turn by [`Self::advance`]. `own` are
+    /// addresses beside the VIPs that the program answers for.
     pub(super) fn apply(
         &mut self,
         config: &Config,
+        own: &[IpAddr],
         found: Vec<Found>,
         dataplane: &mut Dataplane,
     ) -> anyhow::Result<()> {
@@ -104,7 +106,7 @@ impl Interfaces {
                 Found::Bond { device, members } => self.serve_bond(wanted, device, members),
             }
         }
-        self.join(config)
+        self.join(config, own)
     }
 
     /// Takes note of a change. Tells whether a bond is concerned, so that there may be something to do.
@@ -296,11 +298,13 @@ impl Interfaces {
     }
 
     /// Lets neighbour solicitations for the IPv6 VIPs in: cards filter multicast, and switches that snoop need to be told.
-    fn join(&mut self, config: &Config) -> anyhow::Result<()> {
+    pub(super) fn join(&mut self, config: &Config, own: &[IpAddr]) -> anyhow::Result<()> {
         let addresses: Vec<Ipv6Addr> = config
             .vips
             .iter()
-            .filter_map(|vip| match vip.address {
+            .map(|vip| vip.address)
+            .chain(own.iter().copied())
+            .filter_map(|address| match address {
                 IpAddr::V6(address) => Some(address),
                 IpAddr::V4(_) => None,
             })

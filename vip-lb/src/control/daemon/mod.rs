@@ -5,6 +5,7 @@ mod checks;
 mod collection;
 mod handle;
 mod interfaces;
+mod nat;
 mod next_hops;
 mod orders;
 mod rates;
@@ -26,10 +27,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 use tracing::{debug, error, info, warn};
-use vip_lb_common::{
-    HashKey,
-    abi::{DEFAULT_FRAGMENTS, DEFAULT_NAT, Settings},
-};
+use vip_lb_common::{HashKey, abi::Settings};
 
 use self::{handle::Handle, interfaces::Interfaces, rates::Rates};
 use super::{
@@ -41,7 +39,7 @@ use super::{
 use crate::{
     api::{server, socket},
     config::{self, Config, InvalidConfig, Loaded, model},
-    dataplane::{self, Dataplane, LoadOptions, Write},
+    dataplane::{self, Capacities, Dataplane, LoadOptions, Write},
     health::{self, HealthEvent, Target},
     network::{self, Network, NextHop, Resolver},
     steering::{Budget, Limits, Ticker},
@@ -173,11 +171,14 @@ struct Daemon {
     /// What went wrong and still may matter.
     warnings: Vec<String>,
     network: Network,
+    /// Configured sources of translated packets that the host has not: the program alone answers for them.
+    foreign_sources: BTreeSet<IpAddr>,
     ticker: Ticker,
     started_at: Instant,
     budget: Budget,
     settings: Settings,
     next_collection: Instant,
+    next_connections: Instant,
     next_reading: Instant,
 }
 
@@ -195,8 +196,8 @@ impl Daemon {
             flows: config.node.tables.flows,
             newborn: config.node.tables.newborn,
             survivors: config.node.tables.survivors,
-            nat: DEFAULT_NAT as u32,
-            fragments: DEFAULT_FRAGMENTS as u32,
+            nat: config.node.tables.nat,
+            fragments: config.node.tables.fragments,
         })?;
         if let Some(cost) = dataplane.cost() {
             debug!(?cost, "the program is loaded");
@@ -213,7 +214,8 @@ impl Daemon {
         let engine = Engine::adopt(config.node.seed.0, &found, |service| {
             dataplane.ring(service.id, vip_lb_common::abi::RingClass::from_u8(service.ring_class))
         })?;
-        let [flows, newborn, survivors] = dataplane.capacities()?.map(|entries| entries as u32);
+        let capacities = dataplane.capacities()?;
+        let Capacities { flows, newborn, survivors, .. } = capacities;
         let limits = Limits { flows, newborn, survivors, cpus: Dataplane::possible_cpus()? };
         let tick = found.settings.map_or(1, |settings| settings.tick);
         let (health, health_events) = health::Monitor::start();
@@ -232,6 +234,7 @@ impl Daemon {
             drained: BTreeSet::new(),
             warnings: Vec::new(),
             network,
+            foreign_sources: BTreeSet::new(),
             ticker: Ticker::new(tick, Duration::ZERO),
             started_at,
             budget: Budget::new(limits),
@@ -242,13 +245,12 @@ impl Daemon {
                 ..Settings::new(hash)
             },
             next_collection: started_at,
+            next_connections: started_at,
             next_reading: started_at,
             config,
         };
-        if flows != daemon.config.node.tables.flows
-            || newborn != daemon.config.node.tables.newborn
-            || survivors != daemon.config.node.tables.survivors
-        {
+        let model::Tables { flows, newborn, survivors, nat, fragments } = daemon.config.node.tables;
+        if capacities != (Capacities { flows, newborn, survivors, nat, fragments }) {
             daemon.warn(
                 "`node.tables` differs from the pinned tables, which stay until `vip-lb unload`".to_owned(),
             );
@@ -262,6 +264,9 @@ impl Daemon {
                 refusals.join("; ")
             );
         }
+        let config = daemon.config.clone();
+        daemon.look_up_nat_sources(&config).await;
+        daemon.check_nat_ports();
         daemon.want_next_hops();
         daemon.resolve().await;
         daemon.check_health(adopted);
@@ -269,13 +274,16 @@ impl Daemon {
             // Nothing is forwarded yet, so nothing is lost by waiting, and rings are filled once instead of backend by backend.
             daemon.wait_for_first_checks(network_events).await;
         }
+        let flags = daemon.settings.flags;
+        daemon.settings = Settings { flags, ..daemon.configured_settings() };
         daemon.write_settings();
         daemon.reconcile();
         // From the first packet on, what begins may be recorded.
         daemon.collect(started_at);
         daemon.grant();
         let config = daemon.config.clone();
-        daemon.interfaces.apply(&config, found_interfaces, &mut daemon.dataplane)?;
+        let own = daemon.answered_sources();
+        daemon.interfaces.apply(&config, &own, found_interfaces, &mut daemon.dataplane)?;
         // What changed since they were looked up nobody has told them.
         daemon.interfaces.refresh(&daemon.network).await?;
         daemon.advance_bonds();
@@ -304,10 +312,22 @@ impl Daemon {
         let desired = Desired::new(&self.config, self);
         let plan = self.engine.reconcile(&desired, self.ticker.tick());
         self.carry_out(plan);
-        let flags = if self.engine.has_peers() { Settings::PEERS } else { 0 };
-        if flags != self.settings.flags {
-            self.settings.flags = flags;
+        let settings = self.configured_settings();
+        if settings != self.settings {
+            self.settings = settings;
             self.write_settings();
+        }
+    }
+
+    /// The settings with all that configuration and peers decide.
+    fn configured_settings(&self) -> Settings {
+        let (first, last) = self.nat_ports();
+        Settings {
+            flags: if self.engine.has_peers() { Settings::PEERS } else { 0 },
+            gue_port: self.config.node.gue_port,
+            nat_first_port: first,
+            nat_ports: last - first + 1,
+            ..self.settings
         }
     }
 
@@ -351,6 +371,10 @@ impl Facts for Daemon {
 
     fn next_hop(&self, address: IpAddr) -> Option<&NextHop> {
         self.resolver.next_hop(address)
+    }
+
+    fn is_of_host(&self, address: IpAddr) -> bool {
+        !self.foreign_sources.contains(&address)
     }
 }
 

@@ -1,19 +1,26 @@
 //! Where backends and peers are on the network, and its changes.
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use tracing::{debug, warn};
 
 use super::{Daemon, now};
 use crate::{
-    config::{Config, model},
+    config::Config,
+    control::desired::source_of,
     network::{self, Wanted},
 };
 
 impl Daemon {
     pub(super) async fn network_changed(&mut self, event: &network::NetworkEvent) {
         self.resolver.apply(event);
-        if self.resolve().await {
+        let config = self.config.clone();
+        let moved = self.may_move_sources(event) && self.look_up_nat_sources(&config).await;
+        if moved {
+            self.want_next_hops();
+            self.join_groups();
+        }
+        if self.resolve().await || moved {
             self.reconcile();
             self.report_problems();
         }
@@ -80,27 +87,25 @@ impl Daemon {
         }
     }
 
-    /// Every address whose next hop matters, with the source it should be reached from.
-    pub(super) fn wanted_next_hops(config: &Config) -> Vec<Wanted> {
-        let tunnel_source = |address: IpAddr| match address {
-            IpAddr::V4(_) => config.node.tunnel_source_v4.map(IpAddr::V4),
-            IpAddr::V6(_) => config.node.tunnel_source_v6.map(IpAddr::V6),
-        };
+    /// Every address whose next hop matters, with the source it should be reached from. Where services differ in that, one of them decides:
+    /// the kernel is asked about an address once.
+    pub(super) fn wanted_next_hops(&self, config: &Config) -> BTreeMap<IpAddr, Option<IpAddr>> {
+        let mut wanted: BTreeMap<IpAddr, Option<IpAddr>> =
+            config.node.peers.iter().map(|&peer| (peer, None)).collect();
         let services = config.vips.iter().flat_map(|vip| &vip.services);
-        let backends = services.flat_map(|service| &service.backends).map(|backend| Wanted {
-            destination: backend.address,
-            source_hint: match backend.mode {
-                model::ForwardMode::Ipip => tunnel_source(backend.address),
-                model::ForwardMode::L2 => None,
-            },
-        });
-        let peers = config.node.peers.iter().map(|&destination| Wanted { destination, source_hint: None });
-        backends.chain(peers).collect()
+        for backend in services.flat_map(|service| &service.backends) {
+            // The kernel knows no route from an address that it has not.
+            let source =
+                source_of(backend, &config.node).filter(|source| !self.foreign_sources.contains(source));
+            let hint = wanted.entry(backend.address).or_default();
+            *hint = hint.or(source);
+        }
+        wanted
     }
 
     pub(super) fn want_next_hops(&mut self) {
-        for wanted in Self::wanted_next_hops(&self.config) {
-            self.resolver.want(wanted);
+        for (destination, source_hint) in self.wanted_next_hops(&self.config) {
+            self.resolver.want(Wanted { destination, source_hint });
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What operators order: over the API, or by SIGHUP.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::collections::BTreeSet;
 
 use tracing::info;
 
@@ -58,29 +58,31 @@ impl Daemon {
         let interfaces = Interfaces::look_up(&config, &self.network).await.map_err(internal)?;
         let file = ConfigFile::read(&path).map_err(internal)?;
         let changes = changes(&self.config, &config);
+        self.look_up_nat_sources(&config).await;
         let before = std::mem::replace(&mut self.config, config);
         self.file = file;
         let names: BTreeSet<_> = self.backend_names().collect();
         self.drained.retain(|name| names.contains(name));
         self.warnings.clear();
+        self.check_nat_ports();
         self.want_next_hops();
-        let wanted: BTreeSet<IpAddr> =
-            Self::wanted_next_hops(&self.config).into_iter().map(|wanted| wanted.destination).collect();
-        for former in Self::wanted_next_hops(&before) {
-            if !wanted.contains(&former.destination)
-                && let Some(neighbour) = self.resolver.forget(former.destination)
+        let wanted = self.wanted_next_hops(&self.config);
+        for former in self.wanted_next_hops(&before).into_keys() {
+            if !wanted.contains_key(&former)
+                && let Some(neighbour) = self.resolver.forget(former)
             {
                 self.release(neighbour).await;
             }
         }
-        self.unreachable.retain(|address, _| wanted.contains(address));
+        self.unreachable.retain(|address, _| wanted.contains_key(address));
         self.resolve().await;
         let targets =
             self.config.vips.iter().flat_map(|vip| &vip.services).flat_map(|service| &service.backends);
         self.health.set_targets(targets.filter_map(target).collect());
         self.reconcile();
         let config = self.config.clone();
-        if let Err(error) = self.interfaces.apply(&config, interfaces, &mut self.dataplane) {
+        let own = self.answered_sources();
+        if let Err(error) = self.interfaces.apply(&config, &own, interfaces, &mut self.dataplane) {
             self.warn(format!("{error:#}"));
         }
         self.advance_bonds();
@@ -111,7 +113,7 @@ impl Daemon {
             let services =
                 config.vips.iter().filter(|vip| vip.address == key.vip).flat_map(|vip| &vip.services);
             let named =
-                services.filter(|service| service.port == key.port && service.protocol == key.protocol);
+                services.filter(|service| service.ports == key.ports && service.protocol == key.protocol);
             for service in named {
                 refusals.push(format!(
                     "service {}: another `{what}` moves every connection: remove the service, reload, and add it again \

@@ -2,11 +2,11 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use vip_lb_common::abi::BackendRef;
+use vip_lb_common::abi::{BackendRef, FlowKey, NatFlow};
 
 use super::{Daemon, interfaces::attached_mode, target};
 use crate::control::{
@@ -20,7 +20,7 @@ use crate::{
         self, BackendStatus, ConfigInfo, Counters, Forwarding, ForwardingState, Health, HealthState,
         InterfaceStatus, ServiceStatus, Status, TableStatus, VerdictCount, VipStatus,
     },
-    config::model::{Backend, Service as Configured, Vip},
+    config::model::{Backend, ForwardMode, Service as Configured, Vip},
     health::{State, TargetHealth},
     network::{NextHop, Via},
     steering::identity,
@@ -29,22 +29,22 @@ use crate::{
 /// What the tables hold at the moment.
 #[derive(Default)]
 struct Entries {
-    totals: [u64; 3],
+    tables: Vec<TableStatus>,
     flows: HashMap<u16, u64>,
     newborn: HashMap<u16, u64>,
     survivors: HashMap<u16, u64>,
     backends: HashMap<BackendRef, u64>,
+    connections: HashMap<BackendRef, u64>,
 }
 
 impl Daemon {
     pub(super) fn status(&self) -> anyhow::Result<Status> {
         let entries = self.entries()?;
-        let capacities = self.dataplane.capacities()?;
         let health: HashMap<_, _> =
             self.health.snapshot().into_iter().map(|health| (health.target.clone(), health)).collect();
         let vip_status = |vip: &Vip| {
             let services = vip.services.iter().map(|service| {
-                let key = ServiceKey { vip: vip.address, port: service.port, protocol: service.protocol };
+                let key = ServiceKey { vip: vip.address, ports: service.ports, protocol: service.protocol };
                 self.service_status(&key, service, &entries, &|backend| {
                     target(backend).and_then(|target| health.get(&target))
                 })
@@ -69,11 +69,7 @@ impl Daemon {
             interfaces: self.interface_status(),
             bonds: self.interfaces.bond_status(),
             vips: self.config.vips.iter().map(vip_status).collect::<anyhow::Result<_>>()?,
-            tables: ["FLOWS", "NEWBORN", "SURVIVORS"]
-                .into_iter()
-                .zip(entries.totals.into_iter().zip(capacities))
-                .map(|(name, (entries, capacity))| TableStatus { name: name.to_owned(), entries, capacity })
-                .collect(),
+            tables: entries.tables,
             warnings: self.warnings.iter().cloned().chain(self.problems()).collect(),
         })
     }
@@ -93,15 +89,27 @@ impl Daemon {
 
     /// How a backend stands after an order, in words.
     pub(super) fn standing_in_words(&self, vip: IpAddr, service: &Configured, backend: &Backend) -> String {
-        let key = ServiceKey { vip, port: service.port, protocol: service.protocol };
+        let key = ServiceKey { vip, ports: service.ports, protocol: service.protocol };
         let standing = self.standing(service, backend);
         let published = self.engine.published(&key);
-        let slots = published.zip(member(published, &key, backend)).map_or(0, |(service, member)| {
+        let member = member(published, &key, backend);
+        let slots = published.zip(member).map_or(0, |(service, member)| {
             let named = |slot: &&vip_lb_common::abi::Slot| slot.previous == member.reference;
             service.ring.slots().iter().filter(|slot| slot.phase != 0).filter(named).count()
         });
         match standing {
             Standing::Serving => "in ring".to_owned(),
+            Standing::Draining(cause) if backend.mode == ForwardMode::Nat => {
+                let of = |connections: HashMap<BackendRef, u64>| {
+                    member.and_then(|member| connections.get(&member.reference).copied()).unwrap_or(0)
+                };
+                let connections = self.dataplane.nat_flows().map(|flows| of(connections(&flows)));
+                let connections = connections
+                    .map_or_else(|error| format!("an unknown number ({error:#})"), |of| of.to_string());
+                format!(
+                    "draining ({cause}), still named by {slots} open slots and {connections} translated connections"
+                )
+            }
             Standing::Draining(cause) => format!("draining ({cause}), still named by {slots} open slots"),
             Standing::Out(cause) => format!("out ({cause})"),
         }
@@ -128,7 +136,7 @@ impl Daemon {
         });
         Ok(ServiceStatus {
             name: service.name.clone(),
-            port: service.port,
+            port: service.ports,
             protocol: service.protocol,
             affinity: service.affinity,
             ring_slots: service.ring.slots(),
@@ -182,6 +190,7 @@ impl Daemon {
             previous_slots: published
                 .map_or(0, |published| published.ring.slots().iter().filter(previous).count() as u32),
             entries: entries.backends.get(&reference).copied().unwrap_or(0),
+            nat_connections: entries.connections.get(&reference).copied().unwrap_or(0),
             next_hop: self.next_hop_in_words(backend.address, member.map(|member| &member.path)),
             traffic,
         })
@@ -191,7 +200,9 @@ impl Daemon {
         let link = match path {
             None | Some(Path::Unresolved) => return "unresolved".to_owned(),
             Some(Path::Local) => return "local".to_owned(),
-            Some(Path::L2(link) | Path::Ipip { link, .. }) => link,
+            Some(
+                Path::L2(link) | Path::Ipip { link, .. } | Path::Gue { link, .. } | Path::Nat { link, .. },
+            ) => link,
         };
         let mac: Vec<_> = link.macs[..6].iter().map(|byte| format!("{byte:02x}")).collect();
         let vlan = match self.next_hop(address) {
@@ -207,7 +218,7 @@ impl Daemon {
 
     fn configured(&self, key: &ServiceKey) -> Option<&Configured> {
         let vip = self.config.vips.iter().find(|vip| vip.address == key.vip)?;
-        vip.services.iter().find(|service| service.port == key.port && service.protocol == key.protocol)
+        vip.services.iter().find(|service| service.ports == key.ports && service.protocol == key.protocol)
     }
 
     fn interface_status(&self) -> Vec<InterfaceStatus> {
@@ -223,28 +234,54 @@ impl Daemon {
 
     fn entries(&self) -> anyhow::Result<Entries> {
         let mut entries = Entries::default();
+        let [mut flows, mut newborn, mut survivors] = [0; 3];
         for (key, entry) in self.dataplane.flows()? {
-            entries.totals[0] += 1;
+            flows += 1;
             *entries.flows.entry(key.service).or_default() += 1;
             *entries.backends.entry(entry.backend).or_default() += 1;
         }
         for (key, _) in self.dataplane.newborn()? {
-            entries.totals[1] += 1;
+            newborn += 1;
             *entries.newborn.entry(key.service).or_default() += 1;
         }
         for (key, _) in self.dataplane.survivors()? {
-            entries.totals[2] += 1;
+            survivors += 1;
             *entries.survivors.entry(key.service).or_default() += 1;
         }
+        let nat_flows = self.dataplane.nat_flows()?;
+        entries.connections = connections(&nat_flows);
+        let capacities = self.dataplane.capacities()?;
+        let table = |name: &str, entries, capacity| TableStatus {
+            name: name.to_owned(),
+            entries,
+            capacity: u64::from(capacity),
+        };
+        entries.tables = vec![
+            table("FLOWS", flows, capacities.flows),
+            table("NEWBORN", newborn, capacities.newborn),
+            table("SURVIVORS", survivors, capacities.survivors),
+            table("NAT_FLOWS", nat_flows.len() as u64, capacities.nat),
+            table("NAT_REPLIES", self.dataplane.nat_replies()?.len() as u64, capacities.nat),
+            table("FRAGMENTS", self.dataplane.fragments()? as u64, capacities.fragments),
+        ];
         Ok(entries)
     }
+}
+
+/// Translated connections by backend.
+fn connections(flows: &[(FlowKey, NatFlow)]) -> HashMap<BackendRef, u64> {
+    let mut connections = HashMap::new();
+    for (_, flow) in flows {
+        *connections.entry(flow.backend).or_default() += 1;
+    }
+    connections
 }
 
 impl Names for Daemon {
     fn service(&self, id: u16) -> Option<ServiceName> {
         let (key, _) = self.engine.services().find(|(_, service)| service.reference.id == id)?;
         let name = self.configured(key)?.name.clone();
-        Some(ServiceName { name, address: SocketAddr::new(key.vip, key.port) })
+        Some(ServiceName { name, ports: key.ports })
     }
 
     fn backend(&self, index: u16) -> Option<BackendName> {
@@ -265,7 +302,7 @@ impl Names for Daemon {
 }
 
 fn member<'s>(published: Option<&'s Service>, key: &ServiceKey, backend: &Backend) -> Option<&'s Member> {
-    published?.members.get(&identity(key.vip, key.port, key.protocol.number(), backend.address))
+    published?.members.get(&identity(key.vip, key.ports, key.protocol.number(), backend.address))
 }
 
 fn health_status(health: Option<&TargetHealth>, started: SystemTime) -> Health {

@@ -2,12 +2,16 @@
 
 use std::net::Ipv4Addr;
 
-use vip_lb_common::abi::{BackendRef, FlowEntry, FlowKey, Mode, Phase};
+use vip_lb_common::abi::{
+    BackendRef, FlowEntry, FlowKey, INLINE_SERVICES, Mode, NatFlow, NatReply, NatReplyKey, Phase, PortKey,
+    ServiceOptions,
+};
 
 use super::*;
 use crate::{
+    config::model::{Ports, Protocol},
     control::{
-        desired::{DesiredBackend, Link, Path},
+        desired::{DesiredBackend, Link, Path, peer_entry},
         standing::{Cause, Standing},
     },
     steering::{Start, Timeouts, identity},
@@ -16,6 +20,7 @@ use maps::Maps;
 
 mod histories;
 mod maps;
+mod translation;
 
 const SEED: [u8; 32] = [7; 32];
 const IDLE: u32 = 600;
@@ -32,11 +37,25 @@ fn address(number: u8) -> IpAddr {
 }
 
 fn web(port: u16) -> ServiceKey {
-    ServiceKey { vip: vip(1), port, protocol: Protocol::Tcp }
+    ServiceKey { vip: vip(1), ports: Ports::from_number(port), protocol: Protocol::Tcp }
 }
 
 fn path(number: u8) -> Path {
-    Path::L2(Link { interface: 1, macs: [number; 12], mtu: 1500 })
+    Path::L2(Link { interface: 1, macs: [number; 12], mtu: 1500, vlan: None })
+}
+
+fn range((first, last): (u16, u16)) -> ServiceKey {
+    ServiceKey { ports: Ports::Range(first, last), ..web(0) }
+}
+
+/// The address that translated connections have on this node.
+fn source() -> IpAddr {
+    Ipv4Addr::new(10, 0, 1, 1).into()
+}
+
+fn translated(number: u8, port: u16) -> Path {
+    let Path::L2(link) = path(number) else { unreachable!("what the paths of tests are") };
+    Path::Nat { link, source: source(), destination: address(number), port }
 }
 
 /// What is wanted of a service with these backends.
@@ -48,6 +67,7 @@ fn service(key: ServiceKey, backends: &[(u8, Standing)]) -> DesiredService {
     DesiredService {
         class: RingClass::Small,
         flags: 0,
+        options: ServiceOptions { icmp_rate: 100, ..ServiceOptions::default() },
         start: Start::Visible,
         timeouts: Timeouts::with_idle(IDLE),
         backends: backends.collect(),
@@ -55,7 +75,7 @@ fn service(key: ServiceKey, backends: &[(u8, Standing)]) -> DesiredService {
 }
 
 fn identity_of(key: &ServiceKey, number: u8) -> u64 {
-    identity(key.vip, key.port, key.protocol.number(), address(number))
+    identity(key.vip, key.ports, key.protocol.number(), address(number))
 }
 
 fn desired(services: &[(ServiceKey, &[(u8, Standing)])]) -> Desired {
@@ -96,6 +116,12 @@ impl World {
         collection
     }
 
+    fn collect_connections(&mut self, look: &nat::Look) -> Vec<nat::Ended> {
+        let found = self.engine.collect_connections(look, self.now);
+        self.maps.carry_out(&mut self.engine, &found.plan);
+        found.ended
+    }
+
     /// Lets the idle timeout pass, with a look at the tables at every stage.
     fn settle(&mut self) {
         for _ in 0..5 {
@@ -130,7 +156,13 @@ fn what_is_referred_to_is_written_first_and_removed_last() {
     assert!(
         matches!(
             writes[..],
-            [Write::Backend { .. }, Write::Backend { .. }, Write::Ring(_), Write::Vip { .. }]
+            [
+                Write::ServiceOptions { .. },
+                Write::Backend { .. },
+                Write::Backend { .. },
+                Write::Ring(_),
+                Write::Vip { .. }
+            ]
         ),
         "{writes:?}"
     );
@@ -292,8 +324,18 @@ fn a_restart_changes_nothing() {
         (web(1), &[(1, SERVING)]),
         (web(2), &[]),
         (web(0), &[(1, SERVING)]),
+        (range((8000, 8999)), &[(1, SERVING)]),
+        (range((9000, 9002)), &[(1, SERVING)]),
+        (ServiceKey { protocol: Protocol::Udp, ..range((8000, 8999)) }, &[(2, SERVING)]),
         (ServiceKey { vip: vip(2), ..web(80) }, &[(1, SERVING)]),
     ]);
+    // One that fragments without ports are steered to.
+    let by_source = ServiceKey { vip: vip(3), ..web(53) };
+    wanted.vips.insert(vip(3), Vip::ANSWER);
+    let flags = ServiceRef::SOURCE_AFFINITY;
+    wanted.services.insert(by_source, DesiredService { flags, ..service(by_source, &[(1, SERVING)]) });
+    wanted.nat_sources.insert(source(), Vip::NAT_SOURCE | Vip::ANSWER);
+    wanted.nat_sources.insert(address(8), Vip::NAT_SOURCE);
     wanted.configured_peers.insert(address(9));
     wanted.peers.insert([9; 6], address(9));
     wanted.tunnel_peers.insert(address(9));

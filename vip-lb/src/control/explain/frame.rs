@@ -1,16 +1,13 @@
 //! The packet that a request describes, and what was changed in it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use vip_lb_common::{
     Verdict,
-    headers::{ETHERNET_LEN, IPV4_LEN, IPV6_LEN, TCP_LEN, UDP_LEN, ether_type, protocol},
+    headers::{ETHERNET_LEN, IPV4_LEN, IPV6_LEN, TCP_LEN, UDP_LEN, VLAN_LEN, ether_type, protocol},
 };
 
 use crate::{api::model::ExplainRequest, config::model::Protocol};
-
-/// Offset of the IP header in a frame without tags.
-pub(super) const NETWORK: usize = ETHERNET_LEN;
 
 /// An address that no device has (RFC 9542 section 2.1.2), so that the packet is no peer node's.
 const SENDER: [u8; 6] = [0x00, 0x00, 0x5e, 0x00, 0x53, 0x01];
@@ -83,44 +80,99 @@ fn transport(request: &ExplainRequest, segment: Segment) -> (Vec<u8>, u8) {
     }
 }
 
+/// Source and destination of a TCP or UDP packet, with their ports. None if the frame is too short for them.
+pub(super) fn ends(frame: &[u8]) -> Option<[SocketAddr; 2]> {
+    let ip = frame.get(network(frame)..)?;
+    let (source, destination, transport): (IpAddr, IpAddr, usize) = match version(ip)? {
+        4 => {
+            let address = |at: usize| ip.get(at..)?.first_chunk::<4>().copied().map(Ipv4Addr::from);
+            (address(12)?.into(), address(16)?.into(), usize::from(ip[0] & 0xf) * 4)
+        }
+        _ => {
+            let address = |at: usize| ip.get(at..)?.first_chunk::<16>().copied().map(Ipv6Addr::from);
+            (address(8)?.into(), address(24)?.into(), IPV6_LEN)
+        }
+    };
+    let port = |at: usize| ip.get(transport + at..)?.first_chunk().copied().map(u16::from_be_bytes);
+    Some([SocketAddr::new(source, port(0)?), SocketAddr::new(destination, port(2)?)])
+}
+
+/// The family of a frame's first IP header, in words.
+pub(super) fn family(frame: &[u8]) -> &'static str {
+    match frame.get(network(frame)..).and_then(version) {
+        Some(4) => "ipv4",
+        _ => "ipv6",
+    }
+}
+
 /// What is different, one line each, for the verdicts that send the packet on.
 pub(super) fn rewrites(before: &[u8], after: &[u8], verdict: Verdict) -> Vec<String> {
-    let outer_len = match verdict {
-        Verdict::ForwardedL2 => 0,
-        Verdict::ForwardedIpip => after.len().saturating_sub(before.len()),
+    let (old, new) = (&before[network(before)..], &after[network(after)..]);
+    let (outer_len, translated) = match verdict {
+        Verdict::ForwardedL2 => (0, false),
+        Verdict::ForwardedIpip | Verdict::ForwardedGue => (new.len().saturating_sub(old.len()), false),
+        Verdict::ForwardedNat | Verdict::TranslatedReply => (0, true),
         _ => return Vec::new(),
     };
     let mut lines = vec![
         format!("destination MAC {} -> {}", mac(&before[..6]), mac(&after[..6])),
         format!("source MAC of the sender -> {}", mac(&after[6..12])),
     ];
-    lines.extend(outer(&after[NETWORK..], outer_len));
+    lines.extend(outer(new, outer_len));
+    if translated && let (Some(was), Some(is)) = (ends(before), ends(after)) {
+        if family(before) != family(after) {
+            lines.push(format!("{} header -> {}", family(before), family(after)));
+        }
+        for (name, (was, is)) in ["source", "destination"].into_iter().zip(was.into_iter().zip(is)) {
+            lines.push(format!("{name} {was} -> {is}"));
+        }
+    }
     let inner = if outer_len > 0 { "inner " } else { "" };
-    let (old, new) = (&before[NETWORK..], &after[NETWORK + outer_len..]);
-    let (name, old, new) = match old[0] >> 4 {
-        4 => ("TTL", old[8], new[8]),
-        _ => ("hop limit", old[7], new[7]),
-    };
+    let (name, old) = hop_limit(old);
+    let (_, new) = hop_limit(&new[outer_len..]);
     lines.push(format!("{inner}{name} {old} -> {new}"));
     lines
 }
 
-/// The header that was put in front.
-fn outer(header: &[u8], len: usize) -> Option<String> {
-    let (family, source, destination, hop_limit) = match len {
-        IPV4_LEN => {
-            let address = |at: usize| header[at..].first_chunk::<4>().copied().map(Ipv4Addr::from);
-            let (source, destination) = (address(12)?.into(), address(16)?.into());
-            ("IPv4", source, destination, format!("TTL {}", header[8]))
-        }
-        IPV6_LEN => {
-            let address = |at: usize| header[at..].first_chunk::<16>().copied().map(Ipv6Addr::from);
-            let (source, destination): (IpAddr, IpAddr) = (address(8)?.into(), address(24)?.into());
-            ("IPv6", source, destination, format!("hop limit {}", header[7]))
-        }
+/// Where a frame's IP header begins: behind a tag, if it carries one.
+fn network(frame: &[u8]) -> usize {
+    let tagged = frame.get(12..14) == Some(&ether_type::VLAN.to_be_bytes()[..]);
+    ETHERNET_LEN + if tagged { VLAN_LEN } else { 0 }
+}
+
+fn version(ip: &[u8]) -> Option<u8> {
+    ip.first().map(|byte| byte >> 4)
+}
+
+fn hop_limit(ip: &[u8]) -> (&'static str, u8) {
+    match version(ip) {
+        Some(4) => ("TTL", ip[8]),
+        _ => ("hop limit", ip[7]),
+    }
+}
+
+/// The headers that were put in front.
+fn outer(ip: &[u8], len: usize) -> Option<String> {
+    const GUE_V4_LEN: usize = IPV4_LEN + UDP_LEN;
+    const GUE_V6_LEN: usize = IPV6_LEN + UDP_LEN;
+
+    let (family, header_len) = match len {
+        IPV4_LEN | GUE_V4_LEN => ("IPv4", IPV4_LEN),
+        IPV6_LEN | GUE_V6_LEN => ("IPv6", IPV6_LEN),
         _ => return None,
     };
-    Some(format!("outer {family} {source} -> {destination}, {hop_limit}, {len} bytes more"))
+    let (source, destination): (IpAddr, IpAddr) = if header_len == IPV4_LEN {
+        let address = |at: usize| ip[at..].first_chunk::<4>().copied().map(Ipv4Addr::from);
+        (address(12)?.into(), address(16)?.into())
+    } else {
+        let address = |at: usize| ip[at..].first_chunk::<16>().copied().map(Ipv6Addr::from);
+        (address(8)?.into(), address(24)?.into())
+    };
+    let port = |at: usize| ip[header_len + at..].first_chunk().copied().map(u16::from_be_bytes);
+    let udp =
+        if len > header_len { format!(", UDP port {} -> {}", port(0)?, port(2)?) } else { String::new() };
+    let (name, hops) = hop_limit(ip);
+    Some(format!("outer {family} {source} -> {destination}{udp}, {name} {hops}, {len} bytes more"))
 }
 
 fn mac(bytes: &[u8]) -> String {

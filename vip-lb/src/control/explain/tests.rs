@@ -1,12 +1,12 @@
 //! Explanations over tables in memory.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, net::SocketAddr};
 
 use vip_lb_common::{
-    HashKey,
+    HashKey, Verdict,
     abi::{
-        Address, Backend, FlowEntry, FlowKey, Mode, Phase, PortEntry, RING_SIZES, Settings, Slot as RingSlot,
-        Vip,
+        Address, Backend, FlowEntry, FlowKey, Mode, NatFlow, Phase, PortEntry, RING_SIZES, Settings,
+        Slot as RingSlot, Vip,
     },
     memory::MemoryTables,
 };
@@ -25,7 +25,7 @@ struct Book;
 
 impl Names for Book {
     fn service(&self, id: u16) -> Option<ServiceName> {
-        (id == WEB).then(|| ServiceName { name: "web".into(), address: "192.0.2.10:80".parse().unwrap() })
+        (id == WEB).then(|| ServiceName { name: "web".into(), ports: Ports::One(80) })
     }
 
     fn backend(&self, index: u16) -> Option<BackendName> {
@@ -218,6 +218,173 @@ fn tunnels_of_both_families() {
             "inner hop limit 64 -> 63"
         ]
     );
+}
+
+/// What is said of a packet that became `after`.
+fn told(
+    request: &ExplainRequest,
+    after: Vec<u8>,
+    verdict: Verdict,
+    change: impl Fn(&mut MemoryTables),
+) -> Explanation {
+    let mut tables = tables(closed(1));
+    change(&mut tables);
+    let before = frame::build(request, Segment::First, OWN_MAC);
+    let service = ServiceRef { id: WEB, ..ServiceRef::default() };
+    let fate = Fate { egress: 5, ..Fate::from(verdict) };
+    let run = Run { before, after, fate, steps: vec![Step::Service(service)] };
+    Words { request, arrival: ARRIVAL, names: &Book, tables: &tables }.explanation(&run)
+}
+
+/// A packet of another connection, as one is after translation.
+fn translated(source: &str, destination: &str) -> Vec<u8> {
+    let (source, destination): (SocketAddr, SocketAddr) =
+        (source.parse().unwrap(), destination.parse().unwrap());
+    let request = ExplainRequest {
+        source: source.ip(),
+        source_port: Some(source.port()),
+        destination: destination.ip(),
+        destination_port: destination.port(),
+        protocol: Protocol::Tcp,
+    };
+    frame::build(&request, Segment::First, [2, 0, 0, 0, 0, 0x11])
+}
+
+#[test]
+fn translation_tells_both_ends_and_whose_the_port_is() {
+    let after = || translated("10.0.0.1:61000", "10.0.0.11:8080");
+    let fresh = told(&syn(), after(), Verdict::ForwardedNat, |_| {});
+    assert_eq!(
+        texts(&fresh, "forward"),
+        ["translated to 10.0.0.11:8080 from 10.0.0.1 with a free port, now 61000, leaves by eth5"]
+    );
+    assert_eq!(
+        fresh.rewrites[2..],
+        [
+            "source 198.51.100.7:40000 -> 10.0.0.1:61000",
+            "destination 192.0.2.10:80 -> 10.0.0.11:8080",
+            "TTL 64 -> 64"
+        ]
+    );
+    let key = FlowKey {
+        source: address("198.51.100.7"),
+        source_port: 40000,
+        destination_port: 80,
+        service: WEB,
+        reserved: 0,
+    };
+    for (port, text) in
+        [(61_000, "port 61000, which the connection has already"), (61_007, "a free port, now 61000")]
+    {
+        let known = told(&syn(), after(), Verdict::ForwardedNat, |tables| {
+            tables.nat_flows.borrow_mut().insert(key, NatFlow { port, ..NatFlow::default() });
+        });
+        assert!(texts(&known, "forward")[0].contains(text), "{:?}", known.steps);
+    }
+    let other_family =
+        told(&syn(), translated("[2001:db8::1]:61000", "[2001:db8::11]:80"), Verdict::ForwardedNat, |_| {});
+    assert_eq!(
+        other_family.rewrites[2..],
+        [
+            "ipv4 header -> ipv6",
+            "source 198.51.100.7:40000 -> [2001:db8::1]:61000",
+            "destination 192.0.2.10:80 -> [2001:db8::11]:80",
+            "TTL 64 -> 64"
+        ]
+    );
+}
+
+#[test]
+fn an_answer_is_told_as_the_client_sees_it() {
+    let answer = request("10.0.0.11", "10.0.0.1:61000", Protocol::Tcp);
+    let after = translated("192.0.2.10:80", "198.51.100.7:40000");
+    let explanation = told(&answer, after, Verdict::TranslatedReply, |_| {});
+    assert_eq!(
+        texts(&explanation, "forward"),
+        ["a backend's answer, translated to one of 192.0.2.10:80 to 198.51.100.7:40000, leaves by eth5"]
+    );
+    assert_eq!(explanation.egress.as_deref(), Some("eth5"));
+}
+
+#[test]
+fn gue_tells_its_ports_and_a_tag_does_not_hide_them() {
+    let inner = frame::build(&syn(), Segment::First, OWN_MAC)[14..].to_vec();
+    let udp = [0xd4, 0x31, 0x17, 0xc0, 0, 0, 0, 0];
+    let mut outer = translated("10.0.0.1:1", "10.0.0.12:1")[..34].to_vec();
+    outer.extend(udp);
+    outer.extend(&inner);
+    let mut tagged = outer.clone();
+    tagged.splice(12..12, [0x81, 0, 0, 7]);
+    for after in [outer, tagged] {
+        let explanation = told(&syn(), after, Verdict::ForwardedGue, |_| {});
+        assert_eq!(texts(&explanation, "forward"), ["encapsulated in udp over ipv4, leaves by eth5"]);
+        assert_eq!(
+            explanation.rewrites[2..],
+            [
+                "outer IPv4 10.0.0.1 -> 10.0.0.12, UDP port 54321 -> 6080, TTL 64, 28 bytes more",
+                "inner TTL 64 -> 64"
+            ]
+        );
+    }
+    let mut outer = translated("[2001:db8::1]:1", "[2001:db8::2]:1")[..54].to_vec();
+    outer.extend(udp);
+    outer.extend(inner);
+    let explanation = told(&syn(), outer, Verdict::ForwardedGue, |_| {});
+    assert_eq!(texts(&explanation, "forward"), ["encapsulated in udp over ipv6, leaves by eth5"]);
+    assert!(explanation.rewrites[2].ends_with("UDP port 54321 -> 6080, hop limit 64, 48 bytes more"));
+}
+
+#[test]
+fn a_packet_that_is_too_big_is_answered() {
+    let before = frame::build(&syn(), Segment::First, OWN_MAC);
+    let explanation = told(&syn(), before, Verdict::TooBigAnswered, |_| {});
+    assert_eq!(
+        texts(&explanation, "forward"),
+        ["an ICMP error goes back to the sender: too big for the path to the backend"]
+    );
+    assert_eq!((explanation.rewrites.len(), explanation.egress), (0, None));
+}
+
+#[test]
+fn addresses_of_translated_connections_are_told_apart() {
+    for (flags, text) in [
+        (
+            Vip::NAT_SOURCE | Vip::ANSWER,
+            "is the address of translated connections on this node, and nobody else's",
+        ),
+        (Vip::NAT_SOURCE, "is an address of this host, which translated connections have, too"),
+        (
+            Vip::NAT_SOURCE | Vip::ENDPOINT,
+            "is an address of this host, which translated connections have, too, and where tunnels of its peers end",
+        ),
+    ] {
+        let explanation = explained(&syn(), closed(4), |tables| {
+            tables.vips.get_mut(&address("192.0.2.10")).unwrap().flags = flags;
+        });
+        assert_eq!(texts(&explanation, "destination"), [format!("192.0.2.10 {text}")]);
+    }
+}
+
+#[test]
+fn a_range_is_told_with_its_service() {
+    struct Ranges;
+    impl Names for Ranges {
+        fn service(&self, _: u16) -> Option<ServiceName> {
+            Some(ServiceName { name: "web".into(), ports: Ports::Range(80, 99) })
+        }
+
+        fn backend(&self, index: u16) -> Option<BackendName> {
+            Book.backend(index)
+        }
+
+        fn interface(&self, index: u32) -> Option<String> {
+            Book.interface(index)
+        }
+    }
+    let open = || tables(closed(1));
+    let explanation =
+        explain_over(&syn(), ARRIVAL, &Ranges, open, |tables| Ok(tables.steps.into_inner())).unwrap();
+    assert_eq!(texts(&explanation, "service"), ["192.0.2.10:80/tcp is web, which takes the ports 80-99"]);
 }
 
 #[test]

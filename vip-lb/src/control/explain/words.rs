@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 
 use vip_lb_common::{
     Action, Tables, Verdict,
-    abi::{Address, BackendRef, Phase, RingClass, ServiceRef, Slot as RingSlot, Vip},
+    abi::{Address, BackendRef, FlowKey, Phase, RingClass, ServiceRef, Slot as RingSlot, Vip},
     pipeline::{Reason, Step},
-    tables::live,
+    tables::{NatCell as _, live},
 };
 
 use super::{Arrival, Names, Run, frame};
@@ -14,7 +14,7 @@ use crate::{
     api::model::{
         self, ChosenBackend, ExplainRequest, ExplainedService, Explanation, FlowHash, Slot, SlotState,
     },
-    config::model::{Affinity, Protocol},
+    config::model::{Affinity, Ports, Protocol},
 };
 
 /// Puts a run into words.
@@ -101,10 +101,13 @@ impl<N: Names, T: Tables> Words<'_, N, T> {
                     Protocol::Tcp => "tcp",
                     Protocol::Udp => "udp",
                 };
-                let takes_all = self.names.service(service.id).is_some_and(|name| name.address.port() == 0);
-                let every_port = if takes_all { ", which takes every port" } else { "" };
+                let many_ports = match self.names.service(service.id).map(|name| name.ports) {
+                    Some(Ports::Every) => ", which takes every port".to_owned(),
+                    Some(Ports::Range(first, last)) => format!(", which takes the ports {first}-{last}"),
+                    Some(Ports::One(_)) | None => String::new(),
+                };
                 let name = self.service(service.id);
-                vec![step("service", format!("{dialled}/{protocol} is {name}{every_port}"))]
+                vec![step("service", format!("{dialled}/{protocol} is {name}{many_ports}"))]
             }
             Step::Slot { hash, index, slot } => {
                 let service = run.service().unwrap_or_default();
@@ -145,13 +148,23 @@ impl<N: Names, T: Tables> Words<'_, N, T> {
     }
 
     fn destination(&self, address: &Address, is_vip: bool) -> String {
-        let is_endpoint = || self.tables.vip(address).is_some_and(|vip| vip.flags & Vip::ENDPOINT != 0);
         if !is_vip {
-            format!("{address} is no VIP")
-        } else if is_endpoint() {
-            format!("{address} is an address of this host, where tunnels of its peers end")
-        } else {
-            format!("{address} is a VIP")
+            return format!("{address} is no VIP");
+        }
+        let flags = self.tables.vip(address).map_or(0, |vip| vip.flags);
+        let has = |flag| flags & flag != 0;
+        match (has(Vip::ENDPOINT), has(Vip::NAT_SOURCE)) {
+            (false, false) => format!("{address} is a VIP"),
+            (true, false) => format!("{address} is an address of this host, where tunnels of its peers end"),
+            (false, true) if has(Vip::ANSWER) => {
+                format!("{address} is the address of translated connections on this node, and nobody else's")
+            }
+            (false, true) => {
+                format!("{address} is an address of this host, which translated connections have, too")
+            }
+            (true, true) => format!(
+                "{address} is an address of this host, which translated connections have, too, and where tunnels of its peers end"
+            ),
         }
     }
 
@@ -200,14 +213,21 @@ impl<N: Names, T: Tables> Words<'_, N, T> {
 
     fn forwarded(&self, run: &Run) -> Option<String> {
         let what = match run.fate.verdict {
-            Verdict::ForwardedL2 => "new MAC addresses",
-            Verdict::ForwardedIpip => match run.after.get(frame::NETWORK).map(|byte| byte >> 4) {
-                Some(4) => "encapsulated in ipv4",
-                _ => "encapsulated in ipv6",
+            Verdict::ForwardedL2 => "new MAC addresses".to_owned(),
+            Verdict::ForwardedIpip => format!("encapsulated in {}", frame::family(&run.after)),
+            Verdict::ForwardedGue => format!("encapsulated in udp over {}", frame::family(&run.after)),
+            Verdict::ForwardedNat => self.translated(run),
+            Verdict::TranslatedReply => match frame::ends(&run.after) {
+                Some([vip, client]) => format!("a backend's answer, translated to one of {vip} to {client}"),
+                None => "a backend's answer, translated".to_owned(),
             },
-            Verdict::ForwardedNat | Verdict::TranslatedReply => "new addresses and ports",
             Verdict::LocalBackend => {
                 return Some("to the stack of this host, which is the backend".to_owned());
+            }
+            Verdict::TooBigAnswered => {
+                return Some(
+                    "an ICMP error goes back to the sender: too big for the path to the backend".to_owned(),
+                );
             }
             _ => return None,
         };
@@ -217,6 +237,25 @@ impl<N: Names, T: Tables> Words<'_, N, T> {
         } else {
             format!("{what}, leaves by {egress}")
         })
+    }
+
+    /// What the addresses become, and where the port on this node comes from.
+    fn translated(&self, run: &Run) -> String {
+        let Some([node, backend]) = frame::ends(&run.after) else { return "translated".to_owned() };
+        let key = FlowKey {
+            source: self.request.source.into(),
+            source_port: self.request.source_port.unwrap_or(0),
+            destination_port: self.request.destination_port,
+            service: run.service().unwrap_or_default().id,
+            reserved: 0,
+        };
+        let known = self.tables.nat_flow(&key).is_some_and(|flow| flow.get().port == node.port());
+        let port = if known {
+            format!("port {}, which the connection has already", node.port())
+        } else {
+            format!("a free port, now {}", node.port())
+        };
+        format!("translated to {backend} from {} with {port}", node.ip())
     }
 
     fn service(&self, id: u16) -> String {

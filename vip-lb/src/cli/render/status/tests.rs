@@ -1,7 +1,7 @@
 //! Status as people read it.
 
 use super::*;
-use crate::api::samples;
+use crate::{api::samples, config::model::ForwardMode};
 
 #[test]
 fn a_page() {
@@ -66,6 +66,23 @@ fn what_holds_a_backend_back_is_said() {
     assert_eq!(notes(&backend), ["b1 is out: `vip-lb undrain b1` ends this"]);
     backend.health.reason = Some("status 500, expected 200-399".into());
     assert_eq!(notes(&backend)[0], "b1 is up: status 500, expected 200-399");
+    backend.nat_connections = 17;
+    assert_eq!(notes(&backend).last().unwrap(), "b1 has 17 translated connections");
+}
+
+#[test]
+fn a_range_of_ports_and_every_mode_have_their_words() {
+    let mut answer = samples::status();
+    let service = &mut answer.vips[0].services[0];
+    service.port = Ports::Range(8000, 8999);
+    service.backends[0].mode = ForwardMode::Gue;
+    service.backends[1].mode = ForwardMode::Nat;
+    let page = status(&answer, samples::NOW, Style::Plain);
+    for text in
+        ["  web: tcp ports 8000-8999, affinity flow", "b1       10.0.0.11  gue ", "b2       10.0.0.12  nat "]
+    {
+        assert!(page.contains(text), "no {text:?} in\n{page}");
+    }
 }
 
 /// A clock that was set back must not end the command.

@@ -11,6 +11,8 @@ type Backends = Vec<Option<Standing>>;
 struct Era {
     /// By VIP and port; none if the service is not configured.
     services: Vec<Option<Backends>>,
+    /// Whether the third backends are translated.
+    translated: bool,
     /// How many writes of the plan the daemon lives to carry out.
     ends_after: Option<usize>,
     /// Seconds until the next.
@@ -18,12 +20,15 @@ struct Era {
 }
 
 const PORTS: [u16; 6] = [0, 22, 80, 443, 8080, 8443];
+const RANGES: [(u16, u16); 2] = [(8000, 8999), (9000, 9001)];
+/// Ports within and beside all of them.
+const DIALLED: [u16; 12] = [22, 80, 443, 444, 7999, 8000, 8080, 8443, 8999, 9000, 9001, 9002];
 
 fn keys() -> Vec<ServiceKey> {
     // One VIP with more services than fit in its entry, one with one.
-    let first = PORTS.map(web);
-    let second = ServiceKey { vip: vip(2), port: 53, protocol: Protocol::Udp };
-    first.into_iter().chain([second]).collect()
+    let first = PORTS.map(web).into_iter().chain(RANGES.map(range));
+    let second = ServiceKey { vip: vip(2), ports: Ports::One(53), protocol: Protocol::Udp };
+    first.chain([second]).collect()
 }
 
 fn standing() -> impl Strategy<Value = Option<Standing>> {
@@ -39,8 +44,9 @@ fn era() -> impl Strategy<Value = Era> {
     let services = vec(prop_oneof![4 => vec(standing(), 3).prop_map(Some), 1 => Just(None)], keys().len());
     let ends_after = prop_oneof![2 => Just(None), 1 => (0_usize..24).prop_map(Some)];
     let passes = prop_oneof![Just(1_u32), Just(30), Just(IDLE + 1)];
-    (services, ends_after, passes).prop_map(|(services, ends_after, passes)| Era {
+    (services, any::<bool>(), ends_after, passes).prop_map(|(services, translated, ends_after, passes)| Era {
         services,
+        translated,
         ends_after,
         passes,
     })
@@ -54,7 +60,14 @@ impl Era {
             let configured: Vec<_> =
                 (1..).zip(backends).filter_map(|(number, standing)| Some((number, (*standing)?))).collect();
             desired.vips.insert(key.vip, Vip::ANSWER);
-            desired.services.insert(key, service(key, &configured));
+            let mut wanted = service(key, &configured);
+            if self.translated
+                && let Some(third) = wanted.backends.get_mut(&address(3))
+            {
+                third.path = translated(3, 8080);
+                desired.nat_sources.insert(source(), Vip::NAT_SOURCE);
+            }
+            desired.services.insert(key, wanted);
         }
         desired
     }
@@ -62,14 +75,23 @@ impl Era {
 
 /// The maps say what is wanted, no more and no less.
 fn check(world: &World, desired: &Desired) {
-    for key in keys().iter().filter(|key| key.port != 0) {
-        let wanted = desired.services.contains_key(key);
-        let of_all_ports = desired.services.contains_key(&ServiceKey { port: 0, ..*key });
-        assert_eq!(world.maps.service(key).is_some(), wanted || of_all_ports, "{key:?}");
+    for port in DIALLED {
+        let ranges = RANGES.iter().filter(|(first, last)| (first..=last).contains(&&port));
+        let named = [web(port)].into_iter().chain(ranges.map(|&ports| range(ports))).chain([web(0)]);
+        let wanted = named.into_iter().find(|key| desired.services.contains_key(key));
+        let id = wanted.map(|key| world.engine.published(&key).expect("a configured service").reference.id);
+        let found = world.maps.service_at(vip(1), Protocol::Tcp, port);
+        assert_eq!(found.map(|service| service.id), id, "port {port}");
     }
     assert_eq!(world.maps.rings.len(), desired.services.len(), "rings of services that are gone");
     for (key, service) in &desired.services {
         let reference = world.maps.service(key).expect("a configured service");
+        assert_eq!(reference, world.engine.published(key).expect("a service").reference, "{key:?}");
+        let translates = service
+            .backends
+            .values()
+            .any(|backend| matches!(backend.path, Path::Nat { .. }) && backend.standing.is_alive());
+        assert!(!translates || reference.flags & ServiceRef::NAT != 0, "{key:?}");
         let serving: BTreeSet<_> =
             world.maps.serving(reference).into_iter().map(|backend| backend.index).collect();
         let wanted = service.backends.values().filter(|backend| backend.standing == SERVING);
@@ -101,11 +123,16 @@ proptest! {
             prop_assert_eq!(world.engine.reconcile(&desired, world.now).writes, []);
             world.now += era.passes;
             world.collect(&[]);
+            world.collect_connections(&nat::Look::default());
             check(&world, &desired);
         }
         // In the end nothing is left over.
         world.reconcile(&Desired::default());
+        world.collect_connections(&nat::Look::default());
         world.collect(&[]);
+        world.reconcile(&Desired::default());
+        prop_assert!(!world.engine.wants_connections());
+        prop_assert!(world.maps.ranges.is_empty());
         prop_assert!(world.maps.backends.values().all(|backend| backend.identity == 0));
         prop_assert!(world.maps.vips.is_empty() && world.maps.ports.is_empty());
     }

@@ -5,12 +5,15 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use vip_lb_common::abi::{Backend, BackendRef, Mode, Phase, RangeKey, ServiceOptions};
 
 use super::*;
-use crate::dataplane::Publication;
+use crate::dataplane::{Found, Publication};
+
+/// An ordered [`PortKey`].
+type PortName = (u32, u16, u8, u8);
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Maps {
     pub(super) vips: BTreeMap<IpAddr, Vip>,
-    pub(super) ports: BTreeMap<(u32, u16, u8), ServiceRef>,
+    pub(super) ports: BTreeMap<PortName, ServiceRef>,
     pub(super) ranges: HashMap<(u32, RangeKey), ServiceRef>,
     pub(super) options: BTreeMap<u16, ServiceOptions>,
     pub(super) rings: BTreeMap<u16, Vec<Slot>>,
@@ -50,10 +53,10 @@ impl Maps {
                 self.named.remove(service);
             }
             Write::Port { key, service } => {
-                self.ports.insert((key.vip, key.port, key.protocol), *service);
+                self.ports.insert((key.vip, key.port, key.protocol, key.kind), *service);
             }
             Write::RemovePort(key) => {
-                assert!(self.ports.remove(&(key.vip, key.port, key.protocol)).is_some());
+                assert!(self.ports.remove(&(key.vip, key.port, key.protocol, key.kind)).is_some());
             }
             Write::Range { bits, key, service } => {
                 self.ranges.insert((*bits, *key), *service);
@@ -86,6 +89,7 @@ impl Maps {
 
     /// What a daemon that starts now finds.
     pub(super) fn found(&self) -> Found {
+        let port_key = |(vip, port, protocol, kind)| PortKey { vip, port, protocol, kind };
         let ports = self.ports.iter().map(|(&key, &service)| (port_key(key), service));
         let peers = self.peers.iter().map(|(&mac, &address)| peer_entry(mac, address));
         Found {
@@ -94,6 +98,7 @@ impl Maps {
             ports: ports.collect(),
             backends: self.backends.iter().map(|(&index, &backend)| (index, backend)).collect(),
             ranges: self.ranges.iter().map(|(&(bits, key), &service)| (bits, key, service)).collect(),
+            options: self.options.iter().map(|(&service, &options)| (service, options)).collect(),
             rings: self.rings.keys().map(|&service| (service, RingClass::Small)).collect(),
             peers: peers.collect(),
             tunnel_peers: self.tunnel_peers.iter().copied().collect(),
@@ -105,16 +110,44 @@ impl Maps {
         Engine::adopt(SEED, &self.found(), |service| Ok(self.rings.get(&service.id).cloned())).unwrap()
     }
 
-    /// The service that a client's packet belongs to, as the program looks it up.
-    pub(super) fn service(&self, key: &ServiceKey) -> Option<ServiceRef> {
-        let vip = self.vips.get(&key.vip)?;
-        let protocol = key.protocol.number();
-        let inline = vip.services.iter().find(|entry| entry.port == key.port && entry.protocol == protocol);
+    /// The service that a client's packet to a port belongs to, as the program looks it up.
+    pub(super) fn service_at(&self, address: IpAddr, protocol: Protocol, port: u16) -> Option<ServiceRef> {
+        let vip = self.vips.get(&address)?;
+        let protocol = protocol.number();
+        let inline = vip.services.iter().find(|entry| entry.port == port && entry.protocol == protocol);
         let at = |flag, port| {
             let flagged = vip.flags & flag != 0;
-            flagged.then(|| self.ports.get(&(vip.id, port, protocol)).copied()).flatten()
+            flagged.then(|| self.ports.get(&(vip.id, port, protocol, 0)).copied()).flatten()
         };
-        inline.map(|entry| entry.service).or_else(|| at(Vip::MORE, key.port)).or_else(|| at(Vip::ANY_PORT, 0))
+        let exact = inline.map(|entry| entry.service).or_else(|| at(Vip::MORE, port));
+        exact.or_else(|| self.range_at(vip, protocol, port)).or_else(|| at(Vip::ANY_PORT, 0))
+    }
+
+    /// The service of a key: where a packet goes to one of its ports that no narrower service has.
+    pub(super) fn service(&self, key: &ServiceKey) -> Option<ServiceRef> {
+        let vip = self.vips.get(&key.vip)?;
+        match key.ports {
+            Ports::Every => self.ports.get(&(vip.id, 0, key.protocol.number(), 0)).copied(),
+            Ports::One(port) => self.service_at(key.vip, key.protocol, port),
+            Ports::Range(first, _) => self.range_at(vip, key.protocol.number(), first),
+        }
+    }
+
+    /// The longest prefix of RANGES that holds a port.
+    fn range_at(&self, vip: &Vip, protocol: u8, port: u16) -> Option<ServiceRef> {
+        if vip.flags & Vip::RANGES == 0 {
+            return None;
+        }
+        let whole = |key: RangeKey| {
+            u64::from(u32::from_be_bytes(key.vip)) << 32
+                | u64::from(key.protocol) << 24
+                | u64::from(u16::from_be_bytes(key.port))
+        };
+        let wanted = whole(RangeKey::new(vip.id, protocol, port));
+        let holds =
+            |bits: u32, key: RangeKey| (whole(key) ^ wanted).checked_shr(RangeKey::BITS - bits) == Some(0);
+        let blocks = self.ranges.iter().filter(|((bits, key), _)| holds(*bits, *key));
+        blocks.max_by_key(|((bits, _), _)| *bits).map(|(_, service)| *service)
     }
 
     /// The entry of a backend, by its name.
@@ -180,13 +213,19 @@ impl Maps {
     fn check_references(&self) {
         let mut numbers = HashSet::new();
         for (address, vip) in &self.vips {
-            if vip.flags & Vip::ENDPOINT != 0 {
+            if vip.flags & Vip::OWN != 0 {
                 continue;
             }
             assert!(numbers.insert(vip.id), "{address} shares its number {}", vip.id);
             let inline = vip.services.iter().filter(|entry| entry.protocol != 0).map(|entry| entry.service);
             let more = self.ports.iter().filter(|((id, ..), _)| *id == vip.id).map(|(_, service)| *service);
-            for service in inline.chain(more) {
+            let ranges = self.ranges.iter().filter(|((_, key), _)| u32::from_be_bytes(key.vip) == vip.id);
+            let ranges = ranges.filter(|_| vip.flags & Vip::RANGES != 0).map(|(_, service)| *service);
+            for service in inline.chain(more).chain(ranges) {
+                assert!(
+                    self.options.contains_key(&service.id),
+                    "{address} points to {service:?} without options"
+                );
                 assert!(
                     self.rings.contains_key(&service.id),
                     "{address} points to ring {}, which is not there",

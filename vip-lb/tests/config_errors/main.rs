@@ -4,6 +4,8 @@ use std::path::Path;
 
 use vip_lb::config::{self, ConfigErrors};
 
+mod forwarding;
+
 /// Valid; every case replaces one piece of it.
 const BASE: &str = "\
 node:
@@ -54,16 +56,16 @@ fn keys() {
             "port: 80",
             "prot: 80",
             &[
-                "7:9: vips[0].services[0].port: found nothing, expected a port between 0 and 65535, 0 meaning every port",
+                "7:9: vips[0].services[0].port: found nothing, expected a port between 0 and 65535, 0 meaning every port, or a range such as 8000-8999",
                 "8:9: vips[0].services[0].prot: found an unknown key, expected one of name, port, protocol, mode, \
-                 affinity, ring, idle_timeout, on_down, health, backends; did you mean port?",
+                 affinity, ring, idle_timeout, mss, icmp_rate, on_down, health, backends; did you mean port?",
             ],
         ),
         (
             "name: a, address",
             "name: a, zone: x, address",
             &[
-                "11:23: vips[0].services[0].backends[0].zone: found an unknown key, expected one of name, address, \
+                "11:23: vips[0].services[0].backends[0].zone: found an unknown key, expected one of name, address, port, \
                weight, state, mode, health, on_down",
             ],
         ),
@@ -80,7 +82,7 @@ fn keys() {
             "port:",
             &[
                 "8:13: vips[0].services[0].port: found an empty value, expected a port between 0 and 65535, 0 meaning \
-               every port",
+               every port, or a range such as 8000-8999",
             ],
         ),
         (
@@ -88,7 +90,7 @@ fn keys() {
             "interfaces: [eth0]\n  \"on\\texit\": keep\n",
             &[
                 "4:3: node[\"on\\texit\"]: found an unknown key, expected one of name, interfaces, seed, peers, \
-               tunnel_source_v4, tunnel_source_v6, on_exit, socket, pins, tables; did you mean on_exit?",
+               tunnel_source_v4, tunnel_source_v6, gue_port, nat, on_exit, socket, pins, tables; did you mean on_exit?",
             ],
         ),
     ]);
@@ -101,14 +103,14 @@ fn types_and_ranges() {
             "port: 80",
             "port: 70000",
             &[
-                "8:15: vips[0].services[0].port: found 70000, expected a port between 0 and 65535, 0 meaning every port",
+                "8:15: vips[0].services[0].port: found 70000, expected a port between 0 and 65535, 0 meaning every port, or a range such as 8000-8999",
             ],
         ),
         (
             "port: 80",
             "port: \"80\"",
             &[
-                "8:15: vips[0].services[0].port: found \"80\", expected a port between 0 and 65535, 0 meaning every port",
+                "8:15: vips[0].services[0].port: found \"80\", expected a port between 0 and 65535, 0 meaning every port, or a range such as 8000-8999",
             ],
         ),
         (
@@ -132,7 +134,11 @@ fn types_and_ranges() {
                 "11:32: vips[0].services[0].backends[0].address: found \"10.0.0.256\", expected an IPv4 or IPv6 address",
             ],
         ),
-        ("mode: l2", "mode: L2", &["9:15: vips[0].services[0].mode: found \"L2\", expected one of l2, ipip"]),
+        (
+            "mode: l2",
+            "mode: L2",
+            &["9:15: vips[0].services[0].mode: found \"L2\", expected one of l2, ipip, gue, nat"],
+        ),
         (
             "mode: l2",
             "mode: l2\n        ring: 65536\n        idle_timeout: 0s\n        protocol: sctp\n        affinity: [flow]",
@@ -276,7 +282,7 @@ fn what_a_service_needs() {
             "        mode: l2\n",
             "",
             &[
-                "7:9: vips[0].services[0].mode: found nothing, expected one of l2, ipip, or a mode for every backend",
+                "7:9: vips[0].services[0].mode: found nothing, expected one of l2, ipip, gue, nat, or a mode for every backend",
             ],
         ),
         (
@@ -518,7 +524,7 @@ fn errors_are_data_for_scripts() {
         "column": 15,
         "key": "vips[0].services[0].port",
         "found": "70000",
-        "expected": "a port between 0 and 65535, 0 meaning every port",
+        "expected": "a port between 0 and 65535, 0 meaning every port, or a range such as 8000-8999",
     }]});
     assert_eq!(json, expected);
     assert_eq!(serde_json::from_value::<ConfigErrors>(json).unwrap(), errors);
