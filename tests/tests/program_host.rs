@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use proptest::{collection::vec, prelude::*, sample::Index, test_runner::TestCaseResult};
 use vip_lb_common::{Verdict, decap, memory::MemoryPacket, pipeline};
 use vip_lb_tests::{
-    packet::eth,
+    packet::{Frame, eth},
     program::{
         Host, INGRESS, Pair, Program,
         cases::{self, Case, Tables},
@@ -152,19 +152,24 @@ fn affinity_by_source_keeps_a_client_on_one_backend() {
 }
 
 #[test]
-fn icmp_errors_beyond_their_rate_are_dropped() {
+fn icmp_beyond_its_rate_is_dropped() {
     let mut host = Host::new(&world());
-    let mut steered = |second, errors: u16| {
+    let mut let_through = |frame: &Frame, second, frames: u16| {
         host.tables.seconds = second;
-        let outcomes: Vec<Verdict> = (0..errors)
-            .map(|_| host.run(Program::Balancer, &cases::icmp::rationed().bytes(), 0).verdict)
-            .collect();
-        let beyond = outcomes.iter().filter(|&&verdict| verdict == Verdict::IcmpRate).count();
-        let first = outcomes.iter().take_while(|&&verdict| verdict == Verdict::ForwardedL2).count();
-        assert_eq!(first + beyond, outcomes.len(), "errors of second {second}: {outcomes:?}");
+        let outcomes: Vec<Verdict> =
+            (0..frames).map(|_| host.run(Program::Balancer, &frame.bytes(), 0).verdict).collect();
+        let refused = |verdict: &Verdict| matches!(verdict, Verdict::IcmpRate | Verdict::TooBig);
+        let first = outcomes.iter().take_while(|verdict| !refused(verdict)).count();
+        assert!(outcomes[first..].iter().all(refused), "in second {second}: {outcomes:?}");
         first
     };
-    assert_eq!([steered(7, RATE + 2), steered(7, 2), steered(8, RATE + 1), steered(9, 1)], [3, 0, 3, 1]);
+    let (error, too_big) = (cases::icmp::rationed(), cases::too_big::rationed());
+    // What is spent on errors is not missing for answers.
+    for frame in [&error, &too_big] {
+        let of_seconds = [(7, RATE + 2), (7, 2), (8, RATE + 1), (9, 1)];
+        assert_eq!(of_seconds.map(|(second, frames)| let_through(frame, second, frames)), [3, 0, 3, 1]);
+    }
+    assert_eq!([let_through(&error, 10, 5), let_through(&too_big, 10, 5)], [3, 3]);
 }
 
 fn all_cases() -> Vec<Case> {
@@ -229,7 +234,7 @@ fn survives(frame: &[u8]) -> TestCaseResult {
             let changes = match outcome.verdict {
                 Verdict::ForwardedL2 | Verdict::EchoAnswered | Verdict::ArpAnswered => Some(0),
                 Verdict::ForwardedIpip => Some(if outcome.frame.len() == frame.len() + 20 { 20 } else { 40 }),
-                Verdict::NeighbourAnswered | Verdict::Decapsulated => None,
+                Verdict::NeighbourAnswered | Verdict::Decapsulated | Verdict::TooBigAnswered => None,
                 // What is passed is passed untouched.
                 verdict if verdict.action() == vip_lb_common::Action::Pass => {
                     prop_assert_eq!(&outcome.frame[..], frame, "{:?} changed the frame", verdict);

@@ -69,17 +69,21 @@ fn every_story_ends_as_described() {
 }
 
 #[test]
-fn icmp_errors_beyond_their_rate_are_dropped() {
+fn icmp_beyond_its_rate_is_dropped() {
     let mut kernel = Kernel::load(&world()).expect("the programs load");
-    let error = cases::icmp::rationed().bytes();
-    let mut steered = 0;
-    for _ in 0..50 {
-        match kernel.run(Program::Balancer, &error, 0).expect("the kernel runs this frame").verdict {
-            Verdict::ForwardedL2 => steered += 1,
-            Verdict::IcmpRate => {}
-            other => panic!("an ICMP error ended as {other:?}"),
+    let kinds = [
+        (cases::icmp::rationed(), Verdict::ForwardedIpip, Verdict::IcmpRate),
+        (cases::too_big::rationed(), Verdict::TooBigAnswered, Verdict::TooBig),
+    ];
+    for (frame, within, beyond) in kinds {
+        let mut let_through = 0;
+        for _ in 0..50 {
+            let outcome =
+                kernel.run(Program::Balancer, &frame.bytes(), 0).expect("the kernel runs this frame");
+            assert!([within, beyond].contains(&outcome.verdict), "{:?}", outcome.verdict);
+            let_through += usize::from(outcome.verdict == within);
         }
+        // The second may end on the way, but every time only where a test run takes a tenth of one.
+        assert!((usize::from(RATE)..50).contains(&let_through), "{let_through} of 50 ended as {within:?}");
     }
-    // The second may end once on the way, and more often only where a test run takes a tenth of one.
-    assert!((usize::from(RATE)..50).contains(&steered), "{steered} of 50 were steered");
 }

@@ -13,6 +13,12 @@ impl Sum {
         Self(partial)
     }
 
+    /// The pseudo-header that transport checksums over IPv6 begin with (RFC 8200 section 8.1); `len` are the bytes behind it.
+    #[inline(always)]
+    pub const fn pseudo_header(source: &Address, destination: &Address, len: u16, protocol: u8) -> Self {
+        Self(0).add(len).add(protocol as u16).add_address(source).add_address(destination)
+    }
+
     /// Adds a 16-bit word given as a number (network order 0x1234 is the number 0x1234). At most some ten thousand words may be
     /// added before the sum is taken.
     #[inline(always)]
@@ -24,6 +30,15 @@ impl Sum {
     #[inline(always)]
     pub const fn add_u32(self, word: u32) -> Self {
         Self(self.0 + (word >> 16) + (word & 0xffff))
+    }
+
+    #[inline(always)]
+    const fn add_address(self, address: &Address) -> Self {
+        let [a, b, c, d] = address.words();
+        self.add_u32(u32::from_be(a))
+            .add_u32(u32::from_be(b))
+            .add_u32(u32::from_be(c))
+            .add_u32(u32::from_be(d))
     }
 
     /// Folded to 16 bits, not complemented.

@@ -53,6 +53,9 @@ pub fn vip_lb(ctx: XdpContext) -> u32 {
     if code == STAGE | Stage::IcmpError as u32 {
         code = vip_lb_icmp_error(ctx.ctx);
     }
+    if code == STAGE | Stage::Clamp as u32 {
+        code = vip_lb_clamp(ctx.ctx);
+    }
     if code == STAGE | Stage::Nat as u32 {
         code = vip_lb_nat(ctx.ctx);
     }
@@ -70,6 +73,9 @@ pub fn vip_lb(ctx: XdpContext) -> u32 {
     }
     if code == STAGE | Stage::Deliver as u32 {
         code = vip_lb_deliver(ctx.ctx);
+    }
+    if code == STAGE | Stage::TooBig as u32 {
+        code = vip_lb_too_big(ctx.ctx);
     }
     code
 }
@@ -158,11 +164,25 @@ pub extern "C" fn vip_lb_translate_error(ctx: *mut xdp_md) -> u32 {
     at_desk(ctx, pipeline::translate_error)
 }
 
-/// A flow's packet for which something else had to be done first.
+/// A SYN to a service that limits the size of segments.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn vip_lb_clamp(ctx: *mut xdp_md) -> u32 {
+    at_desk(ctx, |packet, tables, desk| pipeline::clamp(packet, tables, &desk.job))
+}
+
+/// A flow's packet that is no plain one.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn vip_lb_deliver(ctx: *mut xdp_md) -> u32 {
-    at_desk(ctx, |packet, tables, desk| pipeline::deliver(packet, tables, &desk.job.bounded()))
+    at_desk(ctx, |packet, tables, desk| pipeline::deliver(packet, tables, &mut desk.job))
+}
+
+/// A packet that does not fit the path to its backend.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn vip_lb_too_big(ctx: *mut xdp_md) -> u32 {
+    at_desk(ctx, |packet, tables, desk| pipeline::too_big(packet, tables, &desk.job.bounded()))
 }
 
 #[inline(always)]

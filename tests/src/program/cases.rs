@@ -1,5 +1,6 @@
 //! Packets and what must become of them, in the [`world`].
 
+mod clamp;
 mod decap;
 mod forward;
 mod fragments;
@@ -8,6 +9,7 @@ mod lies;
 mod local;
 mod refuse;
 pub mod steer;
+pub mod too_big;
 
 use vip_lb_common::Verdict;
 
@@ -149,6 +151,7 @@ impl Case {
 /// All cases. They do not depend on their order: none that opens a slot's record meets another's.
 pub fn all() -> Vec<Case> {
     [
+        clamp::cases(),
         forward::cases(),
         fragments::cases(),
         icmp::cases(),
@@ -156,6 +159,7 @@ pub fn all() -> Vec<Case> {
         refuse::cases(),
         lies::cases(),
         steer::cases(),
+        too_big::cases(),
         decap::cases(),
     ]
     .concat()

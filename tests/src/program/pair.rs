@@ -36,6 +36,7 @@ impl Pair {
     /// Where action, verdict or bytes differ.
     #[track_caller]
     pub fn run(&mut self, name: &str, program: Program, frame: &[u8], taken: usize) -> Outcome {
+        self.host.tables.seconds = self.seconds();
         let on_host = self.host.run(program, frame, taken);
         if let Some(kernel) = &mut self.kernel {
             let outcome =
@@ -99,19 +100,18 @@ impl Pair {
         self.kernel.is_none()
     }
 
-    /// Overwrites entries of FRAGMENTS.
-    pub fn set_fragments(&mut self, fragments: &HashMap<FragmentKey, Fragment>) {
-        self.host.tables.fragments.borrow_mut().extend(fragments);
-        self.in_kernel(|kernel| kernel.set_fragments(fragments));
+    /// Overwrites entries of FRAGMENTS, as if their first fragments had come by `age` seconds ago.
+    pub fn set_fragments(&mut self, fragments: &HashMap<FragmentKey, Fragment>, age: u32) {
+        let seen = self.seconds().wrapping_sub(age);
+        let fragments: HashMap<_, _> =
+            fragments.iter().map(|(&key, &fragment)| (key, Fragment { seen, ..fragment })).collect();
+        self.host.tables.fragments.borrow_mut().extend(&fragments);
+        self.in_kernel(|kernel| kernel.set_fragments(&fragments));
     }
 
-    /// Overwrites entries of FRAGMENTS, as if their first fragments had just come by.
-    pub fn set_young_fragments(&mut self, fragments: &HashMap<FragmentKey, Fragment>) {
-        let at = |seen| -> HashMap<_, _> {
-            fragments.iter().map(|(&key, &fragment)| (key, Fragment { seen, ..fragment })).collect()
-        };
-        self.host.tables.fragments.borrow_mut().extend(at(self.host.tables.seconds));
-        self.in_kernel(|kernel| kernel.set_fragments(&at(monotonic_seconds())));
+    /// The clock of both: the kernel's, where it has a part.
+    fn seconds(&self) -> u32 {
+        if self.kernel.is_some() { monotonic_seconds() } else { self.host.tables.seconds }
     }
 
     /// What the programs wrote.

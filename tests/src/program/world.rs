@@ -66,6 +66,8 @@ pub const FAR6: &str = "2001:db8:88::9";
 pub const NARROW_MTU: u16 = 100;
 /// What [`port::RATIONED`] does with ICMP in a second.
 pub const RATE: u16 = 3;
+/// Segment size that SYNs to [`port::CLAMPED`] may announce.
+pub const CLAMP: u16 = 1400;
 /// Interface by which the backend of [`port::ELSEWHERE`] is reached.
 pub const OTHER_INTERFACE: u32 = 4242;
 
@@ -113,8 +115,14 @@ pub mod port {
     pub const ORPHANED: u16 = 104;
     /// A path of [`NARROW_MTU`](super::NARROW_MTU), and no ICMP at all: neither steered nor sent.
     pub const MUTE: u16 = 105;
-    /// `l2`; [`RATE`](super::RATE) ICMP errors in a second, and as many answers.
+    /// As [`IPIP`]; [`RATE`](super::RATE) ICMP errors in a second, and as many answers.
     pub const RATIONED: u16 = 106;
+    /// `l2`; announced segment sizes are limited to [`CLAMP`](super::CLAMP).
+    pub const CLAMPED: u16 = 107;
+    /// The same into an IPv4 tunnel.
+    pub const CLAMPED_IPIP: u16 = 108;
+    /// `l2`; flagged as one whose segment sizes are limited, with the limit 0.
+    pub const CLAMPED_TO_0: u16 = 109;
     /// No service.
     pub const UNKNOWN: u16 = 9999;
     /// Of [`RANGE_VIP`](super::RANGE_VIP): the first of eight ports of the TCP service of [`L2`]. The next port is that of [`IPIP6`], because
@@ -230,7 +238,10 @@ fn services(world: &mut Scenario) -> Vec<(u16, u8, ServiceRef)> {
         ),
         (port::ORPHANED, both, RingClass::Small, 0, one(opened(Phase::Open, over(gone)))),
         (port::MUTE, both, RingClass::Small, 0, one(closed(narrow))),
-        (port::RATIONED, both, RingClass::Small, 0, one(closed(l2))),
+        (port::CLAMPED, tcp, RingClass::Small, ServiceRef::CLAMP, one(closed(l2))),
+        (port::CLAMPED_IPIP, tcp, RingClass::Small, ServiceRef::CLAMP, one(closed(ipip))),
+        (port::CLAMPED_TO_0, tcp, RingClass::Small, ServiceRef::CLAMP, one(closed(l2))),
+        (port::RATIONED, both, RingClass::Small, 0, one(closed(ipip))),
     ];
     let mut services = Vec::new();
     for (port, protocols, class, flags, slots) in kinds {
@@ -239,19 +250,26 @@ fn services(world: &mut Scenario) -> Vec<(u16, u8, ServiceRef)> {
             if !slots.is_empty() {
                 world.ring(service, |index| slots[index % slots.len()]);
             }
-            // Clocks differ between kernel and host, so that a budget must either never be spent or always.
-            let icmp_rate = match port {
-                port::MUTE => 0,
-                port::RATIONED => RATE,
-                _ => u16::MAX,
-            };
-            world
-                .service_options
-                .insert(service.id, ServiceOptions { icmp_rate, ..ServiceOptions::default() });
+            world.service_options.insert(service.id, options(port));
             services.push((port, protocol, service));
         }
     }
     services
+}
+
+/// What is rarely asked of the service of a port.
+fn options(port: u16) -> ServiceOptions {
+    let mss = match port {
+        port::CLAMPED | port::CLAMPED_IPIP => CLAMP,
+        _ => 0,
+    };
+    // Clocks differ between kernel and host, so that a budget must be spent either never or always.
+    let icmp_rate = match port {
+        port::MUTE => 0,
+        port::RATIONED => RATE,
+        _ => u16::MAX,
+    };
+    ServiceOptions { mss, icmp_rate, reserved: 0 }
 }
 
 fn special_vips(world: &mut Scenario, services: &[(u16, u8, ServiceRef)]) {

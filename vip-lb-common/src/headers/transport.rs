@@ -55,6 +55,18 @@ impl<'p> Tcp<'p> {
         checksum
     }
 
+    /// The checksum.
+    #[inline(always)]
+    pub fn checksum(&self) -> u16 {
+        self.0.be16(offset_of!(TcpHdr, check))
+    }
+
+    /// Writes the checksum.
+    #[inline(always)]
+    pub fn set_checksum(&self, checksum: u16) {
+        self.0.set_be16(offset_of!(TcpHdr, check), checksum);
+    }
+
     /// The flags.
     #[inline(always)]
     pub fn flags(&self) -> TcpFlags {
@@ -172,6 +184,15 @@ impl<'p> Icmp<'p> {
     #[inline(always)]
     pub fn at(packet: &'p impl Packet, offset: usize, short: Verdict) -> Result<Self, Verdict> {
         packet.view(offset, short).map(Self)
+    }
+
+    /// Writes the header of a message whose other bytes `sum` holds, those of the pseudo-header included (RFC 4443 section 2.3). `kind` is
+    /// type and code, `rest` the second word.
+    #[inline(always)]
+    pub fn write(&self, kind: u16, rest: u32, sum: checksum::Sum) {
+        let checksum = sum.add(kind).add_u32(rest).finish();
+        self.0.set_be32(0, (kind as u32) << u16::BITS | checksum as u32);
+        self.0.set_be32(4, rest);
     }
 
     /// Type in the upper, code in the lower byte.

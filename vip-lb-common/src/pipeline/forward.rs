@@ -5,8 +5,8 @@ use crate::{
     Packet, Verdict, View,
     abi::{Backend, Mode},
     headers::{
-        ETHERNET_LEN, Ethernet, IPV4_LEN, IPV6_LEN, Ipv4, Ipv6, OUTER_TTL, OuterV4, VLAN_LEN, ether_type,
-        protocol,
+        ETHERNET_LEN, Ethernet, IPV4_LEN, IPV6_LEN, Ipv4, Ipv6, OUTER_TTL, OuterV4, UDP_LEN, VLAN_LEN,
+        ether_type, protocol,
     },
     packet::forget,
 };
@@ -67,6 +67,19 @@ pub(super) fn forward<P: Packet>(
             Ok(Verdict::ForwardedIpip)
         }
     }
+}
+
+/// Bytes of the largest IP packet that fits the path to a backend once the headers of its mode are in front.
+#[inline(always)]
+pub(super) fn largest(backend: &Backend) -> u16 {
+    let headers = match Mode::from_u8(backend.mode) {
+        Mode::IpipV4 => IPV4_LEN,
+        Mode::IpipV6 => IPV6_LEN,
+        Mode::GueV4 => IPV4_LEN + UDP_LEN,
+        Mode::GueV6 => IPV6_LEN + UDP_LEN,
+        _ => 0,
+    };
+    backend.mtu.saturating_sub(headers as u16)
 }
 
 /// What must hold, and change, before another header goes in front (RFC 2003 section 3.1, RFC 2473 section 3.1: the

@@ -23,9 +23,8 @@ pub(super) fn decide<T: Tables>(packet: &impl Packet, tables: &T, job: &mut Job)
         job.service = without_first(tables, &vip, job.network.protocol)?;
     }
     tables.observe(Step::Service(job.service));
-    let is_nat = job.service.flags & ServiceRef::NAT != 0;
     let elsewhere = !job.backend.is_none() && !nat::is_translated(tables, job.backend);
-    Ok(Next::Then(if is_nat && !elsewhere { Stage::Nat } else { Stage::Deliver }))
+    Ok(Next::Then(if elsewhere { Stage::Deliver } else { Stage::of(job.service) }))
 }
 
 /// Remembers where a first fragment goes.

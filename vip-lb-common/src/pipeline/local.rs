@@ -140,12 +140,7 @@ fn advertise(
         u32::from_be_bytes([2, 1, a, b]),
         u32::from_be_bytes([c, d, e, f]),
     ];
-    let mut sum = Sum::default().add(ADVERTISEMENT_LEN as u16).add(protocol::ICMPV6 as u16);
-    for address in [target, &destination] {
-        for word in address.words() {
-            sum = sum.add_u32(u32::from_be(word));
-        }
-    }
+    let mut sum = Sum::pseudo_header(target, &destination, ADVERTISEMENT_LEN as u16, protocol::ICMPV6);
     for (index, word) in words.into_iter().enumerate() {
         sum = sum.add_u32(word);
         body.set_be32(index * 4, word);

@@ -3,6 +3,8 @@
 //! One function per stage and file. Nothing here knows XDP actions; the entry point of the kernel program is one match
 //! from [`Verdict`] to them.
 
+mod clamp;
+mod fate;
 mod forward;
 mod fragment;
 mod icmp_error;
@@ -13,106 +15,21 @@ pub(crate) mod parse;
 mod service;
 mod stage;
 pub mod steer;
+mod too_big;
 
 use crate::{
-    FlowHash, Packet, Tables, Verdict, View,
-    abi::{Address, Backend, BackendRef, LinkAddress, SETTINGS_MAGIC, ServiceRef, Settings, Slot, Vip},
+    Packet, Tables, Verdict, View,
+    abi::{Address, Backend, BackendRef, LinkAddress, SETTINGS_MAGIC, ServiceRef, Settings, Vip},
     headers::{
         ETHERNET_LEN, Ethernet, IPV4_LEN, IPV6_LEN, Ipv4, Ipv6, TCP_LEN, Tcp, Udp, ether_type, protocol,
     },
     tables::live,
 };
 
+pub use fate::{Fate, Reason, Step};
 pub(crate) use forward::Tags;
 pub(crate) use parse::{Flow, Link, Network, Sign};
 pub use stage::{Desk, Job, Next, Stage};
-
-/// What became of a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fate {
-    /// How it ended.
-    pub verdict: Verdict,
-    /// The service it belonged to, if `backend` is not 0. The statistics of services and backends count what clients send, so the answers
-    /// that come back through this node are counted by their verdict alone.
-    pub service: u16,
-    /// Index of the backend it was forwarded to; 0 if it was not.
-    pub backend: u16,
-    /// Interface it leaves by, if it is forwarded.
-    pub egress: u32,
-    /// Its bytes from the IP header on, as it came in.
-    pub bytes: u16,
-    /// It opened a TCP connection.
-    pub opens: bool,
-}
-
-impl From<Verdict> for Fate {
-    #[inline(always)]
-    fn from(verdict: Verdict) -> Self {
-        Self { verdict, service: 0, backend: 0, egress: 0, bytes: 0, opens: false }
-    }
-}
-
-/// A step of the way, as `explain` hears of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// The destination was looked up in VIPS.
-    Destination {
-        /// The address.
-        address: Address,
-        /// Whether it is a VIP.
-        is_vip: bool,
-    },
-    /// A service was found.
-    Service(ServiceRef),
-    /// The flow was hashed to a slot.
-    Slot {
-        /// The hash.
-        hash: FlowHash,
-        /// Number of the slot.
-        index: u32,
-        /// What it held.
-        slot: Slot,
-    },
-    /// A backend was chosen.
-    Chosen {
-        /// Which.
-        backend: BackendRef,
-        /// Why.
-        reason: Reason,
-    },
-    /// Its addresses and ports are translated.
-    Translation {
-        /// Its new source.
-        from: (Address, u16),
-        /// Its new destination.
-        to: (Address, u16),
-        /// The connection has just got its entries.
-        is_new: bool,
-    },
-}
-
-/// Why a flow goes to its backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Reason {
-    /// The slot is closed: everything goes to `current`.
-    Settled,
-    /// The slot is open and FLOWS has the flow.
-    Recorded,
-    /// The slot is open and NEWBORN has the handshake.
-    Handshake,
-    /// The slot is open and the flow is new: `current`, recorded.
-    New,
-    /// The slot is open and the flow is older than the opening: `previous`.
-    Older,
-    /// The slot is open and the flow is new, but there is no room or budget to record it: `previous`.
-    Refused,
-    /// The slot is open, all that is not recorded is new, but there is no room to record it: `current`.
-    NewUnrecorded,
-    /// NAT_FLOWS has the connection: the slot was not asked.
-    Translated,
-    /// The packet is a later fragment of one whose first fragment went there.
-    SamePacket,
-}
 
 /// Decides a packet's fate, carries it out on the bytes and counts it. The kernel program does the same with each part in a function of
 /// its own.
@@ -139,7 +56,9 @@ fn run<P: Packet, T: Tables>(packet: &mut P, tables: &T, stage: Stage, desk: &mu
         Stage::NatBind => nat_bind(packet, tables, desk),
         Stage::Translate => translate(packet, tables, desk),
         Stage::TranslateError => translate_error(packet, tables, desk),
-        Stage::Deliver => deliver(packet, tables, &desk.job),
+        Stage::Clamp => clamp(packet, tables, &desk.job),
+        Stage::Deliver => deliver(packet, tables, &mut desk.job),
+        Stage::TooBig => too_big(packet, tables, &desk.job),
     }
 }
 
@@ -185,7 +104,14 @@ pub fn nat_bind<P: Packet, T: Tables>(packet: &mut P, tables: &T, desk: &mut Des
 pub fn translate<P: Packet, T: Tables>(packet: &mut P, tables: &T, desk: &mut Desk) -> Next {
     fragment::remember(tables, &desk.job, desk.translation.backend);
     let result = nat::translate::translate(packet, &desk.job.bounded(), &desk.translation);
-    Next::Done(conclude(tables, result))
+    match result {
+        // Backends' answers grow only across the families, where segments are small enough if the service says so.
+        Err(Verdict::TooBig) if desk.translation.fate.verdict == Verdict::ForwardedNat => {
+            desk.job.largest = nat::translate::largest(&desk.job, &desk.translation);
+            Next::Then(Stage::TooBig)
+        }
+        result => Next::Done(conclude(tables, result)),
+    }
 }
 
 /// Translates an ICMP error and the packet that it quotes, and counts it.
@@ -195,23 +121,43 @@ pub fn translate_error<P: Packet, T: Tables>(packet: &mut P, tables: &T, desk: &
     Next::Done(conclude(tables, result))
 }
 
+/// Lowers the segment size that a SYN announces to what its service allows.
+#[inline(always)]
+pub fn clamp<P: Packet, T: Tables>(packet: &mut P, tables: &T, job: &Job) -> Next {
+    go_on(tables, clamp::decide(packet, tables, job))
+}
+
 /// Steers a packet, unless its backend is chosen already, and forwards it.
 #[inline(always)]
-pub fn deliver<P: Packet, T: Tables>(packet: &mut P, tables: &T, job: &Job) -> Next {
+pub fn deliver<P: Packet, T: Tables>(packet: &mut P, tables: &T, job: &mut Job) -> Next {
     go_on(tables, delivered(packet, tables, job))
 }
 
 #[inline(always)]
-fn delivered<P: Packet, T: Tables>(packet: &mut P, tables: &T, job: &Job) -> Result<Next, Verdict> {
-    let Job { link, network, flow, service, .. } = job;
-    let (reference, backend) = if job.backend.is_none() {
+fn delivered<P: Packet, T: Tables>(packet: &mut P, tables: &T, job: &mut Job) -> Result<Next, Verdict> {
+    let Job { link, network, flow, service, backend: chosen, .. } = job.bounded();
+    let (reference, backend) = if chosen.is_none() {
         let settings = configured(tables)?;
-        steer::steer(tables, &settings, *service, network, flow)?
+        steer::steer(tables, &settings, service, &network, &flow)?
     } else {
-        (job.backend, live(tables, job.backend).ok_or(Verdict::BackendGone)?)
+        (chosen, live(tables, chosen).ok_or(Verdict::BackendGone)?)
     };
     fragment::remember(tables, job, reference);
-    leave(packet, link, network, flow, *service, reference, &backend).map(|fate| done(tables, fate))
+    match leave(packet, &link, &network, &flow, service, reference, &backend) {
+        // Errors are never answered by errors (RFC 1122 section 3.2.2, RFC 4443 section 2.4 e).
+        Err(Verdict::TooBig) if !flow.is_related() => {
+            job.largest = forward::largest(&backend);
+            Ok(Next::Then(Stage::TooBig))
+        }
+        left => left.map(|fate| done(tables, fate)),
+    }
+}
+
+/// Answers a packet that is too big for the path to its backend.
+#[inline(always)]
+pub fn too_big<P: Packet, T: Tables>(packet: &mut P, tables: &T, job: &Job) -> Next {
+    let result = too_big::answer(packet, tables, job);
+    Next::Done(conclude(tables, result))
 }
 
 #[inline(always)]
@@ -325,32 +271,59 @@ struct Client<'t, T: Tables + 't> {
 impl<T: Tables> Client<'_, T> {
     #[inline(always)]
     fn go_on<P: Packet>(&self, packet: &mut P, tables: &T, link: &Link) -> Next {
-        go_on(tables, self.balance(packet, tables, link))
+        let Self { vip, network, flow, .. } = self;
+        let is_own = vip.flags & Vip::OWN != 0;
+        let service = if is_own { Ok(ServiceRef::default()) } else { self.service(packet, tables) };
+        let service = match service {
+            Ok(service) => service,
+            Err(verdict) => return Next::Done(conclude(tables, Err(verdict))),
+        };
+        if is_own || service.flags & (ServiceRef::CLAMP | ServiceRef::NAT) != 0 {
+            if service.flags & ServiceRef::CLAMP != 0 && flow.opens() {
+                return Next::General;
+            }
+            if is_own || service.flags & ServiceRef::NAT != 0 {
+                return match Job::new(packet, link, network, *flow) {
+                    Ok(job) => {
+                        let stage = if is_own { Stage::Own } else { Stage::Nat };
+                        Next::Stage(stage, Job { service, ..job })
+                    }
+                    Err(verdict) => Next::Done(conclude(tables, Err(verdict))),
+                };
+            }
+        }
+        match self.balance(packet, tables, link, service) {
+            Err(Verdict::TooBig) => Next::General,
+            result => Next::Done(conclude(tables, result)),
+        }
     }
 
-    /// The rest of the way.
+    /// The rest of the way of a plain packet. One that turns out not to be goes the general way from the start; steering it a second time
+    /// chooses the same backend.
     #[inline(always)]
-    fn balance<P: Packet>(&self, packet: &mut P, tables: &T, link: &Link) -> Result<Next, Verdict> {
+    fn balance<P: Packet>(
+        &self,
+        packet: &mut P,
+        tables: &T,
+        link: &Link,
+        service: ServiceRef,
+    ) -> Result<Fate, Verdict> {
+        let Self { settings, network, flow, .. } = self;
+        let (reference, backend) = steer::steer(tables, settings, service, network, flow)?;
+        leave(packet, link, network, flow, service, reference, &backend)
+    }
+
+    /// The service that the packet is for, unless it must not be steered.
+    #[inline(always)]
+    fn service(&self, packet: &impl Packet, tables: &T) -> Result<ServiceRef, Verdict> {
         let Self { settings, vip, network, flow } = self;
-        if vip.flags & Vip::OWN != 0 {
-            return Ok(Next::Stage(Stage::Own, Job::new(packet, link, network, *flow)?));
-        }
         // Nodes forward no pings and solicitations: those of a peer, answered before, are always its own.
         if settings.flags & Settings::PEERS != 0 {
             refuse_forwarded(packet, tables, vip, network)?;
         }
         let service = service::find(tables, vip, network.protocol, flow.destination_port())?;
         tables.observe(Step::Service(service));
-        if service.flags & ServiceRef::NAT != 0 {
-            let job = Job { service, ..Job::new(packet, link, network, *flow)? };
-            return Ok(Next::Stage(Stage::Nat, job));
-        }
-        if !network.piece.is_whole() {
-            let job = Job { service, ..Job::new(packet, link, network, *flow)? };
-            return Ok(Next::Stage(Stage::Deliver, job));
-        }
-        let (reference, backend) = steer::steer(tables, settings, service, network, flow)?;
-        leave(packet, link, network, flow, service, reference, &backend).map(|fate| done(tables, fate))
+        Ok(service)
     }
 }
 
@@ -416,8 +389,14 @@ fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Next, Verd
         _ => return Err(Verdict::UnsupportedProtocol),
     };
     let flow = flow.map_err(|verdict| refused(&vip, verdict))?;
-    let client = Client { settings, vip, network, flow };
-    Ok(client.go_on(packet, tables, &link))
+    let job = Job::new(packet, &link, &network, flow)?;
+    if own {
+        return Ok(Next::Stage(Stage::Own, job));
+    }
+    let service = Client { settings, vip, network, flow }.service(packet, tables)?;
+    let clamped = service.flags & ServiceRef::CLAMP != 0 && flow.opens();
+    let stage = if clamped { Stage::Clamp } else { Stage::of(service) };
+    Ok(Next::Stage(stage, Job { service, ..job }))
 }
 
 #[inline(always)]
@@ -444,7 +423,7 @@ fn refused(vip: &Vip, verdict: Verdict) -> Verdict {
     if vip.flags & Vip::OWN != 0 { Verdict::NotVip } else { verdict }
 }
 
-/// Forwards a packet to its backend.
+/// Forwards a packet to its backend. One that is too big for the path there is as it came.
 #[inline(always)]
 fn leave<P: Packet>(
     packet: &mut P,

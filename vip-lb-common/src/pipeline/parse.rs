@@ -153,6 +153,12 @@ impl Flow {
         u32::from_be(self.ports) as u16
     }
 
+    /// An ICMP error about the flow rather than a packet of it.
+    #[inline(always)]
+    pub(crate) fn is_related(&self) -> bool {
+        matches!(self.sign, Sign::Related(_))
+    }
+
     /// The first packet of a TCP connection.
     #[inline(always)]
     pub(crate) fn opens(&self) -> bool {

@@ -39,17 +39,29 @@ pub enum Stage {
     /// [`icmp_error`](super::icmp_error()): an ICMP error to a VIP.
     IcmpError = 2,
     /// [`nat`](super::nat()): to a service with translated backends.
-    Nat = 5,
+    Nat = 6,
     /// [`nat_steer`](super::nat_steer): its connection has no entry, or is over.
-    NatSteer = 6,
+    NatSteer = 7,
     /// [`nat_bind`](super::nat_bind): the entries of its connection are to be written.
-    NatBind = 7,
+    NatBind = 8,
     /// [`translate`](super::translate): to other addresses and ports.
-    Translate = 8,
+    Translate = 9,
     /// [`translate_error`](super::translate_error): an ICMP error about what is translated.
-    TranslateError = 9,
-    /// [`deliver`](super::deliver): a flow's packet for which something else had to be done before it is steered and forwarded.
+    TranslateError = 10,
+    /// [`clamp`](super::clamp()): a SYN to a service that limits the size of segments.
+    Clamp = 3,
+    /// [`deliver`](super::deliver): a flow's packet that is no plain one.
     Deliver = 4,
+    /// [`too_big`](super::too_big()): a packet that does not fit the path to its backend.
+    TooBig = 5,
+}
+
+impl Stage {
+    /// The first of the stages that send a packet of a service on.
+    #[inline(always)]
+    pub(super) fn of(service: ServiceRef) -> Self {
+        if service.flags & ServiceRef::NAT != 0 { Self::Nat } else { Self::Deliver }
+    }
 }
 
 /// A packet on its way to another stage.

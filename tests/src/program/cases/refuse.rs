@@ -2,16 +2,16 @@
 
 use vip_lb_common::Verdict::{
     BackendGone, ExtensionHeaders, FromPeer, LocalBackend, NoBackend, NoHeadroom, NotConfigured, NotIp,
-    NotVip, PeerLoop, ShortFrame, TagMismatch, TooBig, TtlExpired, UnknownService, UnknownServicePassed,
-    Unresolved, UnsupportedProtocol,
+    NotVip, PeerLoop, ShortFrame, TagMismatch, TtlExpired, UnknownService, UnknownServicePassed, Unresolved,
+    UnsupportedProtocol,
 };
 
 use super::{Case, Tables, sent_to, to_vip};
 use crate::{
     packet::{Extension, Frame, arp_request, eth},
     program::world::{
-        self, CLIENT, CLIENT6, ENDPOINT, ENDPOINT6, LOCAL_VIP, LOCAL_VIP6, NARROW_MTU, NEXT_HOP, PEER,
-        PEER_MAC, QUIET_VIP, VIP, VIP6, port,
+        self, CLIENT, CLIENT6, ENDPOINT, ENDPOINT6, LOCAL_VIP, LOCAL_VIP6, NEXT_HOP, PEER, PEER_MAC,
+        QUIET_VIP, VIP, VIP6, port,
     },
 };
 
@@ -103,13 +103,6 @@ fn services() -> Vec<Case> {
                 ));
             }
         }
-        let headers = if family == "IPv4" { 20 } else { 40 } + 8;
-        let over = usize::from(NARROW_MTU) - 20 - headers + 1;
-        cases.push(Case::new(
-            format!("{family}: one byte too big"),
-            &to_vip.clone().udp(40_000, port::NARROW).payload(&vec![0; over]),
-            TooBig,
-        ));
         let tagged = match family {
             "IPv4" => eth().tag(100).ipv4(CLIENT, VIP),
             _ => eth().tag(100).ipv6(CLIENT6, VIP6),

@@ -3,15 +3,19 @@
 use std::collections::BTreeSet;
 
 use vip_lb_common::{
-    Verdict::{ForwardedIpip, ForwardedL2, FragmentWithoutFirst},
+    Verdict::{ForwardedIpip, ForwardedL2, FragmentWithoutFirst, TooBigAnswered, TtlExpired},
     abi::{BackendRef, Fragment},
 };
 
 use super::{Program, Story, Told};
 use crate::{
     packet::{Frame, NODE_MAC, eth},
-    program::world::{
-        CURRENT, FAR, FAR6, NEXT_HOP, PIECES_VIP, PIECES_VIP6, PREVIOUS, THIRD, TUNNEL, TUNNEL6, port, world,
+    program::{
+        cases::{label, too_big::answer},
+        world::{
+            CURRENT, FAR, FAR6, NARROW_MTU, NEXT_HOP, PIECES_VIP, PIECES_VIP6, PREVIOUS, THIRD, TUNNEL,
+            TUNNEL6, port, world,
+        },
     },
 };
 
@@ -62,11 +66,11 @@ fn later_fragments_follow_the_first(story: &mut Story) {
     story.sends("its rest", later(ID), CURRENT);
     assert_eq!(story.pair.state().fragments.len(), 4);
 
-    let mut fragments = story.pair.state().fragments;
-    // A clock that starts at boot is half its range away from this on both sides.
-    fragments.values_mut().for_each(|fragment| fragment.seen = 1 << 31);
-    story.pair.set_fragments(&fragments);
-    story.loses("a later one, much later", later(ID), FragmentWithoutFirst);
+    let fragments = story.pair.state().fragments;
+    story.pair.set_fragments(&fragments, Fragment::LIFETIME - 5);
+    story.sends("a later one, much later", later(ID), CURRENT);
+    story.pair.set_fragments(&fragments, Fragment::LIFETIME + 1);
+    story.loses("a later one, too late", later(ID), FragmentWithoutFirst);
     story.sends("the first, once more", first(port::L2, ID), CURRENT);
     story.sends("and its rest", later(ID), CURRENT);
 
@@ -81,13 +85,13 @@ fn later_fragments_follow_the_first(story: &mut Story) {
 fn change_fragments(story: &mut Story, change: impl Fn(&mut Fragment)) {
     let mut fragments = story.pair.state().fragments;
     fragments.values_mut().for_each(change);
-    story.pair.set_young_fragments(&fragments);
+    story.pair.set_fragments(&fragments, 0);
 }
 
 fn later_fragments_leave_as_the_first_did(story: &mut Story) {
     let by_l2 = |frame: Frame| frame.from_mac(NODE_MAC).to_mac(NEXT_HOP);
     let outer = || by_l2(eth());
-    let label = crate::program::cases::label(7, port::IPIP6);
+    let flow_label = label(7, port::IPIP6);
     story.sends("the first by l2", first(port::L2, ID), CURRENT);
     story.turns("a later one by l2", later(ID), ForwardedL2, |ip| by_l2(later(ID)(ip.ttl(63))));
     story.sends("the first in IPv4", first(port::IPIP, ID), IPIP);
@@ -97,14 +101,16 @@ fn later_fragments_leave_as_the_first_did(story: &mut Story) {
     story.sends("the first in IPv6", first(port::IPIP6, ID), 3);
     // Its outer header shows the ports that it has not, so that routers keep the pieces together.
     story.turns("a later one in IPv6", later(ID), ForwardedIpip, |ip| {
-        later(ID)(ip.ttl(63)).inside(outer().ipv6(TUNNEL6, FAR6).flow_label(label))
+        later(ID)(ip.ttl(63)).inside(outer().ipv6(TUNNEL6, FAR6).flow_label(flow_label))
     });
     story.turns("the last one in IPv6", last(ID), ForwardedIpip, |ip| {
-        last(ID)(ip.ttl(63)).inside(outer().ipv6(TUNNEL6, FAR6).flow_label(label))
+        last(ID)(ip.ttl(63)).inside(outer().ipv6(TUNNEL6, FAR6).flow_label(flow_label))
     });
-    story.loses("with no hop left", |ip| later(ID)(ip.ttl(1)), vip_lb_common::Verdict::TtlExpired);
+    story.loses("with no hop left", |ip| later(ID)(ip.ttl(1)), TtlExpired);
     story.sends("the first of a narrow path", |ip| ip.piece(0, true, ID).udp(7, port::NARROW), 7);
-    story.loses("a later one too big for it", later(ID), vip_lb_common::Verdict::TooBig);
+    story.turns("a later one too big for it", later(ID), TooBigAnswered, |ip| {
+        answer(eth(), &later(ID)(ip), NARROW_MTU - 20)
+    });
 }
 
 fn fragments_follow_an_open_slots_choice(story: &mut Story) {

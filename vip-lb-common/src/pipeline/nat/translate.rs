@@ -29,7 +29,7 @@ pub(crate) struct Translation {
     /// The backend that it goes to, or comes from.
     pub(crate) backend: BackendRef,
     /// What is said of it in the end.
-    pub(super) fate: Fate,
+    pub(crate) fate: Fate,
 }
 
 impl Translation {
@@ -158,6 +158,17 @@ fn to_v4<P: Packet>(packet: &mut P, network: &Network, new: &Translation) -> Res
         destination: new.destination,
     });
     Ok(())
+}
+
+/// Bytes from the IP header on of the largest packet that fits once it is translated.
+#[inline(always)]
+pub(crate) fn largest(job: &Job, new: &Translation) -> u16 {
+    const DIFFERENCE: u16 = (IPV6_LEN - IPV4_LEN) as u16;
+    match (job.network.is_v4, new.destination.is_v4()) {
+        (true, false) => new.mtu.saturating_sub(DIFFERENCE),
+        (false, true) => new.mtu.saturating_add(DIFFERENCE),
+        _ => new.mtu,
+    }
 }
 
 #[inline(always)]
