@@ -41,6 +41,7 @@ impl Control for Imitation {
             started: 0,
             config: ConfigInfo { path: "/etc/vip-lb.yaml".into(), hash: "3f9a12bc".into(), loaded_at: 0 },
             interfaces: Vec::new(),
+            bonds: Vec::new(),
             vips: Vec::new(),
             tables: Vec::new(),
             warnings: Vec::new(),

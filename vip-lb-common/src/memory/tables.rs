@@ -111,9 +111,12 @@ impl Default for MemoryTables {
     }
 }
 
+/// What another CPU does to the tables.
+type Act = Box<dyn FnOnce(&MemoryTables)>;
+
 /// Something that happens once, on another CPU.
 #[derive(Default)]
-pub struct Meanwhile(pub Cell<Option<Box<dyn FnOnce(&MemoryTables)>>>);
+pub struct Meanwhile(pub Cell<Option<Act>>);
 
 impl core::fmt::Debug for Meanwhile {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {

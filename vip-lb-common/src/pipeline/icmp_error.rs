@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     Packet, Tables, Verdict,
-    abi::{Address, ServiceRef, Settings},
+    abi::{Address, Settings},
     headers::{ICMP_LEN, IPV4_LEN, IPV6_LEN, Icmp, Ipv4, Ipv6, protocol},
     tables::IcmpUse,
 };
@@ -59,7 +59,7 @@ pub(super) fn decide<T: Tables>(packet: &impl Packet, tables: &T, job: &mut Job)
     job.network.source = quote.destination;
     job.flow = quote.flow;
     job.service = service;
-    Ok(Next::Then(if service.flags & ServiceRef::NAT != 0 { Stage::Nat } else { Stage::Deliver }))
+    Ok(Next::Then(Stage::of(service)))
 }
 
 /// What an error says of the packet that it is about.

@@ -380,7 +380,7 @@ fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Next, Verd
         return Ok(Next::Stage(Stage::Own, job));
     }
     let service = Client { settings, vip, network, flow }.service(packet, tables)?;
-    let after_clamp = if service.flags & ServiceRef::NAT != 0 { Stage::Nat } else { Stage::Deliver };
+    let after_clamp = Stage::of(service);
     let clamped = service.flags & ServiceRef::CLAMP != 0 && flow.opens();
     Ok(Next::Stage(if clamped { Stage::Clamp } else { after_clamp }, Job { service, after_clamp, ..job }))
 }

@@ -56,6 +56,14 @@ pub enum Stage {
     TooBig = 10,
 }
 
+impl Stage {
+    /// Where a flow's packet to a service is sent to its backend.
+    #[inline(always)]
+    pub(super) fn of(service: ServiceRef) -> Self {
+        if service.flags & ServiceRef::NAT != 0 { Self::Nat } else { Self::Deliver }
+    }
+}
+
 /// A packet on its way to another stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Job {

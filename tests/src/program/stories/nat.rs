@@ -388,7 +388,7 @@ fn what_does_not_fit_is_not_translated(story: &mut Story) {
         let room = (i32::from(NARROW_MTU) - grown - headers) as usize;
         let udp = |len: usize| ends.dialled().udp(1, service).payload(&vec![7; len]);
         let node_port = story.opens(ends.name, &udp(room));
-        story.ends(ends.name, &udp(room + 1), Verdict::TooBig);
+        story.ends(ends.name, &udp(room + 1), Verdict::TooBigAnswered);
         // An answer that grows on its way back must have come through a path with room for it.
         let headers = if ends.node == NODE { 28 } else { 48 };
         let room = (i32::from(NARROW_MTU) + grown - headers) as usize;

@@ -28,7 +28,7 @@ pub(crate) struct Translation {
     /// The backend that it goes to, or comes from.
     pub(crate) backend: BackendRef,
     /// What is said of it in the end.
-    pub(super) fate: Fate,
+    pub(crate) fate: Fate,
 }
 
 impl Translation {
