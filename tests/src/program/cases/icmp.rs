@@ -193,6 +193,9 @@ fn links(family: Family) -> Vec<Case> {
     cases
 }
 
+/// What an error quotes, and the error, given its hop limit.
+type Quoting<'q> = (&'static str, Box<dyn Fn(u8) -> Frame + 'q>);
+
 /// What is quoted, as little or as odd as it may be.
 fn quotes(family: Family) -> Vec<Case> {
     let vip = (VIP, VIP6);
@@ -204,7 +207,7 @@ fn quotes(family: Family) -> Vec<Case> {
     let tcp_start = |port: u16| [ports(port), vec![0, 0, 3, 0xe8]].concat();
     // The quoted length field says what the packet once was.
     let quoted = |ttl| family.sent(message(ttl), vip).claim_len(1500);
-    let good: Vec<(&str, Box<dyn Fn(u8) -> Frame + '_>)> = vec![
+    let good: Vec<Quoting<'_>> = vec![
         ("eight bytes of TCP", Box::new(move |ttl| quoted(ttl).claim_next(6).payload(&tcp_start(port::L2)))),
         ("eight bytes of UDP", Box::new(move |ttl| quoted(ttl).claim_next(17).payload(&tcp_start(port::L2)))),
         ("more than a packet", Box::new(move |ttl| quoted(ttl).tcp(port::L2, HERE).payload(&[7; 900]))),
