@@ -57,7 +57,6 @@ fn an_address_on_the_link_goes_to_its_owner() {
                 mac: None,
                 mtu: 1500,
                 preferred_source: address(source),
-                vlan: None,
             };
             assert_eq!(via(&network, destination).await, expected);
             lab.near(&format!(
