@@ -11,6 +11,7 @@ use std::{
 };
 
 use vip_lb_tests::{
+    fuzz,
     packet::{NODE_MAC, eth},
     program::{
         Dice, Program,
@@ -91,6 +92,26 @@ fn scapy_finds_fault_with_every_changed_byte() {
     let samples: Vec<Sample> = (12..outcome.frame.len()).map(changed).collect();
     let text = ask_scapy(&samples).unwrap_err();
     assert!(text.contains(&format!("{0} frames, {0} faults", samples.len())), "{text}");
+}
+
+#[test]
+fn kernel_and_host_agree_on_the_corpus_of_the_fuzzers() {
+    for target in fuzz::TARGETS {
+        let frames: Box<dyn Fn(&[u8]) -> Vec<(Program, Vec<u8>)>> = match target.name {
+            "pipeline" => Box::new(|data| {
+                let frames = fuzz::pipeline::frames(data);
+                frames.into_iter().map(|frame| (Program::Balancer, frame.to_vec())).collect()
+            }),
+            "decap" => Box::new(|data| vec![(Program::Decapsulator, data.to_vec())]),
+            _ => continue,
+        };
+        let mut all = Vec::new();
+        for (_, data) in target.corpus().unwrap() {
+            all.extend(frames(&data).into_iter().filter(|(_, frame)| frame.len() >= 14));
+        }
+        assert!(all.len() >= target.files_at_least, "{}: only {} frames", target.name, all.len());
+        differential::run_frames(&all).unwrap_or_else(|difference| panic!("{}: {difference}", target.name));
+    }
 }
 
 /// Has scapy take apart and put together again what came out.

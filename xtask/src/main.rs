@@ -1,7 +1,8 @@
-//! The development commands: `cargo xtask setup`, `test`, `demo`, `bench`, `differential`, `tidy`.
+//! The development commands: `cargo xtask setup`, `test`, `demo`, `bench`, `differential`, `fuzz`, `tidy`.
 
 mod check;
 mod differential;
+mod fuzz;
 mod lab;
 mod leftovers;
 mod process;
@@ -39,6 +40,8 @@ enum Command {
     Bench(lab::Bench),
     /// Run generated packets through kernel and host side by side, and have other parsers judge what comes out.
     Differential(differential::Differential),
+    /// Let a fuzzer look for inputs that break something.
+    Fuzz(fuzz::Fuzz),
     /// Check the rules of this repository that no other tool knows.
     Tidy,
 }
@@ -66,6 +69,7 @@ fn run(command: Command) -> Result<u8> {
         Command::Demo(demo) => lab::demo(&demo),
         Command::Bench(bench) => lab::bench(&bench),
         Command::Differential(differential) => differential::run(&differential),
+        Command::Fuzz(fuzz) => fuzz::run(&fuzz),
         Command::Tidy => {
             let faults = tidy::check(process::workspace())?;
             for fault in &faults {
