@@ -11,11 +11,14 @@ use std::{
 use vip_lb_tests::{
     fuzz::{self, TARGETS, Target},
     program::{
-        Program,
+        Dice, Program,
         cases::{self, Case, Tables},
+        mutate,
     },
 };
 
+/// Changed inputs of each target.
+const INPUTS: usize = 500;
 /// Files made of the cases of each verdict: the shortest frames.
 const CASES_OF_VERDICT: usize = 4;
 
@@ -33,6 +36,35 @@ fn every_input_of_the_corpus_is_taken_without_a_fault() {
             assert!(taken.is_ok(), "fuzz/corpus/{}/{name} shows a fault", target.name);
         }
         println!("{}: {} files", target.name, files.len());
+    }
+}
+
+#[test]
+fn inputs_made_of_the_corpus_are_taken_without_a_fault() {
+    let mut dice = Dice::from_environment();
+    println!("VIP_LB_TEST_SEED={}", dice.seed());
+    let inputs = env::var("VIP_LB_TEST_INPUTS")
+        .map_or(INPUTS, |text| text.parse().expect("VIP_LB_TEST_INPUTS is a number"));
+    for target in TARGETS {
+        let files = target.corpus().unwrap();
+        for number in 0..inputs {
+            let (name, data) = dice.pick(&files);
+            let mut data = data.clone();
+            // A piece of another input behind or inside of this one, then changed bytes.
+            if dice.below(3) == 0 {
+                let (_, other) = dice.pick(&files);
+                let (from, at) = (dice.below(other.len() + 1), dice.below(data.len() + 1));
+                data.splice(at..at, other[from..].iter().copied());
+            }
+            mutate(&mut dice, &mut data);
+            let taken = panic::catch_unwind(|| (target.one)(&data));
+            let seed = dice.seed();
+            assert!(
+                taken.is_ok(),
+                "{}: {name}, changed, number {number} of VIP_LB_TEST_SEED={seed}: {data:02x?}",
+                target.name
+            );
+        }
     }
 }
 
