@@ -117,7 +117,7 @@ fn both<'p>(judged: &Judged<'p>) -> Result<Both<'p>, String> {
 }
 
 /// Fails with both values unless they are equal.
-fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: T, right: T) -> Result<(), String> {
+fn same<T: Copy + PartialEq + std::fmt::Debug>(what: &str, found: T, right: T) -> Result<(), String> {
     if found == right { Ok(()) } else { Err(format!("{what} is {found:02x?}, should be {right:02x?}")) }
 }
 
