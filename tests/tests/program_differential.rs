@@ -97,12 +97,12 @@ fn scapy_finds_fault_with_every_changed_byte() {
 #[test]
 fn kernel_and_host_agree_on_the_corpus_of_the_fuzzers() {
     for target in fuzz::TARGETS {
-        let frames: Box<dyn Fn(&[u8]) -> Vec<(Program, Vec<u8>)>> = match target.name {
-            "pipeline" => Box::new(|data| {
+        let frames: fn(&[u8]) -> Vec<(Program, Vec<u8>)> = match target.name {
+            "pipeline" => |data| {
                 let frames = fuzz::pipeline::frames(data);
                 frames.into_iter().map(|frame| (Program::Balancer, frame.to_vec())).collect()
-            }),
-            "decap" => Box::new(|data| vec![(Program::Decapsulator, data.to_vec())]),
+            },
+            "decap" => |data| vec![(Program::Decapsulator, data.to_vec())],
             _ => continue,
         };
         let mut all = Vec::new();
