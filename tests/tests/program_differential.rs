@@ -24,6 +24,9 @@ use xtask::figures::{Figure, Report};
 const PACKETS: usize = 100_000;
 /// Frames that scapy must have had an opinion of.
 const SAMPLES_AT_LEAST: usize = 300;
+/// The frames of an input, each with the program that it meets.
+type FramesOf = fn(&[u8]) -> Vec<(Program, Vec<u8>)>;
+
 /// The system's, which has the packages that set-up installed.
 const PYTHON: &str = "/usr/bin/python3";
 
@@ -97,7 +100,7 @@ fn scapy_finds_fault_with_every_changed_byte() {
 #[test]
 fn kernel_and_host_agree_on_the_corpus_of_the_fuzzers() {
     for target in fuzz::TARGETS {
-        let frames: fn(&[u8]) -> Vec<(Program, Vec<u8>)> = match target.name {
+        let frames: FramesOf = match target.name {
             "pipeline" => |data| {
                 let frames = fuzz::pipeline::frames(data);
                 frames.into_iter().map(|frame| (Program::Balancer, frame.to_vec())).collect()
