@@ -5,11 +5,14 @@
 //! that they agree.
 
 pub mod cases;
+pub mod differential;
+pub mod generate;
 mod host;
 mod kernel;
 mod maps;
 mod mutate;
 mod object;
+pub mod oracle;
 mod pair;
 pub mod scenario;
 mod state;
@@ -20,7 +23,7 @@ use vip_lb_common::{Action, Verdict};
 
 pub use host::{Host, HostPacket};
 pub use kernel::{Kernel, Loaded, SHORTEST_FRAME, load};
-pub use mutate::{Dice, mutate, traffic, translated_traffic};
+pub use mutate::{Dice, mutate};
 pub use pair::Pair;
 pub use scenario::{Scenario, closed, open};
 pub use state::State;

@@ -1,60 +1,137 @@
-//! Random packets through the loaded programs and the host instantiation, which must agree on everything. Needs root.
+//! Generated packets through the loaded programs and the host instantiation, which must agree on everything, and other parsers, which must
+//! agree with both on what came out. Needs root, and scapy.
+//!
+//! `cargo xtask differential` runs this with more packets, another seed or one frame, by the variables VIP_LB_TEST_PACKETS,
+//! VIP_LB_TEST_SEED, VIP_LB_TEST_FRAME and VIP_LB_TEST_JSON.
 
-use vip_lb_common::abi::Settings;
-use vip_lb_tests::program::{
-    Dice, Pair, Program, SHORTEST_FRAME,
-    cases::{self, Case},
-    mutate, traffic, translated_traffic,
-    world::{nat, world},
+use std::{
+    env, fs,
+    path::Path,
+    process::{Command, Stdio},
 };
 
-const PACKETS: usize = 30_000;
-/// Packets after which the settings change and all tables are compared.
-const ROUND: usize = 2_000;
+use vip_lb_tests::{
+    fuzz,
+    packet::{NODE_MAC, eth},
+    program::{
+        Dice, Program,
+        differential::{self, Sample, from_hex, hex},
+    },
+};
+use xtask::figures::{Figure, Report};
+
+/// Packets of a run that nobody asked for more of.
+const PACKETS: usize = 100_000;
+/// Frames that scapy must have had an opinion of.
+const SAMPLES_AT_LEAST: usize = 300;
+/// The frames of an input, each with the program that it meets.
+type FramesOf = fn(&[u8]) -> Vec<(Program, Vec<u8>)>;
+
+/// The system's, which has the packages that set-up installed.
+const PYTHON: &str = "/usr/bin/python3";
 
 #[test]
-fn kernel_and_host_agree_on_random_packets() {
-    let mut dice = Dice::from_environment();
-    println!("VIP_LB_TEST_SEED={}", dice.seed());
-    let cases: Vec<Case> = [cases::all(), cases::steer::without_budget()].concat();
-    let mut tables = world();
-    nat::add(&mut tables);
-    let mut pair = Pair::new(&tables);
-    let mut packets = 0;
-    while packets < PACKETS {
-        if packets.is_multiple_of(ROUND) {
-            begin_round(&mut pair, &mut dice, packets);
-        }
-        let (program, mut frame) = match dice.below(3) {
-            0 => (Program::Balancer, traffic(&mut dice)),
-            1 => (Program::Balancer, translated_traffic(&mut dice)),
-            _ => {
-                let case = dice.pick(&cases);
-                (case.program, case.frame.clone())
-            }
+fn kernel_host_and_other_parsers_agree_on_generated_packets() {
+    if let Ok(frame) = env::var("VIP_LB_TEST_FRAME") {
+        let (program, digits) = match frame.strip_prefix("decap:") {
+            Some(digits) => (Program::Decapsulator, digits),
+            None => (Program::Balancer, &frame[..]),
         };
-        mutate(&mut dice, &mut frame);
-        if frame.len() < SHORTEST_FRAME {
-            continue;
-        }
-        let name = format!("packet {packets} of VIP_LB_TEST_SEED={}", dice.seed());
-        pair.run(&name, program, &frame, 0);
-        packets += 1;
+        let outcomes = differential::run_frames(&[(program, from_hex(digits).unwrap())]);
+        println!("{:#?}", outcomes.unwrap_or_else(|difference| panic!("{difference}")));
+        return;
     }
-    pair.compare_tables(&format!("the end of VIP_LB_TEST_SEED={}", dice.seed()));
-    println!("{:#?}", pair.state().verdicts);
+    let packets = env::var("VIP_LB_TEST_PACKETS")
+        .map_or(PACKETS, |text| text.parse().expect("VIP_LB_TEST_PACKETS is a number"));
+    let dice = Dice::from_environment();
+    let name = format!("cargo xtask differential --packets {packets} --seed {}", dice.seed());
+    println!("{name}");
+    let report = differential::run(packets, dice, &name);
+    println!("{:#?}", report.verdicts);
+
+    let figures = vec![
+        Figure::new("differential.packets", report.packets as f64, "packets")
+            .aim(&format!(">= {packets}"))
+            .unwrap(),
+        Figure::new("differential.disagreements", report.disagreements.len() as f64, "packets")
+            .aim("== 0")
+            .unwrap(),
+        Figure::new("differential.samples", report.samples.len() as f64, "frames"),
+    ];
+    for figure in &figures {
+        println!("{} {} {}", figure.name, figure.value, figure.unit);
+    }
+    if let Ok(path) = env::var("VIP_LB_TEST_JSON") {
+        Report::new(figures).write(Path::new(&path)).unwrap();
+    }
+    assert!(report.disagreements.is_empty(), "{}", report.disagreements.join("\n"));
+    if packets >= PACKETS {
+        assert!(report.samples.len() >= SAMPLES_AT_LEAST, "only {} samples", report.samples.len());
+    }
+    let verdict = ask_scapy(&report.samples);
+    assert!(verdict.is_ok(), "{name}\n{}", verdict.unwrap_err());
 }
 
-/// Seconds pass, budgets and peers come and go.
-fn begin_round(pair: &mut Pair, dice: &mut Dice, packets: usize) {
-    pair.compare_tables(&format!("before packet {packets} of VIP_LB_TEST_SEED={}", dice.seed()));
-    let settings = pair.settings();
-    pair.set_settings(Settings {
-        tick: settings.tick + dice.below(3) as u32,
-        flags: *dice.pick(&[0, Settings::PEERS]),
-        record_budget: *dice.pick(&[0, 3, 50, 1000]),
-        survivor_budget: *dice.pick(&[0, 3, 50, 1000]),
-        nat_ports: *dice.pick(&[1, 2, 16, 64]),
-        ..settings
-    });
+#[test]
+fn scapy_finds_fault_with_every_changed_byte() {
+    let input = eth().ipv4("192.0.2.7", "10.77.1.1").tcp(1000, 80).payload(b"x").bytes();
+    let outcomes = differential::run_frames(&[(Program::Balancer, input.clone())]).unwrap();
+    let [outcome] = &outcomes[..] else { panic!("one frame has one outcome") };
+    let sample = |output: &[u8]| Sample {
+        verdict: outcome.verdict.name(),
+        input: hex(&input),
+        output: hex(output),
+        node_mac: hex(&NODE_MAC),
+        tunnels: Vec::new(),
+        gue_port: 6080,
+    };
+    assert_eq!(ask_scapy(&[sample(&outcome.frame)]), Ok(()));
+    let changed = |at: usize| {
+        let mut changed = outcome.frame.clone();
+        changed[at] ^= 1;
+        sample(&changed)
+    };
+    // MAC addresses are etherparse's to judge.
+    let samples: Vec<Sample> = (12..outcome.frame.len()).map(changed).collect();
+    let text = ask_scapy(&samples).unwrap_err();
+    assert!(text.contains(&format!("{0} frames, {0} faults", samples.len())), "{text}");
+}
+
+#[test]
+fn kernel_and_host_agree_on_the_corpus_of_the_fuzzers() {
+    for target in fuzz::TARGETS {
+        let frames: FramesOf = match target.name {
+            "pipeline" => |data| {
+                let frames = fuzz::pipeline::frames(data);
+                frames.into_iter().map(|frame| (Program::Balancer, frame.to_vec())).collect()
+            },
+            "decap" => |data| vec![(Program::Decapsulator, data.to_vec())],
+            _ => continue,
+        };
+        let mut all = Vec::new();
+        for (_, data) in target.corpus().unwrap() {
+            all.extend(frames(&data).into_iter().filter(|(_, frame)| frame.len() >= 14));
+        }
+        assert!(all.len() >= target.files_at_least, "{}: only {} frames", target.name, all.len());
+        differential::run_frames(&all).unwrap_or_else(|difference| panic!("{}: {difference}", target.name));
+    }
+}
+
+/// Has scapy take apart and put together again what came out.
+fn ask_scapy(samples: &[Sample]) -> Result<(), String> {
+    let lines: Vec<String> = samples.iter().map(|sample| serde_json::to_string(sample).unwrap()).collect();
+    let file = env::temp_dir().join(format!("vip-lb-samples-{}-{}.jsonl", std::process::id(), samples.len()));
+    fs::write(&file, lines.join("\n")).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scapy/judge.py");
+    let output = Command::new(PYTHON).arg(script).arg(&file).stdin(Stdio::null()).output();
+    fs::remove_file(&file).unwrap();
+    let output = output.expect("python3 is there: cargo xtask setup");
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    println!("{text}");
+    if output.status.success() && text.contains(&format!("{} frames, 0 faults", samples.len())) {
+        Ok(())
+    } else {
+        Err(text)
+    }
 }

@@ -79,7 +79,7 @@ fn icmp_beyond_its_rate_is_dropped() {
         let mut let_through = 0;
         for _ in 0..50 {
             let outcome =
-                kernel.run(Program::Balancer, &frame.bytes(), 0).expect("the kernel runs this frame");
+                kernel.run(Program::Balancer, &frame.bytes(), 0, None).expect("the kernel runs this frame");
             assert!([within, beyond].contains(&outcome.verdict), "{:?}", outcome.verdict);
             let_through += usize::from(outcome.verdict == within);
         }

@@ -21,6 +21,9 @@ pub(crate) struct Test {
     /// Run only the tests of one tier, and no other checks. `pure` needs no root.
     #[arg(long, value_enum)]
     tier: Option<Tier>,
+    /// Packets that kernel and host are compared by, instead of the usual number.
+    #[arg(long, value_name = "N")]
+    packets: Option<u64>,
     /// Go on after a step that failed.
     #[arg(long)]
     keep_going: bool,
@@ -152,6 +155,7 @@ fn tests(test: &Test) -> Result<Outcome> {
     for selection in &mut selections {
         let mut command = process::cargo(&["test"]);
         command.args(test.keep_going.then_some("--no-fail-fast")).args(selection).args(&test.filter);
+        command.envs(test.packets.map(|packets| ("VIP_LB_TEST_PACKETS", packets.to_string())));
         process::succeed(&mut command)?;
     }
     Ok(Outcome::Passed)

@@ -166,7 +166,7 @@ fn json_argument(path: Option<&Path>) -> Result<Option<String>> {
 }
 
 /// As a shell has it: 128 and the signal's number for a process that was ended by one.
-fn exit_code(status: ExitStatus) -> u8 {
+pub(crate) fn exit_code(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
 }

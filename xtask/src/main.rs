@@ -1,6 +1,8 @@
-//! The development commands: `cargo xtask setup`, `test`, `demo`, `bench`, `tidy`.
+//! The development commands: `cargo xtask setup`, `test`, `demo`, `bench`, `differential`, `fuzz`, `tidy`.
 
 mod check;
+mod differential;
+mod fuzz;
 mod lab;
 mod leftovers;
 mod process;
@@ -36,6 +38,10 @@ enum Command {
     Demo(lab::Demo),
     /// Measure what a packet costs.
     Bench(lab::Bench),
+    /// Run generated packets through kernel and host side by side, and have other parsers judge what comes out.
+    Differential(differential::Differential),
+    /// Let a fuzzer look for inputs that break something.
+    Fuzz(fuzz::Fuzz),
     /// Check the rules of this repository that no other tool knows.
     Tidy,
 }
@@ -62,6 +68,8 @@ fn run(command: Command) -> Result<u8> {
         Command::Test(test) => Ok(u8::from(!check::run(&test)?)),
         Command::Demo(demo) => lab::demo(&demo),
         Command::Bench(bench) => lab::bench(&bench),
+        Command::Differential(differential) => differential::run(&differential),
+        Command::Fuzz(fuzz) => fuzz::run(&fuzz),
         Command::Tidy => {
             let faults = tidy::check(process::workspace())?;
             for fault in &faults {

@@ -1,9 +1,7 @@
-//! Random packets that keep much of a good one, so that the ways to the deeper stages stay open.
+//! Random numbers that can be had again, and random changes that keep much of a good packet, so that the ways to the deeper stages
+//! stay open.
 
 use std::time::{SystemTime, UNIX_EPOCH};
-
-use super::world::{self, port};
-use crate::packet::{Frame, eth};
 
 /// A stream of random numbers that can be had again by its seed (SplitMix64, Steele et al., OOPSLA 2014).
 #[derive(Clone, Debug)]
@@ -13,6 +11,11 @@ pub struct Dice {
 }
 
 impl Dice {
+    /// The stream of a seed.
+    pub const fn new(seed: u64) -> Self {
+        Self { seed, state: seed }
+    }
+
     /// The stream of the seed that VIP_LB_TEST_SEED names, or of one from the clock.
     ///
     /// # Panics
@@ -23,7 +26,7 @@ impl Dice {
             Ok(text) => text.parse().expect("VIP_LB_TEST_SEED is no number"),
             Err(_) => SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64),
         };
-        Self { seed, state: seed }
+        Self::new(seed)
     }
 
     /// What to set VIP_LB_TEST_SEED to.
@@ -46,121 +49,6 @@ impl Dice {
     pub fn pick<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
         &choices[self.below(choices.len())]
     }
-}
-
-/// A client's packet to any service of the world, with any of the usual flags.
-pub fn traffic(dice: &mut Dice) -> Vec<u8> {
-    const PORTS: [u16; 20] = [
-        port::L2,
-        port::IPIP,
-        port::IPIP6,
-        port::SPREAD,
-        port::EMPTY,
-        port::RINGLESS,
-        port::GONE,
-        port::UNRESOLVED,
-        port::LOCAL,
-        port::NARROW,
-        port::ELSEWHERE,
-        port::AFFINE,
-        port::MEDIUM,
-        port::LARGE,
-        port::OPEN,
-        port::KNOWN,
-        port::SETTLING,
-        port::OPEN_AFFINE,
-        port::ORPHANED,
-        port::UNKNOWN,
-    ];
-    let link = match dice.below(8) {
-        0 => eth().tag(100),
-        1 => eth().service_tag(7).tag(100),
-        2 => eth().from_mac(world::PEER_MAC),
-        _ => eth(),
-    };
-    let client = dice.below(40);
-    let ip = match dice.below(3) {
-        0 => link.ipv6(&format!("2001:db8:c::{client}"), world::VIP6),
-        1 => {
-            let vip = *dice.pick(&[world::VIP, world::ANY_PORT_VIP, world::LOCAL_VIP]);
-            link.ipv4(&format!("192.0.2.{client}"), vip)
-        }
-        _ => link.ipv4(&format!("192.0.2.{client}"), world::VIP),
-    };
-    let ip = ip.ttl(*dice.pick(&[64, 64, 64, 2, 1]));
-    let (from, to) = (1000 + dice.below(20) as u16, *dice.pick(&PORTS));
-    let frame = match dice.below(3) {
-        0 => ip.udp(from, to),
-        _ => {
-            let change: fn(Frame) -> Frame = *dice.pick(&[
-                Frame::syn,
-                Frame::syn,
-                Frame::fin,
-                Frame::rst,
-                Frame::syn_ack,
-                |frame| frame,
-                |frame| frame,
-                |frame| frame,
-            ]);
-            change(ip.tcp(from, to))
-        }
-    };
-    frame.payload(&vec![0x5a; *dice.pick(&[0, 1, 7, 100, 1400])]).bytes()
-}
-
-/// A packet of few clients, or back to them, at the services of [`world::nat`].
-pub fn translated_traffic(dice: &mut Dice) -> Vec<u8> {
-    use world::nat;
-    let is_v4 = dice.below(2) == 0;
-    let number = dice.below(4);
-    let client = if is_v4 { format!("192.0.2.{number}") } else { format!("2001:db8:c::{number}") };
-    let vip = if is_v4 { *dice.pick(&[nat::VIP, nat::OTHER_VIP]) } else { nat::VIP6 };
-    let node = if is_v4 { *dice.pick(&[nat::NODE, nat::NODE, nat::HOST]) } else { nat::NODE6 };
-    let backend = if is_v4 { nat::BACKEND } else { nat::BACKEND6 };
-    let link = match dice.below(12) {
-        0 => eth().tag(100),
-        1 => eth().service_tag(7).tag(100),
-        2 => eth().from_mac(world::NEXT_HOP),
-        _ => eth(),
-    };
-    let ip =
-        |link: Frame, from: &str, to: &str| if is_v4 { link.ipv4(from, to) } else { link.ipv6(from, to) };
-    let service = *dice.pick(&nat::port::ALL);
-    let client_port = 1000 + dice.below(3) as u16;
-    let backend_port = if service == nat::port::MOVED { nat::MOVED_TO } else { service };
-    let node_port = nat::FIRST_PORT + dice.below(16) as u16;
-    let error = |frame: Frame| if is_v4 { frame.icmp(3, 4, [0; 4]) } else { frame.icmp(2, 0, [0; 4]) };
-    let ttl = *dice.pick(&[64, 64, 64, 2, 1]);
-    let (frame, from, to) = match dice.below(8) {
-        0..4 => (ip(link, &client, vip).ttl(ttl), client_port, service),
-        4..6 => (ip(link, backend, node).ttl(ttl), backend_port, node_port),
-        6 => (ip(error(ip(link, &client, vip).ttl(ttl)), vip, &client), service, client_port),
-        _ => (ip(error(ip(link, backend, node).ttl(ttl)), node, backend), node_port, backend_port),
-    };
-    let frame = match dice.below(12) {
-        0 => frame.piece(0, true, number as u16),
-        1 => {
-            let later = frame.piece(1408, dice.below(2) == 0, number as u16);
-            return later.claim_next(17).payload(&[0x5a; 64]).bytes();
-        }
-        _ => frame,
-    };
-    let frame = match dice.below(3) {
-        0 => frame.udp(from, to),
-        _ => {
-            let change: fn(Frame) -> Frame = *dice.pick(&[
-                Frame::syn,
-                Frame::syn,
-                Frame::fin,
-                Frame::rst,
-                Frame::syn_ack,
-                |frame| frame,
-                |frame| frame,
-            ]);
-            change(frame.tcp(from, to))
-        }
-    };
-    frame.payload(&vec![0x5a; *dice.pick(&[0, 1, 7, 100, 1400])]).bytes()
 }
 
 /// Changes a few bytes, or its length.

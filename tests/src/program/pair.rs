@@ -2,10 +2,13 @@
 
 use std::collections::HashMap;
 
-use vip_lb_common::abi::{Backend, FlowEntry, FlowKey, Fragment, FragmentKey, Settings};
+use vip_lb_common::{
+    abi::{Backend, FlowEntry, FlowKey, Fragment, FragmentKey, Settings},
+    memory::MemoryTables,
+};
 
 use super::{Host, Kernel, Outcome, Program, Scenario, State, XdpAction};
-use crate::packet::assert_same_bytes;
+use crate::packet::hexdump_diff;
 
 /// Both instantiations over the same tables. Whatever they do not agree on is a panic.
 pub struct Pair {
@@ -36,20 +39,43 @@ impl Pair {
     /// Where action, verdict or bytes differ.
     #[track_caller]
     pub fn run(&mut self, name: &str, program: Program, frame: &[u8], taken: usize) -> Outcome {
+        self.compare(program, frame, taken).unwrap_or_else(|difference| panic!("{name}: {difference}"))
+    }
+
+    /// Runs a frame. `taken` bytes of its headroom are in use.
+    ///
+    /// # Errors
+    ///
+    /// In what kernel and host differ: action, verdict or bytes.
+    pub fn compare(&mut self, program: Program, frame: &[u8], taken: usize) -> Result<Outcome, String> {
         self.host.tables.seconds = self.seconds();
         let on_host = self.host.run(program, frame, taken);
-        if let Some(kernel) = &mut self.kernel {
-            let outcome =
-                kernel.run(program, frame, taken).unwrap_or_else(|error| panic!("{name}: {error:#}"));
-            assert_ne!(outcome.action, XdpAction::Aborted, "{name}: {frame:02x?}");
-            assert_eq!(
-                (outcome.action, outcome.verdict),
-                (on_host.action, on_host.verdict),
-                "{name}: the kernel (left) differs from the host on {frame:02x?}"
-            );
-            assert_same_bytes(name, &on_host.frame, &outcome.frame);
+        let Some(kernel) = &mut self.kernel else {
+            return Ok(on_host);
+        };
+        let outcome = kernel
+            .run(program, frame, taken, Some(on_host.verdict))
+            .map_err(|error| format!("{error:#} (the host says {:?})", on_host.verdict))?;
+        if outcome.action == XdpAction::Aborted {
+            return Err(format!("the kernel's program aborted (the host says {:?})", on_host.verdict));
         }
-        on_host
+        if (outcome.action, outcome.verdict) != (on_host.action, on_host.verdict) {
+            return Err(format!(
+                "the kernel says {:?} and {:?}, the host {:?} and {:?}",
+                outcome.action, outcome.verdict, on_host.action, on_host.verdict
+            ));
+        }
+        match hexdump_diff(&on_host.frame, &outcome.frame) {
+            Some(diff) => {
+                Err(format!("{:?}: the host's frame (-) and the kernel's (+)\n{diff}", on_host.verdict))
+            }
+            None => Ok(on_host),
+        }
+    }
+
+    /// The tables of the host.
+    pub fn tables(&self) -> &MemoryTables {
+        &self.host.tables
     }
 
     /// The settings.

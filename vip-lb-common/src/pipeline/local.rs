@@ -87,9 +87,11 @@ pub(super) fn solicitation<P: Packet, T: Tables>(
 ) -> Result<Fate, Verdict> {
     let ip = Ipv6::at(packet, link.network, Verdict::ShortFrame)?;
     let message = link.network + IPV6_LEN;
-    if ip.next_header() != protocol::ICMPV6
+    if ip.version() != 6
+        || ip.next_header() != protocol::ICMPV6
         || ip.hop_limit() != NEIGHBOUR_HOP_LIMIT
         || (ip.payload_len() as usize) < SOLICITATION_LEN
+        || ip.payload_len() as usize > packet.len() - message
     {
         return Err(Verdict::OtherResolution);
     }

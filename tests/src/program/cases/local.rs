@@ -174,6 +174,10 @@ fn solicitations() -> Vec<Case> {
             &eth().ipv6(CLIENT6, "ff02::1:ff00:1").ttl(255).icmp(135, 1, [0; 4]).payload(&[0; 16]),
             OtherResolution,
         ),
+        Case::new("solicitation of another IP version", &claiming(|ip| ip.claim_version(2)), OtherResolution)
+            .unsound(),
+        Case::new("solicitation longer than its frame", &claiming(|ip| ip.claim_len(32)), OtherResolution)
+            .unsound(),
         Case::new(
             "solicitation by an unknown interface",
             &neighbour_solicitation(CLIENT6, VIP6),
@@ -181,6 +185,12 @@ fn solicitations() -> Vec<Case> {
         )
         .with(Tables::WithoutInterfaces),
     ]
+}
+
+/// A solicitation whose IP header lies.
+fn claiming(lie: impl Fn(Frame) -> Frame) -> Frame {
+    let target = VIP6.parse::<Ipv6Addr>().expect("an address").octets();
+    lie(eth().ipv6(CLIENT6, "ff02::1:ff00:1")).ttl(255).icmp(135, 0, [0; 4]).payload(&target)
 }
 
 fn echo() -> Vec<Case> {

@@ -1,0 +1,5 @@
+//! `cargo xtask fuzz pipeline`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| vip_lb_tests::fuzz::pipeline::one(data));

@@ -1,0 +1,158 @@
+//! The control socket: whatever a client sends, the daemon's side answers in HTTP and JSON or hangs up, and never panics.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::Shutdown,
+    os::{
+        linux::net::SocketAddrExt as _,
+        unix::net::{SocketAddr, UnixListener as StdListener, UnixStream},
+    },
+    panic,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use tokio::net::UnixListener;
+use vip_lb::api::{
+    Control,
+    model::{
+        ApiError, BackendChange, BackendSelector, Counters, DrainReport, ErrorKind, ExplainRequest,
+        Explanation, ReloadReport, Status,
+    },
+    server,
+};
+
+/// Longer than any answer takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Bytes that the socket's buffer takes, and more than the server reads of one request.
+const SENT_AT_MOST: usize = 100 << 10;
+
+/// Some request made the server's side panic.
+static PANICKED: AtomicBool = AtomicBool::new(false);
+
+/// Sends bytes as they are, says that there will be no more, and looks at all that comes back.
+pub fn one(data: &[u8]) {
+    let mut stream = UnixStream::connect_addr(socket()).expect("the server listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a time limit can be set");
+    // The server may close before it has read everything.
+    let _ = stream.write_all(&data[..data.len().min(SENT_AT_MOST)]);
+    let _ = stream.shutdown(Shutdown::Write);
+    let mut answer = Vec::new();
+    let ended = stream.read_to_end(&mut answer);
+    assert!(!PANICKED.load(Ordering::SeqCst), "the server panicked");
+    if let Err(error) = ended {
+        let reset = error.kind() == std::io::ErrorKind::ConnectionReset;
+        assert!(reset, "the server neither answers nor hangs up: {error}");
+        return;
+    }
+    check(&answer);
+}
+
+/// Answers that follow each other, each a head and as many bytes as that says; to HEAD there is no body.
+fn check(mut answer: &[u8]) {
+    while !answer.is_empty() {
+        let text = || String::from_utf8_lossy(answer);
+        assert!(answer.starts_with(b"HTTP/1."), "no HTTP: {:?}", text());
+        let head_len = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or_else(|| {
+            panic!("half a head: {:?}", text());
+        });
+        let head = std::str::from_utf8(&answer[..head_len]).expect("a head is text").to_lowercase();
+        let status: u16 = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+        assert!(matches!(status, 100 | 200 | 400..=431 | 503), "unexpected status {status}: {head}");
+        answer = &answer[head_len + 4..];
+        if answer.is_empty() || answer.starts_with(b"HTTP/1.") {
+            continue;
+        }
+        let header = |name: &str| {
+            head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+        };
+        assert_eq!(header("content-type"), Some("application/json"), "{head}");
+        let len: usize = header("content-length").and_then(|len| len.parse().ok()).expect("a length");
+        assert!(len <= answer.len(), "half a body: {head}");
+        let body: serde_json::Value = serde_json::from_slice(&answer[..len]).expect("a body is JSON");
+        if status != 200 {
+            assert!(body["error"].is_string() && body["kind"].is_string(), "no reason in {body}");
+        }
+        answer = &answer[len..];
+    }
+}
+
+/// The socket of a server that lives as long as the process. Its name is an abstract one, so no file stays behind.
+fn socket() -> &'static SocketAddr {
+    static SOCKET: OnceLock<SocketAddr> = OnceLock::new();
+    SOCKET.get_or_init(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            // Those of this thread reach the caller by themselves.
+            if thread::current().name() == Some(SERVER) {
+                PANICKED.store(true, Ordering::SeqCst);
+            }
+            before(info);
+        }));
+        let address = SocketAddr::from_abstract_name(format!("vip-lb-fuzz-{}", std::process::id()))
+            .expect("a short name");
+        let listener = StdListener::bind_addr(&address).expect("a socket can be bound");
+        listener.set_nonblocking(true).expect("a socket can be non-blocking");
+        thread::Builder::new()
+            .name(SERVER.to_owned())
+            .spawn(move || {
+                let runtime =
+                    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+                runtime.block_on(async {
+                    let listener = UnixListener::from_std(listener).expect("a listener");
+                    let served = server::serve(listener, Arc::new(Fake), std::future::pending());
+                    served.await.expect("the server serves");
+                });
+            })
+            .expect("a thread can be started");
+        address
+    })
+}
+
+const SERVER: &str = "control-server";
+
+/// A daemon with one backend, `web/b1`, that is otherwise starting.
+struct Fake;
+
+impl Fake {
+    fn changed(backend: &BackendSelector, now: &str) -> Result<DrainReport, ApiError> {
+        if !backend.matches("web", "b1") {
+            return Err(ApiError::new(ErrorKind::NotFound, format!("no backend matches `{backend}`")));
+        }
+        let (service, name) = ("web".to_owned(), "b1".to_owned());
+        let change = BackendChange { service, backend: name, changed: true, now: now.to_owned() };
+        Ok(DrainReport { backends: vec![change] })
+    }
+}
+
+impl Control for Fake {
+    async fn status(&self) -> Result<Status, ApiError> {
+        Err(ApiError::new(ErrorKind::Unavailable, "the daemon is starting"))
+    }
+
+    async fn counters(&self) -> Result<Counters, ApiError> {
+        Ok(Counters { verdicts: Vec::new() })
+    }
+
+    async fn explain(&self, request: ExplainRequest) -> Result<Explanation, ApiError> {
+        Err(ApiError::new(ErrorKind::NotFound, format!("nothing is known of {request:?}")))
+    }
+
+    async fn drain(&self, backend: BackendSelector) -> Result<DrainReport, ApiError> {
+        Self::changed(&backend, "draining")
+    }
+
+    async fn undrain(&self, backend: BackendSelector) -> Result<DrainReport, ApiError> {
+        Self::changed(&backend, "in ring")
+    }
+
+    async fn reload(&self) -> Result<ReloadReport, ApiError> {
+        let lines = vec!["c.yaml:1:1: found nothing, expected something".to_owned()];
+        Err(ApiError::invalid_config("c.yaml is not valid", lines))
+    }
+}

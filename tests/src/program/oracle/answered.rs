@@ -1,0 +1,119 @@
+//! What the node answered itself.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use etherparse::ArpPacketSlice;
+
+use super::{
+    Both, Oracle, same,
+    transport::{extensions, sum},
+};
+use crate::{packet::check, program::INGRESS};
+
+/// An echo reply: addresses swapped, everything else as it was.
+pub(super) fn echo(both: &Both<'_>) -> Result<(), String> {
+    let (before, after) = (both.before.ip()?, both.after.ip()?);
+    swapped_macs(both)?;
+    same("tags", &both.after.tags, &both.before.tags)?;
+    same("source address", after.source, before.destination)?;
+    same("destination address", after.destination, before.source)?;
+    same("length", after.packet.len(), before.packet.len())?;
+    same("padding", after.trailer, before.trailer)?;
+    same("hop limit", after.hop_limit, 64)?;
+    same("extension headers", extensions(&after), extensions(&before))?;
+    let (Some(old), Some(new)) = (before.transport, after.transport) else {
+        return Ok(());
+    };
+    same("type and code", &new.bytes[..2], if before.is_v4() { &[0, 0] } else { &[129, 0] })?;
+    same("identifier, sequence and payload", &new.bytes[4..], &old.bytes[4..])?;
+    same("the sum that the checksum is to mend", sum(&[new.bytes]), sum(&[old.bytes]))?;
+    if before.is_v4() {
+        same("the sum of the IPv4 header", sum(&[after.header]), sum(&[before.header]))
+    } else {
+        same("the head of the IPv6 header", &after.header[..7], &before.header[..7])
+    }
+}
+
+/// "Too big" (RFC 1191, RFC 4443 section 3.2): from the VIP to the client, with as much of its packet as fits.
+pub(super) fn too_big(both: &Both<'_>, frame: &[u8]) -> Result<(), String> {
+    check(frame)?;
+    let (before, after) = (both.before.ip()?, both.after.ip()?);
+    same("destination MAC address", &both.after.macs[..6], &both.before.macs[6..])?;
+    same("tags", &both.after.tags, &both.before.tags)?;
+    same("source address", after.source, before.destination)?;
+    same("destination address", after.destination, before.source)?;
+    let message = after.transport.ok_or("an answer with extension headers")?;
+    let (kind, most) = if after.is_v4() { ([3, 4], 576) } else { ([2, 0], 1280) };
+    same("type and code", message.bytes.get(..2), Some(&kind[..]))?;
+    if after.packet.len() > most {
+        return Err(format!("an answer of {} bytes, at most {most} are allowed", after.packet.len()));
+    }
+    let quoted = message.bytes.get(8..).unwrap_or_default();
+    if quoted.len() < before.header.len() + 8 || !before.packet.starts_with(quoted) {
+        return Err("what is quoted is not the beginning of the packet".to_owned());
+    }
+    if after.is_v4()
+        && usize::from(u16::from_be_bytes([message.bytes[6], message.bytes[7]])) >= before.packet.len()
+    {
+        return Err("the MTU that it tells would have been enough".to_owned());
+    }
+    Ok(())
+}
+
+fn swapped_macs(both: &Both<'_>) -> Result<(), String> {
+    let (before, after) = (both.before.macs, both.after.macs);
+    same("destination MAC address", &after[..6], &before[6..])?;
+    same("source MAC address", &after[6..], &before[..6])
+}
+
+impl Oracle {
+    /// MAC address of the interface that all packets come in by.
+    fn mac(&self) -> Result<[u8; 6], String> {
+        Ok(self.scenario.interfaces.get(&INGRESS).ok_or("answered without an interface")?.mac)
+    }
+
+    fn answered_from_interface(&self, both: &Both<'_>) -> Result<[u8; 6], String> {
+        let mac = self.mac()?;
+        same("destination MAC address", &both.after.macs[..6], &both.before.macs[6..])?;
+        same("source MAC address", &both.after.macs[6..], &mac[..])?;
+        same("tags", &both.after.tags, &both.before.tags)?;
+        Ok(mac)
+    }
+
+    /// An ARP reply (RFC 826).
+    pub(super) fn arp(&self, both: &Both<'_>) -> Result<(), String> {
+        let mac = self.answered_from_interface(both)?;
+        same("length", both.after.rest.len(), both.before.rest.len())?;
+        same("types and lengths", both.after.rest.get(..6), both.before.rest.get(..6))?;
+        same("padding", both.after.rest.get(28..), both.before.rest.get(28..))?;
+        let parse = |bytes| ArpPacketSlice::from_slice(bytes).map_err(|error| error.to_string());
+        let (question, answer) = (parse(both.before.rest)?, parse(both.after.rest)?);
+        same("operation", answer.operation().0, 2)?;
+        same("sender's MAC address", answer.sender_hw_addr(), &mac[..])?;
+        same("sender", answer.sender_protocol_addr(), question.target_protocol_addr())?;
+        same("target's MAC address", answer.target_hw_addr(), question.sender_hw_addr())?;
+        same("target", answer.target_protocol_addr(), question.sender_protocol_addr())
+    }
+
+    /// A neighbour advertisement (RFC 4861 section 4.4), whatever the solicitation's checksum was.
+    pub(super) fn neighbour(&self, both: &Both<'_>, frame: &[u8]) -> Result<(), String> {
+        check(frame)?;
+        let mac = self.answered_from_interface(both)?;
+        let (before, after) = (both.before.ip()?, both.after.ip()?);
+        let question = before.transport.map(|transport| transport.bytes).unwrap_or_default();
+        let message = after.transport.ok_or("an answer with extension headers")?;
+        same("version, traffic class and flow label", &after.header[..4], &[0x60, 0, 0, 0])?;
+        same("hop limit", after.hop_limit, 255)?;
+        same("protocol", message.protocol, 58)?;
+        same("type and code", message.bytes.get(..2), Some(&[136, 0][..]))?;
+        same("target", message.bytes.get(8..24), question.get(8..24))?;
+        let mut target = [0; 16];
+        target.copy_from_slice(&message.bytes[8..24]);
+        same("source address", after.source, IpAddr::from(target))?;
+        let nobody = before.source == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+        let all_nodes = IpAddr::from([0xff02, 0, 0, 0, 0, 0, 0, 1]);
+        same("destination address", after.destination, if nobody { all_nodes } else { before.source })?;
+        same("flags", message.bytes[4], if nobody { 0x20 } else { 0x60 })?;
+        same("target's MAC address", message.bytes.get(24..), Some(&[&[2, 1], &mac[..]].concat()[..]))
+    }
+}
