@@ -2,12 +2,15 @@
 
 use std::collections::HashMap;
 
-use vip_lb_tests::program::{
-    Pair, SHORTEST_FRAME, Scenario,
-    cases::{self, Case, Tables},
-    load,
-    stories::{self, Story},
-    world::world,
+use vip_lb_tests::{
+    lab::patience,
+    program::{
+        Pair, SHORTEST_FRAME, Scenario,
+        cases::{self, Case, Tables},
+        load,
+        stories::{self, Story},
+        world::world,
+    },
 };
 
 #[test]
@@ -39,7 +42,9 @@ fn every_case_ends_as_described() {
 #[test]
 fn prefixes_of_packets_fare_as_on_the_host() {
     let mut pair = Pair::new(&world());
-    for case in cases::all().iter().filter(|case| case.frame.len() < 200).step_by(9) {
+    // An emulated processor is given fewer of them.
+    let step = 9 * patience() as usize;
+    for case in cases::all().iter().filter(|case| case.frame.len() < 200).step_by(step) {
         for len in SHORTEST_FRAME..case.frame.len() {
             let name = format!("{} cut to {len} bytes", case.name);
             pair.run(&name, case.program, &case.frame[..len], 0);
@@ -49,8 +54,10 @@ fn prefixes_of_packets_fare_as_on_the_host() {
 }
 
 fn run_case(pair: &mut Pair, case: &Case) {
-    let outcome = pair.run(&case.name, case.program, &case.frame, case.taken);
-    case.assert_outcome(&outcome);
+    match pair.run_where_it_can(&case.name, case.program, &case.frame, case.taken) {
+        Some(outcome) => case.assert_outcome(&outcome),
+        None => println!("left out, for this kernel takes less headroom: {}", case.name),
+    }
 }
 
 fn without_budget() -> Scenario {

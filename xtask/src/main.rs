@@ -1,6 +1,7 @@
-//! The development commands: `cargo xtask setup`, `test`, `demo`, `bench`, `tidy`.
+//! The development commands: `cargo xtask setup`, `test`, `demo`, `bench`, `kernels`, `tidy`.
 
 mod check;
+mod kernels;
 mod lab;
 mod leftovers;
 mod process;
@@ -36,6 +37,8 @@ enum Command {
     Demo(lab::Demo),
     /// Measure what a packet costs.
     Bench(lab::Bench),
+    /// Try the programs, their tests and a lab for each mode on other kernels, in virtual machines.
+    Kernels(kernels::Arguments),
     /// Check the rules of this repository that no other tool knows.
     Tidy,
 }
@@ -62,6 +65,7 @@ fn run(command: Command) -> Result<u8> {
         Command::Test(test) => Ok(u8::from(!check::run(&test)?)),
         Command::Demo(demo) => lab::demo(&demo),
         Command::Bench(bench) => lab::bench(&bench),
+        Command::Kernels(arguments) => Ok(u8::from(!kernels::run(&arguments)?)),
         Command::Tidy => {
             let faults = tidy::check(process::workspace())?;
             for fault in &faults {

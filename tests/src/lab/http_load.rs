@@ -19,7 +19,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::namespace::{NamedThread, Namespace};
+use super::{
+    namespace::{NamedThread, Namespace},
+    patience,
+};
 
 /// What to ask, and how hard.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +55,7 @@ impl LoadOptions {
             workers: 16,
             requests: None,
             pause: Duration::from_millis(10),
-            timeout: Duration::from_secs(2),
+            timeout: Duration::from_secs(2) * patience(),
         }
     }
 }
@@ -206,12 +209,14 @@ fn as_f64(count: usize) -> f64 {
 ///
 /// # Errors
 ///
-/// No connection, or no HTTP answer within two seconds.
+/// No connection, or no HTTP answer within two seconds times [`patience`].
 pub fn fetch(from: &Namespace, target: SocketAddr, path: &str) -> Result<(u16, String)> {
     from.enter(|| -> Result<(u16, String)> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let answer = runtime.block_on(async {
-            timeout(Duration::from_secs(2), get(target, path)).await.map_err(|_| anyhow!("timed out"))
+            timeout(Duration::from_secs(2) * patience(), get(target, path))
+                .await
+                .map_err(|_| anyhow!("timed out"))
         })?;
         Ok(answer?)
     })?
