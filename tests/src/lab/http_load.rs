@@ -47,14 +47,14 @@ impl LoadOptions {
         Self { requests: Some(requests), pause: Duration::ZERO, ..Self::steady(target) }
     }
 
-    /// 16 workers, each some 100 requests a second at most, until finished.
+    /// 16 workers, each some 100 requests a second at most, fewer by the factor of [`patience`], until finished.
     #[must_use]
     pub fn steady(target: SocketAddr) -> Self {
         Self {
             target,
             workers: 16,
             requests: None,
-            pause: Duration::from_millis(10),
+            pause: Duration::from_millis(10) * patience(),
             timeout: Duration::from_secs(2) * patience(),
         }
     }

@@ -1,4 +1,4 @@
-//! Connections that stay open and say a line every 20 ms.
+//! Connections that stay open and say a line every 20 ms, slower by the factor of [`patience`].
 
 use std::{
     collections::BTreeMap,
@@ -173,7 +173,7 @@ async fn hold(target: SocketAddr, index: usize, states: Arc<Mutex<Vec<State>>>) 
             return;
         }
         number += 1;
-        sleep(PACE).await;
+        sleep(PACE * patience()).await;
     }
 }
 

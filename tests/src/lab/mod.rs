@@ -91,6 +91,7 @@ pub fn wait_for<T>(
         if started.elapsed() > limit {
             anyhow::bail!("waited {limit:?} in vain for {what}");
         }
-        std::thread::sleep(Duration::from_millis(10));
+        // Asking costs time that a slow machine does not have.
+        std::thread::sleep(Duration::from_millis(10) * patience().pow(2));
     }
 }

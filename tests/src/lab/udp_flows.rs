@@ -1,4 +1,4 @@
-//! UDP flows that say a datagram every 20 ms.
+//! UDP flows that say a datagram every 20 ms, slower by the factor of [`patience`].
 
 use std::{
     collections::BTreeMap,
@@ -131,7 +131,7 @@ async fn hold(target: SocketAddr, index: usize, states: Arc<Mutex<Vec<UdpFlow>>>
                 Ok(Err(_)) | Err(_) => flow.lost += 1,
             }
         }
-        sleep(PACE).await;
+        sleep(PACE * patience()).await;
     }
 }
 
