@@ -1,6 +1,7 @@
-//! The development commands: `cargo xtask setup`, `test`, `demo`, `bench`, `kernels`, `tidy`.
+//! The development commands: `cargo xtask setup`, `test`, `demo`, `bench`, `kernels`, `compare`, `tidy`.
 
 mod check;
+mod compare;
 mod kernels;
 mod lab;
 mod leftovers;
@@ -39,6 +40,8 @@ enum Command {
     Bench(lab::Bench),
     /// Try the programs, their tests and a lab for each mode on other kernels, in virtual machines.
     Kernels(kernels::Arguments),
+    /// Play the same events with vip-lb and with Linux IPVS, and count what breaks, in a virtual machine.
+    Compare(compare::Arguments),
     /// Check the rules of this repository that no other tool knows.
     Tidy,
 }
@@ -66,6 +69,7 @@ fn run(command: Command) -> Result<u8> {
         Command::Demo(demo) => lab::demo(&demo),
         Command::Bench(bench) => lab::bench(&bench),
         Command::Kernels(arguments) => Ok(u8::from(!kernels::run(&arguments)?)),
+        Command::Compare(arguments) => Ok(u8::from(!compare::run(&arguments)?)),
         Command::Tidy => {
             let faults = tidy::check(process::workspace())?;
             for fault in &faults {
