@@ -46,13 +46,12 @@ fn run(arguments: &Arguments) -> Result<bool> {
         ModeArgument::L2 => Mode::L2,
         ModeArgument::Ipip => Mode::Ipip,
     };
-    let mut vip_lb = VipLb::start(mode).context("start vip-lb")?;
-    let first = play_all(&mut vip_lb)?;
-    let names = [vip_lb.name(), Scheduler::RoundRobin.describe(), Scheduler::Maglev.describe()];
-    vip_lb.succeeded();
-    drop(vip_lb);
     let ipvs = |scheduler| play_all(&mut Ipvs::start(mode, scheduler).context("start IPVS")?);
     let (second, third) = (ipvs(Scheduler::RoundRobin)?, ipvs(Scheduler::Maglev)?);
+    let mut vip_lb = VipLb::start(mode).context("start vip-lb")?;
+    let first = play_all(&mut vip_lb)?;
+    vip_lb.succeeded();
+    let names = [vip_lb.name(), Scheduler::RoundRobin.describe(), Scheduler::Maglev.describe()];
 
     let damages = first.into_iter().zip(second).zip(third);
     let rows: Vec<Row> = Event::ALL
