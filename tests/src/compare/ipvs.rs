@@ -153,7 +153,7 @@ impl Balancer for Ipvs {
         Ok(())
     }
 
-    /// As Debian's service does: what there is goes, what was saved comes.
+    /// As Debian's service does: what there is goes, what was saved comes. keepalived, where it is used, applies differences.
     fn reload(&mut self) -> Result<()> {
         let node = &self.site.lab.edges[0];
         let saved = self.site.lab.scratch.path().join("ipvs.rules");

@@ -39,7 +39,14 @@ pub fn figures(rows: &[Row]) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-/// Rows and columns in text.
+/// What the table cannot say.
+const NOTES: &str = "\
+IPVS is told what happens by the lab: it has no checks and no control process of its own.
+Its reload is that of Debian's service, flush and load; keepalived applies differences instead.
+Connections begun while slots are open are known to one node of vip-lb only; a synchronised pair of IPVS shares all of them.
+";
+
+/// Rows and columns in text, and what to know about them.
 #[must_use]
 pub fn table(columns: &[&str; 3], rows: &[Row]) -> String {
     let mut text = format!("{:44}", "broken connections / failed requests when");
@@ -54,6 +61,7 @@ pub fn table(columns: &[&str; 3], rows: &[Row]) -> String {
         }
         text.push('\n');
     }
+    text.push_str(NOTES);
     text
 }
 
@@ -90,7 +98,7 @@ mod tests {
     fn the_table_has_a_cell_for_each_column() {
         let text = table(&["vip-lb", "one", "two"], &[row(Event::ControlKilled, 0)]);
         let cells: Vec<&str> =
-            text.lines().last().unwrap().split("  ").filter(|cell| !cell.is_empty()).collect();
+            text.lines().nth(1).unwrap().split("  ").filter(|cell| !cell.is_empty()).collect();
         assert_eq!(
             cells.iter().map(|cell| cell.trim()).collect::<Vec<_>>(),
             ["the control process is killed", "0 / 2", "n/a", "0 / 2"]
