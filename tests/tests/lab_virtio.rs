@@ -42,7 +42,8 @@ fn a_virtio_device_forwards(series: &str) -> Result<()> {
     wait_complete(&edge)?;
     spread_over_all(&site, "l2")?;
     let queues = edge.xdp_packets_by_queue()?;
-    ensure!(queues.len() == 2 && queues.iter().all(|packets| *packets > 0), "an idle queue: {queues:?}");
+    // The device also receives on the queues that the driver takes to send from XDP.
+    ensure!(queues.iter().filter(|packets| **packets > 0).count() >= 2, "one queue does it all: {queues:?}");
 
     let connections = LongConnections::open(&site.lab.client.namespace, site.echo(), 24)?;
     ensure!(connections.by_backend().len() == 3, "{:?}", connections.by_backend());
