@@ -3,12 +3,15 @@
 use std::collections::HashMap;
 
 use vip_lb_common::Verdict;
-use vip_lb_tests::program::{
-    Kernel, Pair, Program, SHORTEST_FRAME, Scenario,
-    cases::{self, Case, Tables},
-    load,
-    stories::{self, Story},
-    world::{RATE, world},
+use vip_lb_tests::{
+    lab::patience,
+    program::{
+        Kernel, Pair, Program, SHORTEST_FRAME, Scenario,
+        cases::{self, Case, Tables},
+        load,
+        stories::{self, Story},
+        world::{RATE, world},
+    },
 };
 
 #[test]
@@ -40,7 +43,9 @@ fn every_case_ends_as_described() {
 #[test]
 fn prefixes_of_packets_fare_as_on_the_host() {
     let mut pair = Pair::new(&world());
-    for case in cases::all().iter().filter(|case| case.frame.len() < 200).step_by(9) {
+    // An emulated processor is given fewer of them.
+    let step = 9 * patience() as usize;
+    for case in cases::all().iter().filter(|case| case.frame.len() < 200).step_by(step) {
         for len in SHORTEST_FRAME..case.frame.len() {
             let name = format!("{} cut to {len} bytes", case.name);
             pair.run(&name, case.program, &case.frame[..len], 0);
@@ -50,8 +55,10 @@ fn prefixes_of_packets_fare_as_on_the_host() {
 }
 
 fn run_case(pair: &mut Pair, case: &Case) {
-    let outcome = pair.run(&case.name, case.program, &case.frame, case.taken);
-    case.assert_outcome(&outcome);
+    match pair.run_where_it_can(&case.name, case.program, &case.frame, case.taken) {
+        Some(outcome) => case.assert_outcome(&outcome),
+        None => println!("left out, for this kernel takes less headroom: {}", case.name),
+    }
 }
 
 fn without_budget() -> Scenario {
@@ -80,6 +87,7 @@ fn icmp_beyond_its_rate_is_dropped() {
         for _ in 0..50 {
             let outcome =
                 kernel.run(Program::Balancer, &frame.bytes(), 0, None).expect("the kernel runs this frame");
+            let outcome = outcome.expect("no headroom is asked for");
             assert!([within, beyond].contains(&outcome.verdict), "{:?}", outcome.verdict);
             let_through += usize::from(outcome.verdict == within);
         }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
-    lab,
+    kernels, lab,
     leftovers::Snapshot,
     process,
     progress::{self, seconds},
@@ -80,6 +80,12 @@ pub(crate) fn run(test: &Test) -> Result<bool> {
     }
     runner.step("tests", || tests(test));
     if test.filter.is_none() && test.tier.is_none() {
+        runner.step("other kernels", || {
+            if !kernels::quick()? {
+                bail!("not all is well: see above");
+            }
+            Ok(Outcome::Passed)
+        });
         runner.step("budgets of the packet path", || {
             if !lab::budgets_are_kept()? {
                 bail!("over budget: see above, and tests/budgets.json");

@@ -1,8 +1,10 @@
-//! The development commands: `cargo xtask setup`, `test`, `demo`, `bench`, `differential`, `fuzz`, `tidy`.
+//! The development commands: `cargo xtask setup`, `test`, `demo`, `bench`, `differential`, `fuzz`, `kernels`, `compare`, `tidy`.
 
 mod check;
+mod compare;
 mod differential;
 mod fuzz;
+mod kernels;
 mod lab;
 mod leftovers;
 mod process;
@@ -42,6 +44,10 @@ enum Command {
     Differential(differential::Differential),
     /// Let a fuzzer look for inputs that break something.
     Fuzz(fuzz::Fuzz),
+    /// Try the programs, their tests and a lab for each mode on other kernels, in virtual machines.
+    Kernels(kernels::Arguments),
+    /// Play the same events with vip-lb and with Linux IPVS, and count what breaks, in a virtual machine.
+    Compare(compare::Arguments),
     /// Check the rules of this repository that no other tool knows.
     Tidy,
 }
@@ -70,6 +76,8 @@ fn run(command: Command) -> Result<u8> {
         Command::Bench(bench) => lab::bench(&bench),
         Command::Differential(differential) => differential::run(&differential),
         Command::Fuzz(fuzz) => fuzz::run(&fuzz),
+        Command::Kernels(arguments) => Ok(u8::from(!kernels::run(&arguments)?)),
+        Command::Compare(arguments) => Ok(u8::from(!compare::run(&arguments)?)),
         Command::Tidy => {
             let faults = tidy::check(process::workspace())?;
             for fault in &faults {

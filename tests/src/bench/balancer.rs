@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use aya::{
     Ebpf, EbpfLoader, Pod,
     maps::{Array, ArrayOfMaps, HashMap, Map, MapData, PerCpuArray},
-    programs::{ProgramFd, Xdp},
+    programs::{Program, ProgramFd, Xdp},
 };
 use vip_lb_common::{
     HashKey, Verdict,
@@ -25,8 +25,6 @@ use super::{
 
 /// The program that is measured.
 const PROGRAM: &str = "vip_lb";
-/// The other one of the object, of which only the load is.
-const DECAP_PROGRAM: &str = "vip_lb_decap";
 const BACKENDS: u16 = 10;
 const SERVICE: u16 = 1;
 const GENERATION: u16 = 1;
@@ -35,6 +33,29 @@ const TICK: u32 = 1000;
 /// `BPF_PROG_TEST_RUN` says that packets come from the loopback interface, which is always the first.
 const INTERFACE: u32 = 1;
 const SLOTS: usize = RING_SIZES[RingClass::Small as usize];
+
+/// Loads every program of an object, and says how many instructions the verifier looked at.
+///
+/// # Errors
+///
+/// When the kernel does not take one, or does not say (before 5.16).
+pub fn verified_of(object: &[u8]) -> Result<Vec<(String, f64)>> {
+    verified(&mut EbpfLoader::new().load(object).context("load the maps of an object")?)
+}
+
+/// Loads what is not loaded yet.
+fn verified(ebpf: &mut Ebpf) -> Result<Vec<(String, f64)>> {
+    let count = |(name, program): (&str, &mut Program)| -> Result<(String, f64)> {
+        let program: &mut Xdp = program.try_into()?;
+        if program.fd().is_err() {
+            program.load().with_context(|| format!("load program {name}"))?;
+        }
+        let info = program.info().with_context(|| format!("ask about program {name}"))?;
+        let count = info.verified_instruction_count().context("read what the verifier looked at")?;
+        Ok((name.to_owned(), count.into()))
+    };
+    ebpf.programs_mut().map(count).collect()
+}
 
 /// A loaded balancer.
 #[derive(Debug)]
@@ -89,30 +110,13 @@ impl Balancer {
         Ok(self.ebpf.program(PROGRAM).context("find the balancer's program")?.try_into()?)
     }
 
-    /// Instructions that the verifier looked at, of both programs of the object, the second loaded for this.
+    /// Instructions that the verifier looked at, of every program of the object, all others loaded for this.
     ///
     /// # Errors
     ///
-    /// When the kernel does not take the second, or does not say (before 5.16).
+    /// When the kernel does not take one, or does not say (before 5.16).
     pub fn verified_instructions(&mut self) -> Result<Vec<(String, f64)>> {
-        [PROGRAM, DECAP_PROGRAM]
-            .into_iter()
-            .map(|name| {
-                let program: &mut Xdp = self
-                    .ebpf
-                    .program_mut(name)
-                    .with_context(|| format!("find program {name}"))?
-                    .try_into()?;
-                if program.fd().is_err() {
-                    program.load().with_context(|| format!("load program {name}"))?;
-                }
-                let count = program
-                    .info()?
-                    .verified_instruction_count()
-                    .context("read what the verifier looked at")?;
-                Ok((name.to_owned(), count.into()))
-            })
-            .collect()
+        verified(&mut self.ebpf)
     }
 
     /// What a program array takes.

@@ -5,8 +5,11 @@ use std::{collections::BTreeMap, fmt};
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
-/// How far a figure may exceed its budget.
+/// How far the instructions of a packet may exceed their budget.
 const TOLERANCE: f64 = 0.02;
+
+/// How far what a verifier looks at may exceed its budget. It moves with the compiler's choices and the kernel's patch release.
+pub const VERIFIED_TOLERANCE: f64 = 0.10;
 
 /// What was measured, and what it may be; the contents of `tests/budgets.json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -32,7 +35,7 @@ impl Counts {
 /// Where a budget is not kept.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Violation {
-    /// A figure exceeds its budget by more than 2 %.
+    /// A figure exceeds its budget by more than is allowed: 2 % of a packet's instructions, 10 % of what a verifier looks at.
     Exceeded {
         /// Which.
         figure: String,
@@ -67,21 +70,27 @@ impl fmt::Display for Violation {
 /// Holds what was measured against the budgets. Budgets of what was not measured are left alone, kernels without any are not held to
 /// those of others.
 pub fn check_budgets(measured: &Counts, budgets: &Counts) -> Vec<Violation> {
-    let mut violations = compare("instructions", &measured.instructions, &budgets.instructions);
+    let mut violations = compare("instructions", &measured.instructions, &budgets.instructions, TOLERANCE);
     for (kernel, programs) in &measured.verified {
         if let Some(budgets) = budgets.verified.get(kernel) {
-            violations.extend(compare(&format!("verified on {kernel}"), programs, budgets));
+            let what = format!("verified on {kernel}");
+            violations.extend(compare(&what, programs, budgets, VERIFIED_TOLERANCE));
         }
     }
     violations
 }
 
-fn compare(what: &str, measured: &BTreeMap<String, f64>, budgets: &BTreeMap<String, f64>) -> Vec<Violation> {
+fn compare(
+    what: &str,
+    measured: &BTreeMap<String, f64>,
+    budgets: &BTreeMap<String, f64>,
+    tolerance: f64,
+) -> Vec<Violation> {
     let violation = |(name, &measured): (&String, &f64)| {
         let figure = format!("{name} ({what})");
         match budgets.get(name) {
             None => Some(Violation::Missing { figure, measured }),
-            Some(&budget) if measured > budget * (1.0 + TOLERANCE) => {
+            Some(&budget) if measured > budget * (1.0 + tolerance) => {
                 Some(Violation::Exceeded { figure, measured, budget })
             }
             Some(_) => None,
@@ -108,14 +117,14 @@ mod tests {
     }
 
     #[test]
-    fn two_percent_are_allowed_and_no_more() {
-        assert!(text(&counts(306.0, "6.12", 10_200.0)).is_empty());
+    fn two_percent_are_allowed_to_packets_and_ten_to_verifiers() {
+        assert!(text(&counts(306.0, "6.12", 11_000.0)).is_empty());
         assert!(text(&counts(1.0, "6.12", 1.0)).is_empty());
         assert_eq!(
-            text(&counts(307.0, "6.12", 10_201.0)),
+            text(&counts(307.0, "6.12", 11_001.0)),
             [
                 "settled_tcp_l2 (instructions): 307 exceeds the budget of 300 by 2.3 %",
-                "vip_lb (verified on 6.12): 10201 exceeds the budget of 10000 by 2.0 %",
+                "vip_lb (verified on 6.12): 11001 exceeds the budget of 10000 by 10.0 %",
             ]
         );
     }

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, fs};
 use anyhow::{Context as _, Result};
 
 use super::{
-    budget::Counts,
+    balancer,
+    budget::{Counts, VERIFIED_TOLERANCE},
     cases::{CASES, MAX_RATIO, MAX_VERIFIED},
     run::{Bench, Measurement, Subject},
 };
@@ -83,8 +84,43 @@ pub fn instructions(bench: &mut Bench, measurements: &[Measurement]) -> Result<C
 ///
 /// When the kernel does not say (before 5.16).
 pub fn verified(bench: &mut Bench) -> Result<Counts> {
-    let programs: BTreeMap<String, f64> = bench.verified_instructions()?.into_iter().collect();
+    on_this_kernel(bench.verified_instructions()?)
+}
+
+/// What the verifier of this kernel looks at when it is given the balancer's object, and nothing else is done.
+///
+/// # Errors
+///
+/// When the kernel does not take a program, or does not say (before 5.16).
+pub fn verified_alone(object: &[u8]) -> Result<Counts> {
+    on_this_kernel(balancer::verified_of(object)?)
+}
+
+fn on_this_kernel(programs: Vec<(String, f64)>) -> Result<Counts> {
+    let programs = programs.into_iter().collect();
     Ok(Counts { instructions: BTreeMap::new(), verified: BTreeMap::from([(kernel_series()?, programs)]) })
+}
+
+/// The figures of what verifiers looked at, by kernel and program, with their budgets as aims.
+///
+/// # Errors
+///
+/// Never: the aims are well formed.
+pub fn of_kernels(counts: &Counts, budgets: &Counts) -> Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    for (kernel, programs) in &counts.verified {
+        for (program, &count) in programs {
+            let figure = Figure::new(&format!("kernels.{kernel}.{program}.insns"), count, "instructions");
+            let budget = budgets.verified.get(kernel).and_then(|programs| programs.get(program));
+            figures.push(match budget {
+                Some(budget) => {
+                    figure.aim(&format!("<= {}", (budget * (1.0 + VERIFIED_TOLERANCE)).floor()))?
+                }
+                None => figure,
+            });
+        }
+    }
+    Ok(figures)
 }
 
 /// The first two numbers of the running kernel's release.

@@ -22,6 +22,9 @@ struct Arguments {
     /// Read times as counts: this machine's clock advances one nanosecond for each instruction.
     #[arg(long)]
     instructions: bool,
+    /// Only load the programs, and say what the verifier of this kernel looked at.
+    #[arg(long, conflicts_with = "instructions")]
+    verified: bool,
     /// Write the figures to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -61,8 +64,14 @@ fn run(arguments: &Arguments) -> Result<bool> {
         Some(folder) => Objects::from_folder(folder)?,
         None => Objects::built_in(),
     };
-    let (figures, counts) =
-        if arguments.instructions { count(&objects)? } else { time(&objects, arguments.rounds)? };
+    let (figures, counts) = if arguments.verified {
+        let counts = figures::verified_alone(&objects.balancer)?;
+        (figures::of_kernels(&counts, &Counts::budgets()?)?, counts)
+    } else if arguments.instructions {
+        count(&objects)?
+    } else {
+        time(&objects, arguments.rounds)?
+    };
     println!();
     for figure in &figures {
         let aim = figure.aim.as_ref().map_or_else(String::new, |aim| {

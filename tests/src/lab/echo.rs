@@ -19,6 +19,7 @@ use tokio::{
 use super::{
     config::Family,
     namespace::{NamedThread, Namespace},
+    patience,
     topology::{Node, vip},
 };
 
@@ -186,7 +187,9 @@ async fn ask(target: SocketAddr, transport: Transport, port: u16) -> io::Result<
             // Datagrams may be lost on a busy machine; which backend answers is what is asked here.
             for _ in 0..3 {
                 socket.send(b"who\n").await?;
-                if let Ok(received) = timeout(Duration::from_secs(1), socket.recv(&mut buffer)).await {
+                if let Ok(received) =
+                    timeout(Duration::from_secs(1) * patience(), socket.recv(&mut buffer)).await
+                {
                     answer = received.map(|length| String::from_utf8_lossy(&buffer[..length]).into_owned());
                     break;
                 }
@@ -209,7 +212,9 @@ async fn ask(target: SocketAddr, transport: Transport, port: u16) -> io::Result<
                 stream.read_line(&mut answer).await?;
                 io::Result::Ok(answer)
             };
-            timeout(Duration::from_secs(4), asked).await.map_err(|_| io::ErrorKind::TimedOut)??
+            timeout(Duration::from_secs(4) * patience(), asked)
+                .await
+                .map_err(|_| io::ErrorKind::TimedOut)??
         }
     };
     match answer.split_once(' ') {

@@ -19,7 +19,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::namespace::{NamedThread, Namespace};
+use super::{
+    namespace::{NamedThread, Namespace},
+    patience,
+};
 
 /// What to ask, and how hard.
 #[derive(Clone, Copy, Debug)]
@@ -44,15 +47,15 @@ impl LoadOptions {
         Self { requests: Some(requests), pause: Duration::ZERO, ..Self::steady(target) }
     }
 
-    /// 16 workers, each some 100 requests a second at most, until finished.
+    /// 16 workers, each some 100 requests a second at most, fewer by the factor of [`patience`], until finished.
     #[must_use]
     pub fn steady(target: SocketAddr) -> Self {
         Self {
             target,
             workers: 16,
             requests: None,
-            pause: Duration::from_millis(10),
-            timeout: Duration::from_secs(2),
+            pause: Duration::from_millis(10) * patience(),
+            timeout: Duration::from_secs(2) * patience(),
         }
     }
 }
@@ -206,12 +209,14 @@ fn as_f64(count: usize) -> f64 {
 ///
 /// # Errors
 ///
-/// No connection, or no HTTP answer within two seconds.
+/// No connection, or no HTTP answer within two seconds times [`patience`].
 pub fn fetch(from: &Namespace, target: SocketAddr, path: &str) -> Result<(u16, String)> {
     from.enter(|| -> Result<(u16, String)> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let answer = runtime.block_on(async {
-            timeout(Duration::from_secs(2), get(target, path)).await.map_err(|_| anyhow!("timed out"))
+            timeout(Duration::from_secs(2) * patience(), get(target, path))
+                .await
+                .map_err(|_| anyhow!("timed out"))
         })?;
         Ok(answer?)
     })?

@@ -78,6 +78,18 @@ impl Switch {
         Ok(())
     }
 
+    /// Makes a port that a virtual machine can be connected to, a TAP of several queues.
+    ///
+    /// # Errors
+    ///
+    /// The kernel makes no TAP.
+    pub fn add_tap(&self, port: &str) -> Result<()> {
+        self.namespace.ip(&["tuntap", "add", "dev", port, "mode", "tap", "multi_queue"])?;
+        self.namespace.sysctl(&format!("net/ipv6/conf/{port}/disable_ipv6"), "1")?;
+        self.namespace.ip(&["link", "set", port, "master", "br0", "up"])?;
+        Ok(())
+    }
+
     /// Prepares a port for a node whose XDP program sends frames back.
     ///
     /// # Errors

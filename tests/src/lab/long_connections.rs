@@ -1,4 +1,4 @@
-//! Connections that stay open and say a line every 20 ms.
+//! Connections that stay open and say a line every 20 ms, slower by the factor of [`patience`].
 
 use std::{
     collections::BTreeMap,
@@ -18,11 +18,11 @@ use tokio::{
 
 use super::{
     namespace::{NamedThread, Namespace},
-    wait_for,
+    patience, wait_for,
 };
 
 const PACE: Duration = Duration::from_millis(20);
-/// Several retransmissions fit: a lost packet breaks nothing, a lost connection does.
+/// Times [`patience`]. Several retransmissions fit: a lost packet breaks nothing, a lost connection does.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What is known of one connection.
@@ -135,8 +135,9 @@ async fn hold(target: SocketAddr, index: usize, states: Arc<Mutex<Vec<State>>>) 
     let set = |change: &dyn Fn(&mut State)| {
         change(&mut states.lock().expect("no panic while locked")[index]);
     };
-    let opened =
-        timeout(PATIENCE, TcpStream::connect(target)).await.unwrap_or(Err(io::ErrorKind::TimedOut.into()));
+    let opened = timeout(PATIENCE * patience(), TcpStream::connect(target))
+        .await
+        .unwrap_or(Err(io::ErrorKind::TimedOut.into()));
     let stream = match opened {
         Ok(stream) => stream,
         Err(error) => return set(&|state| *state = State::Refused(error.to_string())),
@@ -148,7 +149,7 @@ async fn hold(target: SocketAddr, index: usize, states: Arc<Mutex<Vec<State>>>) 
     let mut stream = BufReader::new(stream);
     let mut number = 0_u64;
     loop {
-        let answer = timeout(PATIENCE, say(&mut stream, number))
+        let answer = timeout(PATIENCE * patience(), say(&mut stream, number))
             .await
             .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no echo in time")));
         set(&|state| match (&mut *state, &answer) {
@@ -172,7 +173,7 @@ async fn hold(target: SocketAddr, index: usize, states: Arc<Mutex<Vec<State>>>) 
             return;
         }
         number += 1;
-        sleep(PACE).await;
+        sleep(PACE * patience()).await;
     }
 }
 

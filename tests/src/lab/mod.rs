@@ -31,6 +31,7 @@ pub mod status;
 mod sweep;
 mod topology;
 mod udp_flows;
+mod virtual_edge;
 mod xdp_pass;
 
 pub use binary::daemon_binary;
@@ -48,10 +49,29 @@ pub use scratch::Scratch;
 pub use site::{Site, SiteOptions};
 pub use topology::{Lab, LabOptions, Node, backend_address, edge_address, vip};
 pub use udp_flows::{UdpFlow, UdpFlows};
+pub use virtual_edge::VirtualEdge;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
 
-/// Asks again and again until there is an answer, or says what was waited for when `limit` has passed.
+/// How much longer than on an ordinary machine everything may take: `VIP_LB_TEST_PATIENCE`, a whole number, 1 if it is not set.
+/// A processor that is emulated needs ten times as long for the same work.
+///
+/// # Panics
+///
+/// When the variable holds something else.
+#[must_use]
+pub fn patience() -> u32 {
+    static PATIENCE: OnceLock<u32> = OnceLock::new();
+    *PATIENCE.get_or_init(|| {
+        let Ok(text) = std::env::var("VIP_LB_TEST_PATIENCE") else { return 1 };
+        text.parse().ok().filter(|factor| *factor > 0).expect("VIP_LB_TEST_PATIENCE is a number from 1 on")
+    })
+}
+
+/// Asks again and again until there is an answer, or says what was waited for when `limit` times [`patience`] has passed.
 ///
 /// # Errors
 ///
@@ -62,6 +82,7 @@ pub fn wait_for<T>(
     mut ask: impl FnMut() -> anyhow::Result<Option<T>>,
 ) -> anyhow::Result<T> {
     let started = Instant::now();
+    let limit = limit * patience();
     loop {
         interrupt::check()?;
         if let Some(answer) = ask()? {
@@ -70,6 +91,7 @@ pub fn wait_for<T>(
         if started.elapsed() > limit {
             anyhow::bail!("waited {limit:?} in vain for {what}");
         }
-        std::thread::sleep(Duration::from_millis(10));
+        // Asking costs time that a slow machine does not have.
+        std::thread::sleep(Duration::from_millis(10) * patience().pow(2));
     }
 }

@@ -45,6 +45,23 @@ impl Entry {
         }
         command
     }
+
+    /// As [`Namespace::enter`].
+    ///
+    /// # Errors
+    ///
+    /// The namespace cannot be entered.
+    ///
+    /// # Panics
+    ///
+    /// With the closure's own panic.
+    pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
+        let handle = self.handle.as_raw_fd();
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(move || enter(handle).map(|()| work()));
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
 }
 
 impl Namespace {
@@ -134,14 +151,7 @@ impl Namespace {
     ///
     /// With the closure's own panic.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
-        let handle = self.entry.handle.as_raw_fd();
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(move || enter(handle).map(|()| work()));
-            match thread.join() {
-                Ok(outcome) => outcome.with_context(|| format!("enter namespace {}", self.name)),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        })
+        self.entry.enter(work).with_context(|| format!("enter namespace {}", self.name))
     }
 
     /// Starts a tokio runtime on a thread of its own inside this namespace and drives `work` on it until it returns or the

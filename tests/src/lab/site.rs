@@ -16,8 +16,12 @@ use super::{
     decap::Decap,
     echo::EchoServer,
     http_server::HttpServer,
+    patience,
     topology::{Lab, LabOptions, Node, backend_address, edge_address, vip},
 };
+
+/// Time between two checks, and what one may take, times [`patience`].
+const CHECK_MS: u32 = 400;
 
 /// Which site.
 #[derive(Clone, Debug)]
@@ -52,8 +56,8 @@ impl SiteOptions {
             kind: "http".to_owned(),
             path: Some("/healthz".to_owned()),
             port: Some(HttpServer::PORT),
-            interval: "400ms".to_owned(),
-            timeout: "400ms".to_owned(),
+            interval: format!("{}ms", CHECK_MS * patience()),
+            timeout: format!("{}ms", CHECK_MS * patience()),
             rise: 2,
             fall: 3,
         };
@@ -126,6 +130,17 @@ impl Site {
     ///
     /// Any part does not come up.
     pub fn start(options: SiteOptions, config: &ConfigFile) -> Result<Self> {
+        let mut site = Self::without_daemons(options)?;
+        site.start_daemons(config)?;
+        Ok(site)
+    }
+
+    /// Builds the lab and starts the servers; something else is to run on the edge nodes.
+    ///
+    /// # Errors
+    ///
+    /// Any part does not come up.
+    pub fn without_daemons(options: SiteOptions) -> Result<Self> {
         let lab = Lab::new(LabOptions { edges: options.edges, backends: options.backends })?;
         let mut site = Self {
             daemons: Vec::new(),
@@ -140,19 +155,24 @@ impl Site {
             site.start_servers(&name)?;
         }
         if site.options.mode == Mode::Ipip {
-            let edges: Vec<IpAddr> = (0..site.options.edges)
+            // Where there is no edge node, something else takes the place of the first.
+            let edges: Vec<IpAddr> = (0..site.options.edges.max(1))
                 .flat_map(|index| Family::BOTH.map(|family| edge_address(index, family)))
                 .collect();
             for node in &site.lab.backends {
                 site.decaps.push(Decap::start(node, &site.lab.scratch, &site.options.binary, &edges)?);
             }
         }
-        for node in &site.lab.edges {
+        Ok(site)
+    }
+
+    fn start_daemons(&mut self, config: &ConfigFile) -> Result<()> {
+        for node in &self.lab.edges {
             let mut config = config.clone();
             config.node.name.clone_from(&node.name);
-            site.daemons.push(Daemon::start(node, &site.lab.scratch, &site.options.binary, &config)?);
+            self.daemons.push(Daemon::start(node, &self.lab.scratch, &self.options.binary, &config)?);
         }
-        for daemon in &site.daemons {
+        for daemon in &self.daemons {
             for service in config.vips.iter().flat_map(|vip| &vip.services) {
                 let all = "all backends to come up";
                 daemon.wait_service(&service.name, all, Duration::from_secs(20), |service| {
@@ -160,7 +180,7 @@ impl Site {
                 })?;
             }
         }
-        Ok(site)
+        Ok(())
     }
 
     /// The daemon of the first edge node.

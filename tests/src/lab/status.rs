@@ -10,8 +10,19 @@ pub struct Status {
     pub pid: u32,
     /// The configuration in force.
     pub config: ConfigInfo,
+    /// Where the packet program is attached.
+    pub interfaces: Vec<Interface>,
     /// The VIPs.
     pub vips: Vec<Vip>,
+}
+
+/// An interface that the packet program is attached to.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// `native` or `generic`.
+    pub mode: String,
 }
 
 /// The configuration in force.

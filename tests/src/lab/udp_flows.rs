@@ -1,4 +1,4 @@
-//! UDP flows that say a datagram every 20 ms.
+//! UDP flows that say a datagram every 20 ms, slower by the factor of [`patience`].
 
 use std::{
     collections::BTreeMap,
@@ -17,10 +17,11 @@ use tokio::{
 
 use super::{
     namespace::{NamedThread, Namespace},
-    wait_for,
+    patience, wait_for,
 };
 
 const PACE: Duration = Duration::from_millis(20);
+/// Times [`patience`].
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// What is known of one flow. A datagram that is lost is no break; another backend is.
@@ -113,7 +114,7 @@ async fn hold(target: SocketAddr, index: usize, states: Arc<Mutex<Vec<UdpFlow>>>
         return;
     }
     for number in 0_u64.. {
-        let answer = timeout(PATIENCE, ask(&socket, number)).await;
+        let answer = timeout(PATIENCE * patience(), ask(&socket, number)).await;
         {
             let mut states = states.lock().expect("no panic while locked");
             let flow = &mut states[index];
@@ -130,7 +131,7 @@ async fn hold(target: SocketAddr, index: usize, states: Arc<Mutex<Vec<UdpFlow>>>
                 Ok(Err(_)) | Err(_) => flow.lost += 1,
             }
         }
-        sleep(PACE).await;
+        sleep(PACE * patience()).await;
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use anyhow::Context as _;
 use aya::{
     Ebpf, EbpfLoader,
-    programs::{TestRun as _, TestRunOptions, Xdp},
+    programs::{ProgramError, TestRun as _, TestRunOptions, Xdp},
 };
 use vip_lb_common::{
     Verdict,
@@ -18,6 +18,9 @@ use super::{Outcome, Program, Scenario, State, XdpAction, maps::Maps, object::ob
 pub const SHORTEST_FRAME: usize = 14;
 /// More bytes than any frame comes out with.
 const LARGEST_OUTPUT: usize = 16_384;
+
+/// Bytes of metadata that every kernel takes.
+const ALWAYS_TAKEN: usize = 32;
 
 /// What the verifier said to a program.
 #[derive(Clone, Copy, Debug)]
@@ -80,7 +83,8 @@ impl Kernel {
         Ok(Self { ebpf, maps, counted })
     }
 
-    /// Runs a frame of at least [`SHORTEST_FRAME`] bytes. `taken` bytes of its headroom are in use, a multiple of 4 below 256.
+    /// Runs a frame of at least [`SHORTEST_FRAME`] bytes. `taken` bytes of its headroom are in use, a multiple of 4 below 256. `None`
+    /// if this kernel takes no so much: 6.1 has at most 32 bytes of metadata, by which headroom is taken here.
     /// `expected` is the verdict whose counter is looked at first.
     ///
     /// # Errors
@@ -92,26 +96,28 @@ impl Kernel {
         frame: &[u8],
         taken: usize,
         expected: Option<Verdict>,
-    ) -> anyhow::Result<Outcome> {
+    ) -> anyhow::Result<Option<Outcome>> {
         // What is in use of the headroom is metadata, which lies in front of the frame.
         let input = [&vec![0; taken][..], frame].concat();
         let context = xdp_context(taken as u32, input.len() as u32);
         let mut output = vec![0; LARGEST_OUTPUT];
-        let result = xdp(&mut self.ebpf, program)?
-            .test_run(TestRunOptions {
-                data_in: Some(&input),
-                data_out: Some(&mut output),
-                ctx_in: (taken != 0).then_some(&context),
-                ..TestRunOptions::new()
-            })
-            .context("the kernel does not run this frame")?;
+        let result = xdp(&mut self.ebpf, program)?.test_run(TestRunOptions {
+            data_in: Some(&input),
+            data_out: Some(&mut output),
+            ctx_in: (taken != 0).then_some(&context),
+            ..TestRunOptions::new()
+        });
+        let result = match result {
+            Err(error) if taken > ALWAYS_TAKEN && is_invalid_argument(&error) => return Ok(None),
+            result => result.context("the kernel does not run this frame")?,
+        };
         output.truncate(result.data_size_out as usize);
         let verdict = self.counted_verdict(expected)?;
-        Ok(Outcome {
+        Ok(Some(Outcome {
             action: XdpAction::from_return_value(result.return_value),
             verdict,
             frame: output.split_off(taken),
-        })
+        }))
     }
 
     /// Replaces the settings, as the daemon does to advance the tick.
@@ -189,6 +195,10 @@ impl Kernel {
         };
         Verdict::from_number(number).with_context(|| format!("counter {number} of VERDICTS has no meaning"))
     }
+}
+
+fn is_invalid_argument(error: &ProgramError) -> bool {
+    matches!(error, ProgramError::SyscallError(error) if error.io_error.raw_os_error() == Some(libc::EINVAL))
 }
 
 /// `struct xdp_md` (linux/bpf.h): data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.

@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -21,6 +21,8 @@ pub struct Kernel {
     pub image: PathBuf,
     /// Every module file by the module's name, with underscores.
     modules: BTreeMap<String, PathBuf>,
+    /// What other kernels have as modules.
+    built_in: BTreeSet<String>,
 }
 
 impl Kernel {
@@ -64,29 +66,32 @@ impl Kernel {
             .find_map(|name| name.strip_prefix("vmlinuz-").map(str::to_owned))
             .with_context(|| format!("no vmlinuz-* in {}", boot.display()))?;
         let mut modules = BTreeMap::new();
+        let mut built_in = BTreeSet::new();
         // Debian 13 moved /lib to /usr/lib, in kernel packages too.
         for lib in ["lib/modules", "usr/lib/modules"] {
             let tree = folder.join(lib).join(&release);
             if tree.is_dir() {
                 find_modules(&tree, &mut modules)?;
+                let list = fs::read_to_string(tree.join("modules.builtin")).unwrap_or_default();
+                built_in.extend(list.lines().filter_map(module_name));
             }
         }
-        Ok(Self { image: boot.join(format!("vmlinuz-{release}")), release, modules })
+        Ok(Self { image: boot.join(format!("vmlinuz-{release}")), release, modules, built_in })
     }
 
-    /// A module after all modules it depends on, as `(name, content)`, without those that are in `loaded`; each that
+    /// A module after all modules it depends on, as `(name, content)`, without what is built in or in `loaded`; each that
     /// is returned is added there.
     ///
     /// # Errors
     ///
-    /// When the kernel has no such module: it may be built in.
+    /// When the kernel has no such module.
     pub(super) fn module_with_dependencies(
         &self,
         name: &str,
         loaded: &mut Vec<String>,
     ) -> Result<Vec<(String, Vec<u8>)>> {
         let name = name.replace('-', "_");
-        if loaded.contains(&name) {
+        if loaded.contains(&name) || self.built_in.contains(&name) {
             return Ok(Vec::new());
         }
         let path = self
@@ -155,11 +160,19 @@ fn find_modules(folder: &Path, modules: &mut BTreeMap<String, PathBuf>) -> Resul
         // `build` and `source` are links to elsewhere.
         if entry.file_type().with_context(|| format!("look at {}", path.display()))?.is_dir() {
             find_modules(&path, modules)?;
-        } else if let Some((name, "ko" | "ko.xz")) = entry.file_name().to_string_lossy().split_once('.') {
-            modules.insert(name.replace('-', "_"), path);
+        } else if let Some(name) = module_name(&entry.file_name().to_string_lossy()) {
+            modules.insert(name, path);
         }
     }
     Ok(())
+}
+
+/// The name of the module in a file such as `kernel/net/ipv4/ip-tunnel.ko.xz`.
+fn module_name(path: &str) -> Option<String> {
+    match path.rsplit('/').next()?.split_once('.') {
+        Some((name, "ko" | "ko.xz")) => Some(name.replace('-', "_")),
+        _ => None,
+    }
 }
 
 fn unpack_module(path: &Path) -> Result<Vec<u8>> {
@@ -243,8 +256,12 @@ mod tests {
             fs::write(tree.join(file), format!("x\0depends={depends}\0")).unwrap();
         }
 
+        let list = tree.parent().unwrap().parent().unwrap().join("modules.builtin");
+        fs::write(list, "kernel/drivers/virtio/virtio-pci.ko\nkernel/fs/fuse/virtiofs.ko\n").unwrap();
+
         let kernel = Kernel::unpacked(&folder).unwrap();
         assert_eq!(kernel.release, "6.12.1");
+        assert!(kernel.module_with_dependencies("virtio_pci", &mut Vec::new()).unwrap().is_empty());
         let mut loaded = Vec::new();
         let modules = kernel.module_with_dependencies("ipip", &mut loaded).unwrap();
         let names: Vec<&str> = modules.iter().map(|(name, _)| name.as_str()).collect();

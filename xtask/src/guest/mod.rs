@@ -15,27 +15,40 @@
 
 mod archive;
 mod kernel;
+mod nic;
+mod watch;
 
 use std::{
     fs::{self, File},
-    io::{self, Read, Write as _},
+    io::Read as _,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     sync::{
-        atomic::{AtomicU32, Ordering},
-        mpsc::{self, RecvTimeoutError},
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
 
 use archive::Archive;
 pub use kernel::Kernel;
+pub use nic::Nic;
+use watch::watch;
 
 const QEMU: &str = "qemu-system-x86_64";
 const INIT: &str = include_str!("init.sh");
+
+/// On a busy machine an emulated timer comes too late for the kernel's test of it, which then panics.
+const KERNEL_ARGUMENTS: &str =
+    "console=ttyS0 quiet panic=-1 nokaslr tsc=reliable clocksource=tsc no_timer_check";
+
+/// Servers look up who they are to become, even those that stay root.
+const ACCOUNTS: [(&str, &str); 2] = [
+    ("/etc/passwd", "root:x:0:0:root:/tmp:/bin/sh\nnobody:x:65534:65534:nobody:/tmp:/bin/false\n"),
+    ("/etc/group", "root:x:0:\nnogroup:x:65534:\n"),
+];
 
 /// A virtual machine that is being put together. Its root file system lies in memory.
 #[derive(Debug)]
@@ -51,6 +64,8 @@ pub struct Guest<'kernel> {
     icount: bool,
     echo: bool,
     collect: Option<String>,
+    nic: Option<Nic>,
+    off: Arc<AtomicBool>,
 }
 
 /// What a guest left.
@@ -79,6 +94,8 @@ impl<'kernel> Guest<'kernel> {
             icount: false,
             echo: false,
             collect: None,
+            nic: None,
+            off: Arc::default(),
         }
     }
 
@@ -87,10 +104,20 @@ impl<'kernel> Guest<'kernel> {
     /// # Errors
     ///
     /// When it, or a library, cannot be read.
-    pub fn binary(mut self, path: &Path) -> Result<Self> {
+    pub fn binary(self, path: &Path) -> Result<Self> {
         let name = path.file_name().with_context(|| format!("{} names no file", path.display()))?;
+        self.binary_named(path, &name.to_string_lossy())
+    }
+
+    /// As [`Self::binary`], by another name: cargo's test binaries have a hash in theirs.
+    ///
+    /// # Errors
+    ///
+    /// When it, or a library, cannot be read.
+    pub fn binary_named(mut self, path: &Path, name: &str) -> Result<Self> {
         // The package's busybox links its commands into /bin; a program of that name goes before them.
-        self.archive.file(&format!("/bin/{}", name.display()), &read(path)?);
+        self.archive.file(&format!("/bin/{name}"), &read(path)?);
+        self.programs.push(name.to_owned());
         for library in shared_libraries(path)? {
             let target = library.display().to_string();
             if !self.archive.contains(&target) {
@@ -98,6 +125,18 @@ impl<'kernel> Guest<'kernel> {
             }
         }
         Ok(self)
+    }
+
+    /// As [`Self::binary`], of a command that is looked for where commands are.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or it cannot be read.
+    pub fn command(self, name: &str) -> Result<Self> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
+        let found = folders.map(|folder| folder.join(name)).find(|path| path.is_file());
+        self.binary(&found.with_context(|| format!("a guest needs the command {name}"))?)
     }
 
     /// Copies a file of this machine to an absolute path in the guest.
@@ -110,7 +149,7 @@ impl<'kernel> Guest<'kernel> {
         Ok(self)
     }
 
-    /// Loads a kernel module, after those it depends on.
+    /// Loads a kernel module, after those it depends on. One that is built in needs no loading.
     ///
     /// # Errors
     ///
@@ -146,6 +185,13 @@ impl<'kernel> Guest<'kernel> {
         self
     }
 
+    /// Kills the guest once this is true; [`Guest::run`] then fails.
+    #[must_use]
+    pub fn switched_off_by(mut self, off: Arc<AtomicBool>) -> Self {
+        self.off = off;
+        self
+    }
+
     /// Prints what the script writes while it runs.
     #[must_use]
     pub fn echo(mut self, echo: bool) -> Self {
@@ -158,6 +204,20 @@ impl<'kernel> Guest<'kernel> {
     pub fn collect(mut self, path: &str) -> Self {
         self.collect = Some(path.to_owned());
         self
+    }
+
+    /// Gives the guest a network interface, `eth0`, with the module for it.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel has no driver for it.
+    pub fn nic(mut self, nic: Nic) -> Result<Self> {
+        self.nic = Some(nic);
+        // Built in since 6.12 of Debian, modules before.
+        for module in ["virtio_pci", "virtio_net"] {
+            self = self.module(module)?;
+        }
+        Ok(self)
     }
 
     /// Boots, runs a busybox shell script as root, powers off.
@@ -174,6 +234,9 @@ impl<'kernel> Guest<'kernel> {
         for path in ["/dev", "/proc", "/sys", "/tmp", "/sbin", "/usr/bin", "/usr/sbin"] {
             self.archive.folder(path);
         }
+        for (file, content) in ACCOUNTS {
+            self.archive.file(file, content.as_bytes());
+        }
         self.archive.file("/init", INIT.as_bytes());
         self.archive.file("/guest/script.sh", (functions(&self.programs) + script).as_bytes());
         self.archive.file("/guest/modules.list", (self.modules.join("\n") + "\n").trim_start().as_bytes());
@@ -185,7 +248,7 @@ impl<'kernel> Guest<'kernel> {
         fs::write(&initrd, self.archive.finish()).with_context(|| format!("write {}", initrd.display()))?;
 
         let (console, collected) = (folder.0.join("console"), folder.0.join("collected"));
-        let mut command = Command::new(QEMU);
+        let mut command = self.nic.as_ref().map_or_else(|| Command::new(QEMU), |nic| nic.command(QEMU));
         command
             .args([
                 "-m",
@@ -206,14 +269,14 @@ impl<'kernel> Guest<'kernel> {
             .arg(&self.kernel.image)
             .arg("-initrd")
             .arg(&initrd)
-            .args(["-append", "console=ttyS0 quiet panic=-1 nokaslr tsc=reliable clocksource=tsc"])
+            .args(["-append", KERNEL_ARGUMENTS])
             .args(["-serial", &format!("file:{}", console.display())])
             .args(["-serial", "stdio"])
             .args(["-serial", &format!("file:{}", collected.display())])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let text = watch(command, self.limit, self.echo);
+        let text = watch(command, self.limit, &self.off, self.echo);
 
         let console = String::from_utf8_lossy(&fs::read(&console).unwrap_or_default()).replace('\r', "");
         let text =
@@ -232,60 +295,6 @@ impl<'kernel> Guest<'kernel> {
 fn functions(programs: &[String]) -> String {
     let is_name = |name: &&String| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     programs.iter().filter(is_name).map(|name| format!("{name}() {{ /bin/{name} \"$@\"; }}\n")).collect()
-}
-
-/// Runs QEMU until it ends or its time is up, and returns what it wrote.
-fn watch(mut command: Command, limit: Duration, echo: bool) -> Result<String> {
-    let deadline = now() + limit;
-    let child = command.spawn().with_context(|| format!("start {QEMU} (package qemu-system-x86)"))?;
-    let mut child = KillOnDrop(child);
-    let (sender, chunks) = mpsc::channel();
-    let stdout = child.0.stdout.take().context("QEMU has no standard output")?;
-    let stderr = child.0.stderr.take().context("QEMU has no standard error")?;
-    thread::spawn(move || forward_chunks(stdout, &sender));
-    let complaints = thread::spawn(move || io::read_to_string(stderr).unwrap_or_default());
-
-    let mut text = Vec::new();
-    loop {
-        match chunks.recv_timeout(deadline.saturating_duration_since(now())) {
-            Ok(chunk) => {
-                if echo {
-                    let mut stdout = io::stdout().lock();
-                    // Nobody reading the echo is no reason to end the guest.
-                    stdout.write_all(&chunk).and_then(|()| stdout.flush()).ok();
-                }
-                text.extend_from_slice(&chunk);
-            }
-            Err(RecvTimeoutError::Timeout) => bail!("the guest was killed after {} s", limit.as_secs()),
-            Err(RecvTimeoutError::Disconnected) => break,
-        }
-    }
-    let status = child.0.wait().context("wait for QEMU")?;
-    if !status.success() {
-        let complaints = complaints.join().unwrap_or_default();
-        bail!("{QEMU} failed: {status}: {}", complaints.trim());
-    }
-    Ok(String::from_utf8_lossy(&text).replace('\r', ""))
-}
-
-fn forward_chunks(mut pipe: impl Read, sender: &mpsc::Sender<Vec<u8>>) {
-    let mut buffer = [0; 4096];
-    while let Ok(length @ 1..) = pipe.read(&mut buffer) {
-        if sender.send(buffer[..length].to_vec()).is_err() {
-            return;
-        }
-    }
-}
-
-/// QEMU ends with the guest, whatever happens here.
-struct KillOnDrop(Child);
-
-impl Drop for KillOnDrop {
-    fn drop(&mut self) {
-        // Both fail only if it has ended already.
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
 }
 
 /// A part of a file name that nobody else uses at this time.
@@ -346,11 +355,6 @@ fn read(path: &Path) -> Result<Vec<u8>> {
         .and_then(|mut file| file.read_to_end(&mut bytes))
         .with_context(|| format!("read {}", path.display()))?;
     Ok(bytes)
-}
-
-#[expect(clippy::disallowed_methods, reason = "the time limit of a guest is real time")]
-fn now() -> Instant {
-    Instant::now()
 }
 
 #[cfg(test)]

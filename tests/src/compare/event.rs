@@ -1,0 +1,135 @@
+//! The events that both balancers go through.
+
+use anyhow::Result;
+
+use super::{Balancer, WEIGHTS, route_through};
+
+const SECOND: &str = "backend-2";
+
+/// Something that happens while connections are open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The client's packets come through the other edge node, after a long time without a change.
+    Failover,
+    /// A fourth backend joins.
+    Add,
+    /// The first backend gets no new connections.
+    Drain,
+    /// All weights change.
+    Reweight,
+    /// The servers of the second backend die.
+    Death,
+    /// The process that controls the balancer is killed, and started again.
+    ControlKilled,
+    /// The whole configuration is read again.
+    Reload,
+    /// As `Failover`, of connections that were begun a moment after a backend had joined.
+    FailoverAfterAdd,
+}
+
+impl Event {
+    /// In the order in which they are played.
+    pub const ALL: [Self; 8] = [
+        Self::Failover,
+        Self::Add,
+        Self::Drain,
+        Self::Reweight,
+        Self::Death,
+        Self::ControlKilled,
+        Self::Reload,
+        Self::FailoverAfterAdd,
+    ];
+
+    /// As in the names of figures.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Failover => "failover",
+            Self::Add => "add",
+            Self::Drain => "drain",
+            Self::Reweight => "reweight",
+            Self::Death => "death",
+            Self::ControlKilled => "control_killed",
+            Self::Reload => "reload",
+            Self::FailoverAfterAdd => "failover_after_add",
+        }
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Failover => "another node takes over",
+            Self::Add => "a backend is added",
+            Self::Drain => "a backend is drained",
+            Self::Reweight => "weights change",
+            Self::Death => "a backend dies",
+            Self::ControlKilled => "the control process is killed",
+            Self::Reload => "the configuration is reloaded",
+            Self::FailoverAfterAdd => "another node takes over just after an add",
+        }
+    }
+
+    /// Whether vip-lb promises that it breaks nothing. Connections begun while slots are open are known to one node only.
+    #[must_use]
+    pub fn is_promised(self) -> bool {
+        self != Self::FailoverAfterAdd
+    }
+
+    /// The client's packets come through the second edge node. Nothing is then left from the events before.
+    pub(super) fn fails_over(self) -> bool {
+        matches!(self, Self::Failover | Self::FailoverAfterAdd)
+    }
+
+    /// What comes before the connections are opened.
+    pub(super) fn prepare(self, balancer: &mut dyn Balancer) -> Result<()> {
+        match self {
+            Self::FailoverAfterAdd => balancer.set_weights(&ADDED),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes it happen, and returns the name of the backend that died of it, if one did; `None` where there is no such thing.
+    pub(super) fn happen(self, balancer: &mut dyn Balancer) -> Result<Option<Option<&'static str>>> {
+        match self {
+            Self::Failover | Self::FailoverAfterAdd => route_through(balancer, 1)?,
+            Self::Add => balancer.set_weights(&ADDED)?,
+            Self::Drain => balancer.drain_first(true)?,
+            Self::Reweight => balancer.set_weights(&[300, 100, 50])?,
+            Self::Death => {
+                balancer.site().kill_servers(SECOND);
+                balancer.set_second_dead(true)?;
+                return Ok(Some(Some(SECOND)));
+            }
+            Self::ControlKilled => {
+                if !balancer.kill_control()? {
+                    return Ok(None);
+                }
+            }
+            Self::Reload => balancer.reload()?,
+        }
+        Ok(Some(None))
+    }
+
+    /// Returns to where it began.
+    pub(super) fn undo(self, balancer: &mut dyn Balancer) -> Result<()> {
+        match self {
+            Self::Failover => route_through(balancer, 0),
+            Self::FailoverAfterAdd => {
+                route_through(balancer, 0)?;
+                balancer.set_weights(&WEIGHTS)
+            }
+            Self::Add | Self::Reweight => balancer.set_weights(&WEIGHTS),
+            Self::Drain => balancer.drain_first(false),
+            Self::Death => {
+                balancer.site().start_servers(SECOND)?;
+                balancer.set_second_dead(false)
+            }
+            Self::ControlKilled => balancer.start_control(),
+            Self::Reload => Ok(()),
+        }
+    }
+}
+
+/// With a fourth backend.
+const ADDED: [u16; 4] = [100, 100, 200, 200];
