@@ -13,7 +13,7 @@ use super::{
     Judged, Oracle,
     seen::{Ip, Seen},
 };
-use crate::program::{INGRESS, Program};
+use crate::program::Program;
 
 /// Extension headers that the pipeline follows.
 const MOST_EXTENSIONS: usize = 6;
@@ -147,16 +147,16 @@ fn ends_at(backend: &Backend, seen: &Seen<'_>, ip: &Ip<'_>) -> Vec<Verdict> {
     if expired {
         ends.push(Verdict::TtlExpired);
     }
-    // Frames by l2 are as long as they came.
-    if !expired && (!too_big || overhead == 0) {
+    if !expired && !too_big {
         ends.push(forwarded);
-    }
-    if !seen.tags.is_empty() && backend.egress != INGRESS {
-        ends.push(Verdict::TagMismatch);
     }
     if forwarded == Verdict::ForwardedNat {
         let nat = [Verdict::NatExhausted, Verdict::NatUnknown, Verdict::NatUntranslatable];
         ends.extend(nat.into_iter().chain([Verdict::TtlExpired, Verdict::TooBig, Verdict::TooBigAnswered]));
+        // Answers carry one customer tag at most.
+        if !matches!(&seen.tags[..], [] | [[0x81, 0x00, ..]]) {
+            ends.push(Verdict::TagMismatch);
+        }
     }
     ends
 }

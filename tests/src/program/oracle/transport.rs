@@ -98,7 +98,7 @@ impl Oracle {
     /// Where the segment size of a SYN was lowered to what a service allows.
     fn clamped(&self, old: &Transport<'_>, new: &Transport<'_>) -> Result<std::ops::Range<usize>, String> {
         let none = 0..0;
-        if old.protocol != TCP || old.is_fragment {
+        if old.protocol != TCP || old.is_later_fragment {
             return Ok(none);
         }
         let (Ok(before), Ok(after)) =
