@@ -26,7 +26,7 @@ use aya_ebpf::{
 };
 
 /// Bytes that a packet of the set may have.
-const PACKET_ROOM: usize = 92;
+const PACKET_ROOM: usize = 156;
 
 /// One packet of the set.
 #[repr(C)]
