@@ -31,7 +31,7 @@ pub fn process<P: Packet, D: DecapTables>(packet: &mut P, tables: &D) -> Verdict
 
 #[inline(always)]
 fn decide<P: Packet, D: DecapTables>(packet: &mut P, tables: &D) -> Result<Verdict, Verdict> {
-    let link = parse::link(packet)?;
+    let link = parse::link(packet)?.forgotten();
     let network = match link.ether_type {
         ether_type::IPV4 => {
             let ip = Ipv4::at(packet, link.network, Verdict::ShortFrame)?;
@@ -49,7 +49,7 @@ fn decide<P: Packet, D: DecapTables>(packet: &mut P, tables: &D) -> Result<Verdi
         }
         _ => return Err(Verdict::NotVip),
     };
-    unwrap(packet, tables, &link, &network)
+    unwrap(packet, tables, &link, &network.forgotten())
 }
 
 /// A packet to an address of this node itself, which peers use as the tunnel's end. Anything but a tunnelled packet is

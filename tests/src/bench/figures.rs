@@ -47,9 +47,9 @@ pub fn of_counts(counts: &Counts) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for (name, &count) in &counts.instructions {
         let figure = Figure::new(&format!("bench.{name}.instructions"), count, "instructions");
-        let aim = CASES.iter().find(|case| case.name == name);
+        let aim = CASES.iter().find(|case| case.name == name).and_then(|case| case.instructions);
         figures.push(match aim {
-            Some(case) => figure.aim(&format!("<= {}", case.instructions))?,
+            Some(aim) => figure.aim(&format!("<= {aim}"))?,
             None => figure,
         });
     }

@@ -5,10 +5,10 @@ use aya::programs::{ProgramFd, TestRun as _, TestRunOptions, Xdp};
 use vip_lb_common::Action;
 
 use super::{
-    balancer::Balancer,
-    cases::{CASES, Case, FLOOR_TRAFFIC, Floor, PORT, Setup, Traffic},
+    balancer::{self, Balancer},
+    cases::{CASES, Case, FLOOR_TRAFFIC, Floor, PORT, Senders, Setup, Traffic},
     object::Objects,
-    packets::{self, Client},
+    packets::{self, Client, Ends},
     statistics::Quartiles,
     wrapper::{Floors, Wrapper},
 };
@@ -22,6 +22,15 @@ pub struct Effort {
     pub rounds: usize,
     /// Packets of a round for each program; at least all flows.
     pub packets: u32,
+    /// Only the cases that are measured in time.
+    pub timed: bool,
+}
+
+impl Effort {
+    fn cases(&self) -> impl Iterator<Item = &'static Case> + use<> {
+        let timed = self.timed;
+        CASES.iter().filter(move |case| case.timed || !timed)
+    }
 }
 
 /// What a lane was about.
@@ -74,6 +83,7 @@ pub struct Bench {
     balancers: Vec<(Setup, Balancer)>,
     floors: Floors,
     sets: Vec<(Traffic, Wrapper)>,
+    strangers: Vec<Client>,
     effort: Effort,
 }
 
@@ -84,23 +94,25 @@ impl Bench {
     ///
     /// When the kernel does not take a program, or a first packet does not end as its case says.
     pub fn load(objects: &Objects, effort: Effort) -> Result<Self> {
-        let clients = packets::clients(effort.flows);
+        let all = packets::clients(effort.flows + effort.packets as usize);
+        let (clients, strangers) = all.split_at(effort.flows);
         let mut balancers: Vec<(Setup, Balancer)> = Vec::new();
         let mut sets: Vec<(Traffic, Wrapper)> = Vec::new();
-        for case in &CASES {
+        for case in effort.cases() {
             if balancers.iter().all(|(setup, _)| *setup != case.setup) {
-                let balancer = Balancer::load(&objects.balancer, &case.setup, &clients)
+                let balancer = Balancer::load(&objects.balancer, &case.setup, clients)
                     .with_context(|| format!("prepare {}", case.name))?;
                 balancers.push((case.setup, balancer));
             }
             if sets.iter().all(|(traffic, _)| *traffic != case.traffic) {
-                let mut frames = frames(case.traffic, &clients);
+                let mut frames = frames(case.traffic, clients, strangers);
                 packets::shuffle(&mut frames);
                 sets.push((case.traffic, Wrapper::load(&objects.bench, &frames)?));
             }
         }
-        let bench = Self { balancers, floors: Floors::load(&objects.bench)?, sets, effort };
-        bench.check_actions(clients[0])?;
+        let floors = Floors::load(&objects.bench)?;
+        let bench = Self { balancers, floors, sets, strangers: strangers.to_vec(), effort };
+        bench.check_actions(&clients[..1])?;
         Ok(bench)
     }
 
@@ -110,8 +122,8 @@ impl Bench {
     ///
     /// When a packet was not restored, ended as its case does not say, or nothing took time.
     pub fn run(&mut self) -> Result<Vec<Measurement>> {
-        let subjects: Vec<Subject> =
-            Floor::ALL.map(Subject::Floor).into_iter().chain(CASES.iter().map(Subject::Case)).collect();
+        let cases = self.effort.cases().map(Subject::Case);
+        let subjects: Vec<Subject> = Floor::ALL.map(Subject::Floor).into_iter().chain(cases).collect();
         let mut measurements: Vec<Measurement> =
             subjects.iter().map(|&subject| Measurement { subject, rounds: Vec::new() }).collect();
         let packets = self.effort.packets.max(self.effort.flows as u32);
@@ -164,6 +176,16 @@ impl Bench {
             Subject::Floor(_) => FLOOR_TRAFFIC,
             Subject::Case(case) => case.traffic,
         };
+        if let Subject::Case(case) = subject
+            && case.traffic.senders == Senders::Strangers
+        {
+            let (setup, balancer) = self
+                .balancers
+                .iter_mut()
+                .find(|(loaded, _)| *loaded == case.setup)
+                .context("find the balancer of a case")?;
+            balancer.forget(setup, &self.strangers)?;
+        }
         let program: ProgramFd = self.program(subject)?.fd()?.try_clone()?;
         let at = self
             .sets
@@ -185,24 +207,27 @@ impl Bench {
     }
 
     /// One packet of each case, without the wrapper.
-    fn check_actions(&self, client: Client) -> Result<()> {
+    fn check_actions(&self, client: &[Client]) -> Result<()> {
+        const XDP_DROP: u32 = 1;
         const XDP_PASS: u32 = 2;
         const XDP_TX: u32 = 3;
-        for case in &CASES {
+        for case in self.effort.cases() {
             let expected = match case.verdict.action() {
                 Action::Forward | Action::Reply => XDP_TX,
                 Action::Pass => XDP_PASS,
-                Action::Drop => 1,
+                Action::Drop => XDP_DROP,
             };
-            let got = run_once(self.balancer(&case.setup)?.program()?, case.traffic, client)?;
+            let frame = &frames(case.traffic, client, &self.strangers[..1])[0];
+            let got = run_once(self.balancer(&case.setup)?.program()?, frame)?;
             ensure!(
                 got == expected,
                 "a packet of {} ended with XDP action {got}, expected {expected}",
                 case.name
             );
         }
+        let frame = &frames(FLOOR_TRAFFIC, client, &[])[0];
         for floor in [Floor::Swap, Floor::RingMac, Floor::RingIpip] {
-            let got = run_once(self.floors.program(floor)?, FLOOR_TRAFFIC, client)?;
+            let got = run_once(self.floors.program(floor)?, frame)?;
             ensure!(got == XDP_TX, "{} ended with XDP action {got}", floor.name());
         }
         Ok(())
@@ -210,7 +235,7 @@ impl Bench {
 
     fn check_verdicts(&self) -> Result<()> {
         for (setup, balancer) in &self.balancers {
-            let of_setup = CASES.iter().filter(|case| case.setup == *setup);
+            let of_setup = self.effort.cases().filter(|case| case.setup == *setup);
             let expected: Vec<_> = of_setup.map(|case| case.verdict).collect();
             balancer.check_verdicts(&expected)?;
         }
@@ -218,12 +243,29 @@ impl Bench {
     }
 }
 
-fn frames(traffic: Traffic, clients: &[Client]) -> Vec<Vec<u8>> {
-    clients.iter().map(|&client| packets::frame(client, traffic.destination, PORT, traffic.payload)).collect()
+fn frames(traffic: Traffic, clients: &[Client], strangers: &[Client]) -> Vec<Vec<u8>> {
+    let Traffic { destination, payload, senders } = traffic;
+    let of_client = |&client: &Client| packets::frame(Ends::of_client(client, destination, PORT), payload);
+    match senders {
+        Senders::Clients => clients.iter().map(of_client).collect(),
+        Senders::Strangers => strangers.iter().map(of_client).collect(),
+        Senders::Backends => {
+            let of_backend = |number: usize| {
+                let (backend, port) = balancer::connection(number);
+                let ends = Ends {
+                    source: balancer::backend_address(backend, destination.is_ipv6()),
+                    source_port: PORT,
+                    destination,
+                    destination_port: port,
+                };
+                packets::frame(ends, payload)
+            };
+            (0..clients.len()).map(of_backend).collect()
+        }
+    }
 }
 
-fn run_once(program: &Xdp, traffic: Traffic, client: Client) -> Result<u32> {
-    let frame = packets::frame(client, traffic.destination, PORT, traffic.payload);
-    let options = TestRunOptions { data_in: Some(&frame), ..TestRunOptions::new() };
+fn run_once(program: &Xdp, frame: &[u8]) -> Result<u32> {
+    let options = TestRunOptions { data_in: Some(frame), ..TestRunOptions::new() };
     Ok(program.test_run(options)?.return_value)
 }

@@ -12,7 +12,7 @@ use super::{
     cases::{Floor, PORT, VIP},
 };
 
-const PACKET_ROOM: usize = 92;
+const PACKET_ROOM: usize = 156;
 const FLOOR_SLOTS: u32 = 65_537;
 const FLOOR_BACKENDS: u32 = 10;
 
@@ -49,7 +49,7 @@ impl Wrapper {
     ///
     /// # Errors
     ///
-    /// When the kernel does not take it, or a packet is longer than 92 bytes.
+    /// When the kernel does not take it, or a packet is longer than 156 bytes.
     pub fn load(object: &[u8], frames: &[Vec<u8>]) -> Result<Self> {
         let packets = u32::try_from(frames.len()).context("count the packets")?;
         let mut ebpf = EbpfLoader::new()

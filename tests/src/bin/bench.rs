@@ -90,7 +90,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
 }
 
 fn count(objects: &Objects) -> Result<(Vec<Figure>, Counts)> {
-    let effort = Effort { flows: 1, rounds: COUNTED_ROUNDS, packets: COUNTED_PACKETS };
+    let effort = Effort { flows: 1, rounds: COUNTED_ROUNDS, packets: COUNTED_PACKETS, timed: false };
     let mut bench = Bench::load(objects, effort)?;
     let measurements = bench.run()?;
     let counts = figures::instructions(&mut bench, &measurements)?;
@@ -99,7 +99,7 @@ fn count(objects: &Objects) -> Result<(Vec<Figure>, Counts)> {
 
 fn time(objects: &Objects, rounds: usize) -> Result<(Vec<Figure>, Counts)> {
     let run = |flows: usize| -> Result<(Vec<Measurement>, Counts)> {
-        let effort = Effort { flows, rounds, packets: PACKETS };
+        let effort = Effort { flows, rounds, packets: PACKETS, timed: true };
         let mut bench = Bench::load(objects, effort)?;
         let measurements = bench.run().with_context(|| format!("measure {flows} flows"))?;
         println!("{flows} flows, {rounds} rounds, ns for each packet net of the harness (quartiles)");

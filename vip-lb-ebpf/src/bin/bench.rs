@@ -2,7 +2,8 @@
 //!
 //! `BPF_PROG_TEST_RUN` with a repeat count does not restore the packet between iterations, and knows one packet only. So the
 //! timed program is [`bench_wrap`]: it puts the next packet of a set into the frame and tail-calls the program under test.
-//! Behind the same wrapper [`bench_null`] costs nothing, the floors as little as any balancer without a flow table can.
+//! Behind the same wrapper [`bench_null`] costs nothing, the floors as little as any balancer without a flow table can. All of
+//! them take frames of several buffers, as the load balancer does: a program array takes both kinds, but not mixed.
 
 #![no_std]
 #![no_main]
@@ -25,7 +26,7 @@ use aya_ebpf::{
 };
 
 /// Bytes that a packet of the set may have.
-const PACKET_ROOM: usize = 92;
+const PACKET_ROOM: usize = 156;
 
 /// One packet of the set.
 #[repr(C)]
@@ -63,7 +64,7 @@ static BENCH_STATE: Array<BenchState, 1> = Array::new();
 #[btf_map]
 static BENCH_PACKETS: Array<BenchPacket, 1> = Array::new();
 
-#[xdp]
+#[xdp(frags)]
 pub fn bench_wrap(ctx: XdpContext) -> u32 {
     let Some(state) = BENCH_STATE.get_ptr_mut(0) else {
         return XDP_ABORTED;
@@ -79,19 +80,19 @@ pub fn bench_wrap(ctx: XdpContext) -> u32 {
 }
 
 /// The baseline: all the wrapper's work and nothing else.
-#[xdp]
+#[xdp(frags)]
 pub fn bench_null(_: XdpContext) -> u32 {
     XDP_DROP
 }
 
 /// Floor: the same program again, which must come out at nothing. That is the check of a run.
-#[xdp]
+#[xdp(frags)]
 pub fn floor_drop(_: XdpContext) -> u32 {
     XDP_DROP
 }
 
 /// Floor: exchange the MAC addresses and send the packet back.
-#[xdp]
+#[xdp(frags)]
 pub fn floor_swap(ctx: XdpContext) -> u32 {
     let Some(frame) = frame::<14>(ctx.ctx) else {
         return XDP_DROP;
@@ -103,7 +104,7 @@ pub fn floor_swap(ctx: XdpContext) -> u32 {
 }
 
 /// Floor: parse, look the VIP up, pick a backend from a ring, write its MAC address.
-#[xdp]
+#[xdp(frags)]
 pub fn floor_ring_mac(ctx: XdpContext) -> u32 {
     match picked(ctx.ctx) {
         Ok((frame, backend)) => {
@@ -116,7 +117,7 @@ pub fn floor_ring_mac(ctx: XdpContext) -> u32 {
 }
 
 /// Floor: the same, with an outer IPv4 header.
-#[xdp]
+#[xdp(frags)]
 pub fn floor_ring_ipip(ctx: XdpContext) -> u32 {
     match picked(ctx.ctx) {
         Ok((_, backend)) => encapsulate(ctx.ctx, backend),
