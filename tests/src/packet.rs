@@ -200,6 +200,13 @@ impl Frame {
         self
     }
 
+    /// The same frame without its VLAN tags.
+    #[must_use]
+    pub fn untagged(mut self) -> Self {
+        self.headers.retain(|header| !matches!(header, Header::Tag(_)));
+        self
+    }
+
     /// The same packet inside another one: the link layer of `outer` and its IP header, then everything of this packet but its
     /// link layer.
     #[must_use]

@@ -28,7 +28,7 @@ fn size(size: u16) -> Vec<u8> {
 }
 
 fn changed(name: String, syn: impl Fn(u8, &[u8]) -> Frame, before: &[u8], after: &[u8]) -> Case {
-    Case::changed(name, &syn(64, before), ForwardedL2, &by_l2(syn(63, after)))
+    Case::changed(name, &syn(64, before), ForwardedL2, &by_l2(syn(63, after).untagged()))
 }
 
 fn lowered(family: &str, ip: &Frame) -> Vec<Case> {

@@ -169,10 +169,10 @@ fn links(family: Family) -> Vec<Case> {
     for (name, link) in links {
         let error = |ttl| family.error(family.to(link.clone(), (VIP, VIP6)).ttl(ttl), port::IPIP);
         cases.push(Case::changed(
-            format!("{family:?}: an error with {name}"),
+            format!("{family:?}: an error that comes with {name}"),
             &error(64),
             ForwardedIpip,
-            &error(63).inside(outer_v4(link.clone(), 0)),
+            &error(63).inside(outer_v4(eth(), 0)),
         ));
     }
     let longer = |ttl| match family {

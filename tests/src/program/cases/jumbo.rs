@@ -1,8 +1,8 @@
 //! Frames larger than a page, which lie in several buffers: the program sees the bytes of the first one and the length of all.
 
-use vip_lb_common::Verdict::{BadLength, Decapsulated, ForwardedIpip, ForwardedL2, TooBig};
+use vip_lb_common::Verdict::{BadLength, Decapsulated, ForwardedIpip, ForwardedL2};
 
-use super::{Case, sent_to, to_vip};
+use super::{Case, sent_to, to_vip, too_big::answered};
 use crate::{
     packet::{Frame, eth},
     program::world::{self, FAR, JUMBO_MTU, NEXT_HOP, TUNNEL, port},
@@ -36,10 +36,11 @@ pub(super) fn cases() -> Vec<Case> {
                 ForwardedIpip,
                 &udp(63, port::JUMBO, jumbo - OUTER_V4).inside(outer()),
             ),
-            Case::new(
+            answered(
                 format!("{family}: a jumbo frame in IPv4, one byte too large"),
+                eth(),
                 &udp(64, port::JUMBO, jumbo - OUTER_V4 + 1),
-                TooBig,
+                JUMBO_MTU - OUTER_V4 as u16,
             ),
             Case::new(
                 format!("{family}: a jumbo frame that is not whole"),
@@ -70,7 +71,7 @@ fn tagged(family: &str, len: usize) -> Case {
         format!("{family}: a tagged jumbo frame by l2"),
         &frame(64),
         ForwardedL2,
-        &sent_to(frame(63), NEXT_HOP),
+        &sent_to(frame(63).untagged(), NEXT_HOP),
     )
 }
 

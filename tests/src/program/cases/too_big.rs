@@ -41,7 +41,7 @@ pub(super) fn cases() -> Vec<Case> {
     [sizes(), links(), headers(), refused()].concat()
 }
 
-fn answered(name: String, link: Frame, frame: &Frame, largest: u16) -> Case {
+pub(super) fn answered(name: String, link: Frame, frame: &Frame, largest: u16) -> Case {
     Case::changed(name, frame, TooBigAnswered, &answer(link, frame, largest))
 }
 

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use vip_lb_common::{
-    abi::{Address, Mode, NatReply, NatReplyKey},
+    abi::{Address, Backend, Mode, NatReply, NatReplyKey},
     headers::protocol::{TCP, UDP},
     memory::MemoryTables,
 };
@@ -32,15 +32,24 @@ impl Oracle {
         let mode = if after.is_v4() { Mode::NatV4 } else { Mode::NatV6 };
         let backends = self.backends_of(both, |found| found == mode)?;
         let ends = |address, source| (IpAddr::from(address), IpAddr::from(source));
-        let backend = backends
-            .into_iter()
-            .find(|backend| ends(backend.address, backend.source) == (after.destination, after.source))
-            .ok_or_else(|| format!("no backend is reached from {} to {}", after.source, after.destination))?;
+        let to_there =
+            |backend: &&Backend| ends(backend.address, backend.source) == (after.destination, after.source);
+        let backends: Vec<_> = backends.into_iter().filter(to_there).collect();
+        if backends.is_empty() {
+            return Err(format!("no backend is reached from {} to {}", after.source, after.destination));
+        }
         translated(self, &before, &after)?;
         let (Some(old), Some(new)) = (ports(parts(&before)?), ports(parts(&after)?)) else {
             return Ok(());
         };
-        same("the backend's port", new.1, if backend.port == 0 { old.1 } else { backend.port })?;
+        // One server may be the backend of several services, at a port of its own for each.
+        let at_port = |backend: &&Backend| new.1 == if backend.port == 0 { old.1 } else { backend.port };
+        if !backends.iter().any(at_port) {
+            return Err(format!(
+                "no backend of that address is dialled at {} and reached at {}",
+                old.1, new.1
+            ));
+        }
         let settings = self.scenario.settings.ok_or("translated without settings")?;
         let used = new.0.wrapping_sub(settings.nat_first_port);
         if used >= settings.nat_ports {

@@ -395,7 +395,7 @@ fn what_does_not_fit_is_not_translated(story: &mut Story) {
         let headers = if ends.node == NODE { 28 } else { 48 };
         let room = (i32::from(NARROW_MTU) + grown - headers) as usize;
         let udp = |len: usize| ends.answered().udp(service, node_port).payload(&vec![7; len]);
-        let beyond = if grown < 0 { Verdict::TooBig } else { Verdict::TranslatedReply };
+        let beyond = if grown < 0 { Verdict::TooBigAnswered } else { Verdict::TranslatedReply };
         story.ends(ends.name, &udp(room), Verdict::TranslatedReply);
         story.ends(ends.name, &udp(room + 1), beyond);
     }

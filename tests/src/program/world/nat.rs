@@ -14,11 +14,11 @@ use super::{
 };
 
 /// A VIP with all services of [`port`].
-pub const VIP: &str = "10.77.1.5";
+pub const VIP: &str = "10.77.1.15";
 /// A VIP with all services of [`port`].
-pub const VIP6: &str = "2001:db8:77::5";
+pub const VIP6: &str = "2001:db8:77::15";
 /// A VIP with the services of [`VIP`], so that both share all backends.
-pub const OTHER_VIP: &str = "10.77.1.6";
+pub const OTHER_VIP: &str = "10.77.1.16";
 /// The address that translated packets leave with, vip-lb's alone.
 pub const NODE: &str = "10.77.0.50";
 /// The address that translated packets leave with, vip-lb's alone.
@@ -66,11 +66,11 @@ pub mod port {
 /// The index of the translated backend of a service.
 pub fn backend_of(port: u16, is_v4: bool) -> u16 {
     let place = port::ALL.iter().position(|&other| other == port).expect("the world has this service");
-    40 + 2 * place as u16 + u16::from(is_v4)
+    140 + 2 * place as u16 + u16::from(is_v4)
 }
 
 /// The backend of [`port::MIXED`] that is reached by `l2`.
-pub const BY_L2: u16 = 39;
+pub const BY_L2: u16 = 139;
 
 /// Its tables.
 pub fn world() -> Scenario {
@@ -85,7 +85,7 @@ pub fn add(world: &mut Scenario) {
     (settings.nat_first_port, settings.nat_ports) = (FIRST_PORT, 64);
     let by_l2 = world.backend(BY_L2, Mode::L2, NEXT_HOP, None);
     let mut service = 200;
-    for (is_v4, vips) in [(true, &[(VIP, 7), (OTHER_VIP, 8)][..]), (false, &[(VIP6, 9)][..])] {
+    for (is_v4, vips) in [(true, &[(VIP, 17), (OTHER_VIP, 18)][..]), (false, &[(VIP6, 19)][..])] {
         let places: Vec<(u16, BackendRef)> =
             port::ALL.iter().map(|&port| (port, translated(world, port, is_v4))).collect();
         for &(address, id) in vips {
@@ -112,7 +112,7 @@ pub fn add(world: &mut Scenario) {
             }
         }
     }
-    let own = Vip { id: 10, flags: Vip::NAT_SOURCE | Vip::ANSWER, ..Vip::default() };
+    let own = Vip { id: 20, flags: Vip::NAT_SOURCE | Vip::ANSWER, ..Vip::default() };
     world.vip(NODE, own);
     world.vip(NODE6, own);
     world.vip(HOST, Vip { flags: Vip::NAT_SOURCE | Vip::ENDPOINT, ..own });
