@@ -104,7 +104,7 @@ fn gue_says_what_is_the_default_and_limits_segments() {
     let config = example("gue.yaml");
     assert_eq!(config.node.gue_port, 6080);
     let service = &config.vips[0].services[0];
-    assert_eq!((service.mss, service.icmp_rate), (Some(1500 - 28 - 20 - 20), 200));
+    assert_eq!((service.mss, service.icmp_rate), (Some(1492 - 20 - 20), 200));
     assert!(service.backends.iter().all(|backend| backend.mode == ForwardMode::Gue));
 }
 
@@ -114,6 +114,6 @@ fn mixed_has_a_backend_of_each_mode() {
     let service = &config.vips[0].services[0];
     let modes: Vec<ForwardMode> = service.backends.iter().map(|backend| backend.mode).collect();
     assert_eq!(modes, ForwardMode::ALL);
-    assert_eq!(service.mss, Some(1500 - 48 - 40 - 20));
+    assert_eq!(service.mss, Some(1492 - 40 - 20));
     assert!(service.backends[3].address.is_ipv4() && config.vips[0].address.is_ipv6());
 }

@@ -1,4 +1,4 @@
-//! Lowers the segment size that a SYN announces, so that the other side's segments fit into a tunnel.
+//! Lowers the segment size that a SYN announces, so that what the other side sends fits the path to whoever announced it.
 
 use super::{Job, Network, Next};
 use crate::{
