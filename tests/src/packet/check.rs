@@ -58,7 +58,7 @@ fn payload(ip: &IpPayloadSlice<'_>, ends: &Ends) -> Result<(), String> {
             let is_tunnel = header.destination_port == GUE_PORT;
             // Over IPv6 only tunnels may go without (RFC 6935).
             if header.checksum == 0 && (is_tunnel || matches!(ends, Ends::V4(..))) {
-                return if is_tunnel { tunnelled(udp.payload()) } else { Ok(()) };
+                return if is_tunnel { in_gue(udp.payload()) } else { Ok(()) };
             }
             let right = match *ends {
                 Ends::V4(source, destination) => {
@@ -68,7 +68,8 @@ fn payload(ip: &IpPayloadSlice<'_>, ends: &Ends) -> Result<(), String> {
                     header.calc_checksum_ipv6_raw(source, destination, udp.payload())
                 }
             };
-            expect("UDP", header.checksum, right.map_err(|error| error.to_string())?)
+            expect("UDP", header.checksum, right.map_err(|error| error.to_string())?)?;
+            if is_tunnel { in_gue(udp.payload()) } else { Ok(()) }
         }
         IpNumber::ICMP => {
             let icmp = Icmpv4Slice::from_slice(ip.payload).map_err(|error| error.to_string())?;
@@ -82,6 +83,15 @@ fn payload(ip: &IpPayloadSlice<'_>, ends: &Ends) -> Result<(), String> {
                 _ => Err("ICMPv6: wrong checksum".to_owned()),
             }
         }
+        _ => Ok(()),
+    }
+}
+
+/// Variant 1 has the packet right there, variant 0 behind four bytes.
+fn in_gue(payload: &[u8]) -> Result<(), String> {
+    match payload {
+        [first, ..] if matches!(first >> 4, 4 | 6) => tunnelled(payload),
+        [0, 4 | 41, _, _, packet @ ..] => tunnelled(packet),
         _ => Ok(()),
     }
 }
