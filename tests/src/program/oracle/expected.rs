@@ -136,10 +136,11 @@ fn ends_at(backend: &Backend, seen: &Seen<'_>, ip: &Ip<'_>) -> Vec<Verdict> {
         Mode::IpipV6 => (Verdict::ForwardedIpip, 40),
         Mode::GueV4 => (Verdict::ForwardedGue, 28),
         Mode::GueV6 => (Verdict::ForwardedGue, 48),
-        Mode::NatV4 | Mode::NatV6 => (Verdict::ForwardedNat, 0),
+        Mode::NatV4 => (Verdict::ForwardedNat, if ip.is_v4() { 0 } else { -20 }),
+        Mode::NatV6 => (Verdict::ForwardedNat, if ip.is_v4() { 20 } else { 0 }),
     };
     let mut ends = Vec::new();
-    let too_big = ip.packet.len() + overhead > usize::from(backend.mtu);
+    let too_big = ip.packet.len() as i64 + overhead > i64::from(backend.mtu);
     let expired = ip.hop_limit <= 1;
     if too_big {
         ends.extend([Verdict::TooBig, Verdict::TooBigAnswered]);
