@@ -63,7 +63,7 @@ impl Pair {
             daemons: BTreeMap::new(),
             http: BTreeMap::new(),
             echo: BTreeMap::new(),
-            lab: Lab::new(LabOptions { edges: 2, backends: 0 })?,
+            lab: Lab::new(LabOptions { edges: 2, ..LabOptions::default() })?,
             options: SiteOptions::new(mode, family)?,
         };
         for name in NAMES {

@@ -1,6 +1,9 @@
 //! The lab itself: client, edge nodes and backends on one segment.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use anyhow::{Context, Result};
 
@@ -32,12 +35,14 @@ pub fn edge_address(index: usize, family: Family) -> IpAddr {
 }
 
 /// How large a lab is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct LabOptions {
     /// Machines that run vip-lb, at most 5.
     pub edges: usize,
     /// Servers, at most 80.
     pub backends: usize,
+    /// Which of the servers, by index, know nothing of the VIPs.
+    pub plain: BTreeSet<usize>,
 }
 
 /// Namespaces on one segment, all addressed in both families.
@@ -47,7 +52,7 @@ pub struct Lab {
     pub client: Node,
     /// Where the daemons run; no node holds a VIP here.
     pub edges: Vec<Node>,
-    /// Hold the VIPs on their loopback without announcing them.
+    /// Hold the VIPs on their loopback without announcing them, unless they are plain machines.
     pub backends: Vec<Node>,
     /// Joins them.
     pub switch: Switch,
@@ -80,8 +85,10 @@ impl Lab {
         let backends = (0..options.backends)
             .map(|index| {
                 let name = format!("backend-{}", index + 1);
-                let node = Node::new(&scratch, &switch, &name, FIRST_BACKEND + small(index))?;
-                node.hold_vips().with_context(|| format!("give {name} the VIPs"))?;
+                let mut node = Node::new(&scratch, &switch, &name, FIRST_BACKEND + small(index))?;
+                if !options.plain.contains(&index) {
+                    node.hold_vips().with_context(|| format!("give {name} the VIPs"))?;
+                }
                 Ok(node)
             })
             .collect::<Result<_>>()?;
@@ -153,6 +160,7 @@ pub struct Node {
     /// Where it lives.
     pub namespace: Namespace,
     host: u8,
+    holds_vips: bool,
 }
 
 impl Node {
@@ -168,7 +176,7 @@ impl Node {
             namespace.sysctl(&format!("net/ipv4/conf/{scope}/rp_filter"), "0")?;
         }
         switch.connect(&namespace, Self::DEVICE, name)?;
-        let node = Self { name: name.to_owned(), namespace, host };
+        let node = Self { name: name.to_owned(), namespace, host, holds_vips: false };
         node.namespace.ip(&[
             "addr",
             "add",
@@ -193,9 +201,16 @@ impl Node {
         host(self.host, family)
     }
 
+    /// Where its servers listen besides the loopback: its own addresses, and the VIPs if it has them.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        let own = Family::BOTH.into_iter().map(|family| self.address(family));
+        own.chain(Family::BOTH.into_iter().filter(|_| self.holds_vips).map(vip)).collect()
+    }
+
     /// Puts the VIPs on the loopback. IPv4 answers ARP for any address of the host unless told not to; IPv6 answers
     /// solicitations only for addresses of the interface that was asked.
-    fn hold_vips(&self) -> Result<()> {
+    fn hold_vips(&mut self) -> Result<()> {
         for scope in ["all", Self::DEVICE] {
             self.namespace.sysctl(&format!("net/ipv4/conf/{scope}/arp_ignore"), "1")?;
             self.namespace.sysctl(&format!("net/ipv4/conf/{scope}/arp_announce"), "2")?;
@@ -208,6 +223,7 @@ impl Node {
             }
             self.namespace.ip(&arguments)?;
         }
+        self.holds_vips = true;
         Ok(())
     }
 }
