@@ -87,7 +87,7 @@ impl Lab {
                 let name = format!("backend-{}", index + 1);
                 let mut node = Node::new(&scratch, &switch, &name, FIRST_BACKEND + small(index))?;
                 if !options.plain.contains(&index) {
-                    node.hold_vips().with_context(|| format!("give {name} the VIPs"))?;
+                    node.hold_vips()?;
                 }
                 Ok(node)
             })
@@ -208,9 +208,20 @@ impl Node {
         own.chain(Family::BOTH.into_iter().filter(|_| self.holds_vips).map(vip)).collect()
     }
 
+    /// Makes it a server of the VIPs, which is still silent about them.
+    ///
+    /// # Errors
+    ///
+    /// A setting or address is refused.
+    pub fn hold_vips(&mut self) -> Result<()> {
+        self.put_vips_on_loopback().with_context(|| format!("give {} the VIPs", self.name))?;
+        self.holds_vips = true;
+        Ok(())
+    }
+
     /// Puts the VIPs on the loopback. IPv4 answers ARP for any address of the host unless told not to; IPv6 answers
     /// solicitations only for addresses of the interface that was asked.
-    fn hold_vips(&mut self) -> Result<()> {
+    fn put_vips_on_loopback(&self) -> Result<()> {
         for scope in ["all", Self::DEVICE] {
             self.namespace.sysctl(&format!("net/ipv4/conf/{scope}/arp_ignore"), "1")?;
             self.namespace.sysctl(&format!("net/ipv4/conf/{scope}/arp_announce"), "2")?;
@@ -223,7 +234,6 @@ impl Node {
             }
             self.namespace.ip(&arguments)?;
         }
-        self.holds_vips = true;
         Ok(())
     }
 }
