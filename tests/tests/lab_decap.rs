@@ -177,7 +177,7 @@ struct Scene {
 
 impl Scene {
     fn new() -> Result<Self> {
-        let lab = Lab::new(LabOptions { edges: 1, backends: 1, ..LabOptions::default() })?;
+        let lab = Lab::new(&LabOptions { edges: 1, backends: 1, ..LabOptions::default() })?;
         let sender = lab.edges[0].namespace.enter(packet_socket)??;
         let listen = |family| -> Result<UdpSocket> {
             let socket = lab.backends[0].namespace.enter(|| UdpSocket::bind((vip(family), PORT)))??;

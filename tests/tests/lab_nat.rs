@@ -13,7 +13,7 @@ use vip_lb_tests::lab::{
     EchoServer, Family, HttpLoad, HttpServer, LoadOptions, LongConnections, Mode, Node, Site, SiteOptions,
     Transport, UdpFlows, backend_address,
     config::{ConfigFile, NatConfig, ServiceConfig, VipConfig},
-    edge_address, fetch, patience,
+    edge_address, fetch, nat_source, patience,
     status::Service,
     vip, wait_for, who_answers,
 };
@@ -34,6 +34,7 @@ fn port(first: u16, vip: Family, backends: Family) -> u16 {
 /// Both VIPs, each with services over backends of both families.
 fn every_family(options: &SiteOptions) -> ConfigFile {
     let mut config = options.config(&[100, 100, 100]);
+    config.node.nat = None;
     let template = config.vips[0].services[0].clone();
     let service =
         |name: &str, family: Family, backends: Family, dialled: u16, listens: u16, protocol: &str| {
@@ -282,14 +283,14 @@ fn nothing_is_left_of_connections_that_have_ended() -> Result<()> {
 fn an_address_of_its_own_is_answered_for() -> Result<()> {
     let options = SiteOptions::new(Mode::Nat, Family::V4)?;
     let mut config = every_family(&options);
-    let (v4, v6) = (Ipv4Addr::new(10, 77, 0, 50), Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 0x50));
-    config.node.nat = Some(NatConfig { source_v4: Some(v4), source_v6: Some(v6), ports: None });
+    config.node.nat = Some(NatConfig::address_of_its_own());
     let mut site = Site::start(options, &config)?;
     let own = site.lab.edges[0].namespace.ip(&["-json", "addr", "show", "dev", Node::DEVICE])?;
-    ensure!(!own.contains(&v4.to_string()) && !own.contains(&v6.to_string()), "the edge node has it: {own}");
     let links: serde_json::Value = serde_json::from_str(&own)?;
     let mac = links[0]["address"].as_str().context("the edge's MAC address")?.to_owned();
-    for (family, source) in [(Family::V4, IpAddr::from(v4)), (Family::V6, IpAddr::from(v6))] {
+    for family in Family::BOTH {
+        let source = nat_source(family);
+        ensure!(!own.contains(&format!("\"{source}\"")), "the edge node has {source}: {own}");
         let echo = SocketAddr::from((vip(family), ECHO));
         let connections = LongConnections::open(&site.lab.client.namespace, echo, 24)?;
         let peers = peers(&site)?;

@@ -68,7 +68,7 @@ impl Pair {
             daemons: BTreeMap::new(),
             http: BTreeMap::new(),
             echo: BTreeMap::new(),
-            lab: Lab::new(LabOptions { edges: 2, ..LabOptions::default() })?,
+            lab: Lab::new(&LabOptions { edges: 2, ..LabOptions::default() })?,
             options: SiteOptions::new(mode, family)?,
         };
         for node in &mut pair.lab.edges {

@@ -15,7 +15,7 @@ use vip_lb_tests::lab::{
 };
 
 fn lab() -> Result<Lab> {
-    Lab::new(LabOptions { edges: 1, backends: 2, ..LabOptions::default() })
+    Lab::new(&LabOptions { edges: 1, backends: 2, ..LabOptions::default() })
 }
 
 /// Whatever carries the lab's name: namespaces, its folder, its pins.

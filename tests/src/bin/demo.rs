@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 use vip_lb_tests::lab::{
     Family, HttpLoad, HttpReport, LoadOptions, LongConnections, Mode, Site, SiteOptions, backend_address,
-    config::{ConfigFile, duration},
+    config::{ConfigFile, NatConfig, duration},
     interrupt,
     status::{Backend, Service},
     vip, wait_for,
@@ -104,6 +104,9 @@ fn mode(arguments: &Arguments) -> Mode {
 fn adapted_example(arguments: &Arguments) -> Result<ConfigFile> {
     let mut config = ConfigFile::from_yaml(EXAMPLE).context("read examples/demo.yaml")?;
     let family = family(arguments);
+    if let ModeArgument::Nat = arguments.mode {
+        config.node.nat = Some(NatConfig::address_of_its_own());
+    }
     for address in &mut config.vips {
         address.address = vip(family);
     }
@@ -141,7 +144,7 @@ impl Story {
             ModeArgument::L2 => "by rewriting MAC addresses",
             ModeArgument::Ipip => "in IP tunnels",
             ModeArgument::Gue => "in UDP tunnels",
-            ModeArgument::Nat => "by translating addresses and ports",
+            ModeArgument::Nat => "by translating addresses and ports, to servers that do not have it",
         };
         self.tell(&format!(
             "vip-lb answers for {} and forwards {how}; all backends are healthy",

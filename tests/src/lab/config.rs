@@ -8,6 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use super::topology::nat_source;
+
 /// IPv4 or IPv6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Family {
@@ -89,6 +91,20 @@ pub struct NatConfig {
     /// A range such as `61000-61003`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ports: Option<String>,
+}
+
+impl NatConfig {
+    /// An address that no host has, in either family, and with it nearly all ports. A port that served a short connection is
+    /// free again after more than ten seconds; a lab opens more of them in this time than the ports beside a host's own.
+    #[must_use]
+    pub fn address_of_its_own() -> Self {
+        let [source_v4, source_v6] = Family::BOTH.map(nat_source);
+        Self {
+            source_v4: if let IpAddr::V4(source) = source_v4 { Some(source) } else { None },
+            source_v6: if let IpAddr::V6(source) = source_v6 { Some(source) } else { None },
+            ports: None,
+        }
+    }
 }
 
 /// One of `vips`.

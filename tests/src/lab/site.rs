@@ -11,7 +11,10 @@ use anyhow::{Context, Result};
 
 use super::{
     binary::daemon_binary,
-    config::{BackendConfig, ConfigFile, Family, HealthConfig, Mode, NodeConfig, ServiceConfig, VipConfig},
+    config::{
+        BackendConfig, ConfigFile, Family, HealthConfig, Mode, NatConfig, NodeConfig, ServiceConfig,
+        VipConfig,
+    },
     daemon::Daemon,
     decap::Decap,
     echo::EchoServer,
@@ -95,7 +98,7 @@ impl SiteOptions {
                 interfaces: vec![Node::DEVICE.to_owned()],
                 peers: Vec::new(),
                 gue_port: None,
-                nat: None,
+                nat: self.in_mode(Mode::Nat).next().map(|_| NatConfig::address_of_its_own()),
                 on_exit: None,
                 socket: None,
                 pins: None,
@@ -164,7 +167,7 @@ impl Site {
 
     fn with_servers(options: SiteOptions, gue_port: Option<u16>) -> Result<Self> {
         let plain: BTreeSet<usize> = options.in_mode(Mode::Nat).collect();
-        let lab = Lab::new(LabOptions { edges: options.edges, backends: options.backends, plain })?;
+        let lab = Lab::new(&LabOptions { edges: options.edges, backends: options.backends, plain })?;
         let mut site = Self {
             daemons: Vec::new(),
             decaps: BTreeMap::new(),

@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use super::{config::Family, link::Switch, namespace::Namespace, scratch::Scratch, sweep};
 
 const CLIENT: u8 = 2;
+const NAT_SOURCE: u8 = 3;
 const FIRST_EDGE: u8 = 5;
 const FIRST_BACKEND: u8 = 11;
 
@@ -32,6 +33,12 @@ pub fn backend_address(index: usize, family: Family) -> IpAddr {
 #[must_use]
 pub fn edge_address(index: usize, family: Family) -> IpAddr {
     host(FIRST_EDGE + small(index), family)
+}
+
+/// An address that no node has, for translated packets of one edge node: 10.77.0.3 or fd77::3.
+#[must_use]
+pub fn nat_source(family: Family) -> IpAddr {
+    host(NAT_SOURCE, family)
 }
 
 /// How large a lab is.
@@ -66,7 +73,7 @@ impl Lab {
     /// # Errors
     ///
     /// A namespace, link or address could not be made; what was made already is removed again.
-    pub fn new(options: LabOptions) -> Result<Self> {
+    pub fn new(options: &LabOptions) -> Result<Self> {
         sweep::remove_abandoned();
         let scratch = Scratch::new()?;
         let switch = Switch::new(&format!("{}-switch", scratch.name()))?;
