@@ -174,7 +174,7 @@ struct Scene {
 
 impl Scene {
     fn new() -> Result<Self> {
-        let lab = Lab::new(LabOptions { edges: 1, backends: 0 })?;
+        let lab = Lab::new(&LabOptions { edges: 1, ..LabOptions::default() })?;
         Ok(Self { lab })
     }
 

@@ -31,6 +31,21 @@ fn ipip_over_ipv6() -> Result<()> {
     changes_break_nothing(Mode::Ipip, Family::V6)
 }
 
+#[test]
+fn gue_over_ipv4() -> Result<()> {
+    changes_break_nothing(Mode::Gue, Family::V4)
+}
+
+#[test]
+fn nat_over_ipv4() -> Result<()> {
+    changes_break_nothing(Mode::Nat, Family::V4)
+}
+
+#[test]
+fn nat_over_ipv6() -> Result<()> {
+    changes_break_nothing(Mode::Nat, Family::V6)
+}
+
 fn changes_break_nothing(mode: Mode, family: Family) -> Result<()> {
     let mut options = SiteOptions::new(mode, family)?;
     options.backends = 4;

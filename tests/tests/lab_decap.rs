@@ -177,7 +177,7 @@ struct Scene {
 
 impl Scene {
     fn new() -> Result<Self> {
-        let lab = Lab::new(LabOptions { edges: 1, backends: 1 })?;
+        let lab = Lab::new(&LabOptions { edges: 1, backends: 1, ..LabOptions::default() })?;
         let sender = lab.edges[0].namespace.enter(packet_socket)??;
         let listen = |family| -> Result<UdpSocket> {
             let socket = lab.backends[0].namespace.enter(|| UdpSocket::bind((vip(family), PORT)))??;
@@ -197,7 +197,7 @@ impl Scene {
     }
 
     fn start(&self, edges: &[IpAddr]) -> Result<Decap> {
-        Decap::start(self.backend(), &self.lab.scratch, &self.binary, edges)
+        Decap::start(self.backend(), &self.lab.scratch, &self.binary, edges, None)
     }
 
     /// Sends a client's datagram to `destination`, in a tunnel from `edge` to the backend.

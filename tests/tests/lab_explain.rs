@@ -15,6 +15,11 @@ fn ipv6() -> Result<()> {
     explain_agrees(Mode::Ipip, Family::V6)
 }
 
+#[test]
+fn nat() -> Result<()> {
+    explain_agrees(Mode::Nat, Family::V6)
+}
+
 fn explain_agrees(mode: Mode, family: Family) -> Result<()> {
     let options = SiteOptions::new(mode, family)?;
     let config = options.config(&[100, 100, 200]);

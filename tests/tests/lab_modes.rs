@@ -23,6 +23,16 @@ fn ipip() -> Result<()> {
     life_of_a_site(Mode::Ipip)
 }
 
+#[test]
+fn gue() -> Result<()> {
+    life_of_a_site(Mode::Gue)
+}
+
+#[test]
+fn nat() -> Result<()> {
+    life_of_a_site(Mode::Nat)
+}
+
 fn life_of_a_site(mode: Mode) -> Result<()> {
     let options = SiteOptions::new(mode, Family::V4)?;
     let config = options.config(&[100, 100, 200]);

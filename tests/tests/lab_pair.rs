@@ -35,6 +35,11 @@ fn ipip_over_ipv6() -> Result<()> {
     pair(Mode::Ipip, Family::V6)
 }
 
+#[test]
+fn gue_over_ipv4() -> Result<()> {
+    pair(Mode::Gue, Family::V4)
+}
+
 fn pair(mode: Mode, family: Family) -> Result<()> {
     let mut pair = Pair::start(mode, family)?;
     pair.through("edge-1")?;
@@ -63,11 +68,13 @@ impl Pair {
             daemons: BTreeMap::new(),
             http: BTreeMap::new(),
             echo: BTreeMap::new(),
-            lab: Lab::new(LabOptions { edges: 2, backends: 0 })?,
+            lab: Lab::new(&LabOptions { edges: 2, ..LabOptions::default() })?,
             options: SiteOptions::new(mode, family)?,
         };
+        for node in &mut pair.lab.edges {
+            node.hold_vips()?;
+        }
         for name in NAMES {
-            hold_vip(pair.node(name), family).with_context(|| format!("give {name} the VIP"))?;
             pair.start_servers(name)?;
         }
         for name in NAMES {
@@ -89,6 +96,8 @@ impl Pair {
             let backends = backends.iter().map(|backend| BackendConfig {
                 name: (*backend).to_owned(),
                 address: self.node(backend).address(self.options.family),
+                port: None,
+                mode: None,
                 weight: 100,
             });
             service.backends = backends.collect();
@@ -147,6 +156,8 @@ impl Pair {
         match self.options.mode {
             Mode::L2 => ("forwarded_l2", "from_peer"),
             Mode::Ipip => ("forwarded_ipip", "decapsulated"),
+            Mode::Gue => ("forwarded_gue", "decapsulated"),
+            Mode::Nat => unreachable!("a pair forwards what it has steered as it came"),
         }
     }
 
@@ -270,23 +281,6 @@ impl Pair {
         ensure!(connections.broken().is_empty(), "{:?}", connections.broken());
         Ok(())
     }
-}
-
-/// Puts the VIP on the loopback, from where the node neither answers ARP for it nor speaks by it.
-fn hold_vip(node: &Node, family: Family) -> Result<()> {
-    for scope in ["all", Node::DEVICE] {
-        node.namespace.sysctl(&format!("net/ipv4/conf/{scope}/arp_ignore"), "1")?;
-        node.namespace.sysctl(&format!("net/ipv4/conf/{scope}/arp_announce"), "2")?;
-    }
-    // The echo server listens on the VIPs of both families.
-    for held in Family::BOTH {
-        let length = if held == Family::V4 { 32 } else { 128 };
-        let prefix = format!("{}/{length}", vip(held));
-        node.namespace
-            .ip(&["addr", "add", &prefix, "dev", "lo"])
-            .with_context(|| format!("for a lab of {family:?}"))?;
-    }
-    Ok(())
 }
 
 fn counters(first: &Daemon, second: &Daemon) -> String {

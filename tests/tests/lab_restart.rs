@@ -20,6 +20,11 @@ fn ipip_over_ipv6() -> Result<()> {
     restarts_lose_nothing(Mode::Ipip, Family::V6)
 }
 
+#[test]
+fn nat_over_ipv4() -> Result<()> {
+    restarts_lose_nothing(Mode::Nat, Family::V4)
+}
+
 fn restarts_lose_nothing(mode: Mode, family: Family) -> Result<()> {
     let options = SiteOptions::new(mode, family)?;
     let config = options.config(&[100, 100, 200]);

@@ -15,7 +15,7 @@ use vip_lb_tests::lab::{
 };
 
 fn lab() -> Result<Lab> {
-    Lab::new(LabOptions { edges: 1, backends: 2 })
+    Lab::new(&LabOptions { edges: 1, backends: 2, ..LabOptions::default() })
 }
 
 /// Whatever carries the lab's name: namespaces, its folder, its pins.
@@ -252,7 +252,7 @@ fn a_daemon_that_does_not_start_is_an_error_with_its_log() -> Result<()> {
     let lab = lab()?;
     let binary = PathBuf::from("/bin/ls");
     let options =
-        SiteOptions { mode: Mode::L2, family: Family::V4, edges: 1, backends: 2, binary: binary.clone() };
+        SiteOptions { backends: 2, binary: binary.clone(), ..SiteOptions::new(Mode::L2, Family::V4)? };
     let error = Daemon::start(&lab.edges[0], &lab.scratch, &binary, &options.config(&[100, 200])).err();
     let text = format!("{:#}", error.context("ls is no daemon")?);
     ensure!(text.contains("it ended with exit status: 2") && text.contains("unrecognized option"), "{text}");

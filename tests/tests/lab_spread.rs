@@ -33,6 +33,26 @@ fn ipip_over_ipv6() -> Result<()> {
     spread_removal_return(Mode::Ipip, Family::V6)
 }
 
+#[test]
+fn gue_over_ipv4() -> Result<()> {
+    spread_removal_return(Mode::Gue, Family::V4)
+}
+
+#[test]
+fn gue_over_ipv6() -> Result<()> {
+    spread_removal_return(Mode::Gue, Family::V6)
+}
+
+#[test]
+fn nat_over_ipv4() -> Result<()> {
+    spread_removal_return(Mode::Nat, Family::V4)
+}
+
+#[test]
+fn nat_over_ipv6() -> Result<()> {
+    spread_removal_return(Mode::Nat, Family::V6)
+}
+
 fn spread_removal_return(mode: Mode, family: Family) -> Result<()> {
     let options = SiteOptions::new(mode, family)?;
     let config = options.config(&WEIGHTS.map(|(_, weight)| weight));

@@ -25,6 +25,22 @@ pub(crate) enum Mode {
     L2,
     /// Encapsulate: backends anywhere.
     Ipip,
+    /// Encapsulate in UDP: the same, and routers can tell flows apart.
+    Gue,
+    /// Translate addresses and ports: backends anywhere, which need nothing.
+    Nat,
+}
+
+impl Mode {
+    /// As the program that shows the demo spells it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::L2 => "l2",
+            Self::Ipip => "ipip",
+            Self::Gue => "gue",
+            Self::Nat => "nat",
+        }
+    }
 }
 
 /// `cargo xtask demo`.
@@ -61,8 +77,7 @@ pub(crate) struct Bench {
 /// Runs the demo; its exit code is the command's.
 pub(crate) fn demo(demo: &Demo) -> Result<u8> {
     process::require_root("demo", "it makes network namespaces and attaches XDP programs")?;
-    let mut arguments =
-        vec!["--mode".to_owned(), if matches!(demo.mode, Mode::L2) { "l2" } else { "ipip" }.to_owned()];
+    let mut arguments = vec!["--mode".to_owned(), demo.mode.name().to_owned()];
     arguments.extend(demo.ipv6.then(|| "--ipv6".to_owned()));
     arguments.extend(demo.keep.then(|| "--keep".to_owned()));
     arguments.extend(json_argument(demo.json.as_deref())?);

@@ -1,6 +1,7 @@
 //! The demo: real requests to a VIP, spread over three backends by XDP, while one of them dies and comes back.
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
@@ -10,7 +11,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 use vip_lb_tests::lab::{
     Family, HttpLoad, HttpReport, LoadOptions, LongConnections, Mode, Site, SiteOptions, backend_address,
-    config::{ConfigFile, duration},
+    config::{ConfigFile, NatConfig, duration},
     interrupt,
     status::{Backend, Service},
     vip, wait_for,
@@ -49,6 +50,8 @@ struct Arguments {
 enum ModeArgument {
     L2,
     Ipip,
+    Gue,
+    Nat,
 }
 
 fn main() -> ExitCode {
@@ -92,6 +95,8 @@ fn mode(arguments: &Arguments) -> Mode {
     match arguments.mode {
         ModeArgument::L2 => Mode::L2,
         ModeArgument::Ipip => Mode::Ipip,
+        ModeArgument::Gue => Mode::Gue,
+        ModeArgument::Nat => Mode::Nat,
     }
 }
 
@@ -99,6 +104,9 @@ fn mode(arguments: &Arguments) -> Mode {
 fn adapted_example(arguments: &Arguments) -> Result<ConfigFile> {
     let mut config = ConfigFile::from_yaml(EXAMPLE).context("read examples/demo.yaml")?;
     let family = family(arguments);
+    if let ModeArgument::Nat = arguments.mode {
+        config.node.nat = Some(NatConfig::address_of_its_own());
+    }
     for address in &mut config.vips {
         address.address = vip(family);
     }
@@ -125,6 +133,7 @@ impl Story {
         self.tell("building a client, an edge node and three backends, each in a network namespace");
         let options = SiteOptions {
             mode: mode(arguments),
+            other_modes: BTreeMap::new(),
             family: family(arguments),
             edges: 1,
             backends: 3,
@@ -134,6 +143,8 @@ impl Story {
         let how = match arguments.mode {
             ModeArgument::L2 => "by rewriting MAC addresses",
             ModeArgument::Ipip => "in IP tunnels",
+            ModeArgument::Gue => "in UDP tunnels",
+            ModeArgument::Nat => "by translating addresses and ports, to servers that do not have it",
         };
         self.tell(&format!(
             "vip-lb answers for {} and forwards {how}; all backends are healthy",

@@ -2,7 +2,7 @@
 
 use std::{fs::File, process::Stdio, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::{Balancer, WEIGHTS, echo, web};
 use crate::lab::{
@@ -80,7 +80,7 @@ impl Ipvs {
                 let server = format!("{address}:{port}");
                 let mut words = vec![operation, "-t", &service, "-r", &server];
                 if let Some(weight) = &weight {
-                    words.extend([self.forwarding(), "-w", weight.as_str()]);
+                    words.extend([self.forwarding()?, "-w", weight.as_str()]);
                 }
                 admin(&node.namespace, &words)?;
             }
@@ -89,10 +89,13 @@ impl Ipvs {
     }
 
     /// The option of ipvsadm for the lab's way to forward.
-    fn forwarding(&self) -> &'static str {
+    fn forwarding(&self) -> Result<&'static str> {
         match self.site.options.mode {
-            Mode::L2 => "-g",
-            Mode::Ipip => "-i",
+            Mode::L2 => Ok("-g"),
+            Mode::Ipip => Ok("-i"),
+            mode @ (Mode::Gue | Mode::Nat) => {
+                bail!("IPVS is compared in the modes l2 and ipip, not {mode:?}")
+            }
         }
     }
 }

@@ -3,10 +3,12 @@
 //! Durations stay text, as a person types them. A key that is absent stays absent, so that the daemon's own defaults are
 //! what is tested.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
+
+use super::topology::nat_source;
 
 /// IPv4 or IPv6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,8 +30,12 @@ impl Family {
 pub enum Mode {
     /// MAC addresses rewritten.
     L2,
-    /// Encapsulated.
+    /// Encapsulated in IP.
     Ipip,
+    /// Encapsulated in UDP in IP.
+    Gue,
+    /// Addresses and ports translated.
+    Nat,
 }
 
 /// A whole file.
@@ -55,6 +61,12 @@ pub struct NodeConfig {
     /// Other nodes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub peers: Vec<IpAddr>,
+    /// Where packets in mode `gue` are sent to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gue_port: Option<u16>,
+    /// How translated packets leave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nat: Option<NatConfig>,
     /// `keep` or `unload`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_exit: Option<String>,
@@ -64,6 +76,35 @@ pub struct NodeConfig {
     /// Folder of the pins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pins: Option<String>,
+}
+
+/// A `nat` section.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NatConfig {
+    /// The address towards IPv4 backends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_v4: Option<Ipv4Addr>,
+    /// The address towards IPv6 backends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_v6: Option<Ipv6Addr>,
+    /// A range such as `61000-61003`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ports: Option<String>,
+}
+
+impl NatConfig {
+    /// An address that no host has, in either family, and with it nearly all ports. A port that served a short connection is
+    /// free again after more than ten seconds; a lab opens more of them in this time than the ports beside a host's own.
+    #[must_use]
+    pub fn address_of_its_own() -> Self {
+        let [source_v4, source_v6] = Family::BOTH.map(nat_source);
+        Self {
+            source_v4: if let IpAddr::V4(source) = source_v4 { Some(source) } else { None },
+            source_v6: if let IpAddr::V6(source) = source_v6 { Some(source) } else { None },
+            ports: None,
+        }
+    }
 }
 
 /// One of `vips`.
@@ -128,6 +169,12 @@ pub struct BackendConfig {
     pub name: String,
     /// Its own address.
     pub address: IpAddr,
+    /// The port it listens on, if not the one that was dialled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// How packets reach it, if not as the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
     /// Its share relative to the others.
     pub weight: u16,
 }

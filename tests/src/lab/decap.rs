@@ -22,21 +22,29 @@ pub struct Decap {
     binary: PathBuf,
     entry: Entry,
     pins: PathBuf,
+    gue_port: Option<u16>,
     kept: bool,
 }
 
 impl Decap {
-    /// Accepts the tunnels of these edge nodes for both VIPs.
+    /// Accepts the tunnels of these edge nodes for both VIPs; those in UDP at this port, or at the usual one.
     ///
     /// # Errors
     ///
     /// The command fails; the error holds what it said.
-    pub fn start(node: &Node, scratch: &Scratch, binary: &Path, edges: &[IpAddr]) -> Result<Self> {
+    pub fn start(
+        node: &Node,
+        scratch: &Scratch,
+        binary: &Path,
+        edges: &[IpAddr],
+        gue_port: Option<u16>,
+    ) -> Result<Self> {
         bpffs::ensure_mounted()?;
         let decap = Self {
             binary: binary.to_owned(),
             entry: node.namespace.entry(),
             pins: Path::new(bpffs::MOUNT_POINT).join(format!("{}-{}", scratch.name(), node.name)),
+            gue_port,
             kept: false,
         };
         let from: Vec<_> = edges.iter().copied().map(host_prefix).collect();
@@ -59,6 +67,9 @@ impl Decap {
         }
         for vip in vips {
             command.args(["--vip", &vip.to_string()]);
+        }
+        if let Some(port) = self.gue_port {
+            command.args(["--gue-port", &port.to_string()]);
         }
         command::output_of(&mut command)
     }

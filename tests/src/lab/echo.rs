@@ -17,10 +17,9 @@ use tokio::{
 };
 
 use super::{
-    config::Family,
     namespace::{NamedThread, Namespace},
     patience,
-    topology::{Node, vip},
+    topology::Node,
 };
 
 /// TCP or UDP.
@@ -32,8 +31,8 @@ pub enum Transport {
     Udp,
 }
 
-/// Answers every line or datagram with its node's name, a space and what was sent, over TCP and UDP, on the node's own
-/// addresses and on the VIPs.
+/// Answers every line or datagram with its node's name, a space and what was sent, over TCP and UDP, on all addresses of its
+/// node.
 #[derive(Debug)]
 pub struct EchoServer {
     _thread: NamedThread,
@@ -51,7 +50,7 @@ impl EchoServer {
     pub fn start(node: &Node) -> Result<Self> {
         // A wildcard UDP socket would answer from the address the route prefers, not from the one that was asked.
         let mut addresses: Vec<IpAddr> = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
-        addresses.extend(Family::BOTH.into_iter().flat_map(|family| [node.address(family), vip(family)]));
+        addresses.extend(node.addresses());
         let name = node.name.clone();
         let (ready, bound) = mpsc::channel::<io::Result<()>>();
         let thread = node.namespace.spawn(&format!("echo on {name}"), move || async move {

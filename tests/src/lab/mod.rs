@@ -47,7 +47,7 @@ pub use long_connections::{LongConnection, LongConnections};
 pub use namespace::{Entry, NamedThread, Namespace};
 pub use scratch::Scratch;
 pub use site::{Site, SiteOptions};
-pub use topology::{Lab, LabOptions, Node, backend_address, edge_address, vip};
+pub use topology::{Lab, LabOptions, Node, backend_address, edge_address, nat_source, vip};
 pub use udp_flows::{UdpFlow, UdpFlows};
 pub use virtual_edge::VirtualEdge;
 

@@ -1,7 +1,7 @@
 //! A lab with everything running: servers on the backends and daemons on the edge nodes.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     time::Duration,
@@ -11,7 +11,10 @@ use anyhow::{Context, Result};
 
 use super::{
     binary::daemon_binary,
-    config::{BackendConfig, ConfigFile, Family, HealthConfig, Mode, NodeConfig, ServiceConfig, VipConfig},
+    config::{
+        BackendConfig, ConfigFile, Family, HealthConfig, Mode, NatConfig, NodeConfig, ServiceConfig,
+        VipConfig,
+    },
     daemon::Daemon,
     decap::Decap,
     echo::EchoServer,
@@ -28,6 +31,8 @@ const CHECK_MS: u32 = 400;
 pub struct SiteOptions {
     /// How packets reach the backends.
     pub mode: Mode,
+    /// How they reach some of the backends, by index, instead.
+    pub other_modes: BTreeMap<usize, Mode>,
     /// Family of VIP and backends.
     pub family: Family,
     /// Edge nodes, each with a daemon.
@@ -45,7 +50,19 @@ impl SiteOptions {
     ///
     /// There is no binary to test.
     pub fn new(mode: Mode, family: Family) -> Result<Self> {
-        Ok(Self { mode, family, edges: 1, backends: 3, binary: daemon_binary()? })
+        let other_modes = BTreeMap::new();
+        Ok(Self { mode, other_modes, family, edges: 1, backends: 3, binary: daemon_binary()? })
+    }
+
+    /// How packets reach a backend.
+    #[must_use]
+    pub fn mode_of(&self, backend: usize) -> Mode {
+        self.other_modes.get(&backend).copied().unwrap_or(self.mode)
+    }
+
+    /// The backends that are reached so.
+    fn in_mode(&self, mode: Mode) -> impl Iterator<Item = usize> {
+        (0..self.backends).filter(move |index| self.mode_of(*index) == mode)
     }
 
     /// A configuration of three services, `web` (80/tcp), `echo` (7/tcp) and `echo-udp` (7/udp), over the first backends
@@ -80,6 +97,8 @@ impl SiteOptions {
                 seed: "the seed of all labs".to_owned(),
                 interfaces: vec![Node::DEVICE.to_owned()],
                 peers: Vec::new(),
+                gue_port: None,
+                nat: self.in_mode(Mode::Nat).next().map(|_| NatConfig::address_of_its_own()),
                 on_exit: None,
                 socket: None,
                 pins: None,
@@ -101,6 +120,8 @@ impl SiteOptions {
         BackendConfig {
             name: format!("backend-{}", index + 1),
             address: backend_address(index, self.family),
+            port: None,
+            mode: self.other_modes.get(&index).copied(),
             weight,
         }
     }
@@ -113,7 +134,7 @@ impl SiteOptions {
 pub struct Site {
     /// One per edge node.
     pub daemons: Vec<Daemon>,
-    decaps: Vec<Decap>,
+    decaps: BTreeMap<String, Decap>,
     http: BTreeMap<String, HttpServer>,
     echo: BTreeMap<String, EchoServer>,
     /// The namespaces.
@@ -130,7 +151,7 @@ impl Site {
     ///
     /// Any part does not come up.
     pub fn start(options: SiteOptions, config: &ConfigFile) -> Result<Self> {
-        let mut site = Self::without_daemons(options)?;
+        let mut site = Self::with_servers(options, config.node.gue_port)?;
         site.start_daemons(config)?;
         Ok(site)
     }
@@ -141,10 +162,15 @@ impl Site {
     ///
     /// Any part does not come up.
     pub fn without_daemons(options: SiteOptions) -> Result<Self> {
-        let lab = Lab::new(LabOptions { edges: options.edges, backends: options.backends })?;
+        Self::with_servers(options, None)
+    }
+
+    fn with_servers(options: SiteOptions, gue_port: Option<u16>) -> Result<Self> {
+        let plain: BTreeSet<usize> = options.in_mode(Mode::Nat).collect();
+        let lab = Lab::new(&LabOptions { edges: options.edges, backends: options.backends, plain })?;
         let mut site = Self {
             daemons: Vec::new(),
-            decaps: Vec::new(),
+            decaps: BTreeMap::new(),
             http: BTreeMap::new(),
             echo: BTreeMap::new(),
             lab,
@@ -154,14 +180,14 @@ impl Site {
             let name = site.lab.backends[index].name.clone();
             site.start_servers(&name)?;
         }
-        if site.options.mode == Mode::Ipip {
-            // Where there is no edge node, something else takes the place of the first.
-            let edges: Vec<IpAddr> = (0..site.options.edges.max(1))
-                .flat_map(|index| Family::BOTH.map(|family| edge_address(index, family)))
-                .collect();
-            for node in &site.lab.backends {
-                site.decaps.push(Decap::start(node, &site.lab.scratch, &site.options.binary, &edges)?);
-            }
+        // Where there is no edge node, something else takes the place of the first.
+        let edges: Vec<IpAddr> = (0..site.options.edges.max(1))
+            .flat_map(|index| Family::BOTH.map(|family| edge_address(index, family)))
+            .collect();
+        for index in site.options.in_mode(Mode::Ipip).chain(site.options.in_mode(Mode::Gue)) {
+            let node = &site.lab.backends[index];
+            let decap = Decap::start(node, &site.lab.scratch, &site.options.binary, &edges, gue_port)?;
+            site.decaps.insert(node.name.clone(), decap);
         }
         Ok(site)
     }
@@ -251,7 +277,7 @@ impl Site {
         std::fs::write(&script, self.removal()).with_context(|| format!("write {}", script.display()))?;
         self.lab.keep()?;
         self.daemons.iter_mut().for_each(Daemon::keep);
-        self.decaps.iter_mut().for_each(Decap::keep);
+        self.decaps.values_mut().for_each(Decap::keep);
         // A server that is never dropped is never killed.
         for server in std::mem::take(&mut self.http).into_values() {
             std::mem::forget(server);
@@ -274,8 +300,8 @@ impl Site {
             line(&format!("nsenter --net=/run/netns/{name} {binary} unload --pins {pins}"));
             line(&format!("rm -rf {pins}"));
         }
-        for (decap, node) in self.decaps.iter().zip(&self.lab.backends) {
-            let (pins, name) = (decap.pins().display(), node.namespace.name());
+        for (name, decap) in &self.decaps {
+            let (pins, name) = (decap.pins().display(), self.lab.backend(name).namespace.name());
             line(&format!("nsenter --net=/run/netns/{name} {binary} unload --pins {pins}"));
         }
         for name in self.lab.namespaces() {

@@ -14,6 +14,17 @@ pub struct Status {
     pub interfaces: Vec<Interface>,
     /// The VIPs.
     pub vips: Vec<Vip>,
+    /// How full the tables are.
+    pub tables: Vec<Table>,
+}
+
+/// A table of the packet path.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Table {
+    /// Name of the map.
+    pub name: String,
+    /// Entries in it.
+    pub entries: u64,
 }
 
 /// An interface that the packet program is attached to.
@@ -73,6 +84,8 @@ pub struct Backend {
     pub previous_slots: u32,
     /// Recorded flows that name it.
     pub entries: u64,
+    /// Translated connections to it.
+    pub nat_connections: u64,
 }
 
 /// What the checks found.
@@ -104,6 +117,16 @@ impl Status {
             .flat_map(|vip| &vip.services)
             .find(|service| service.name == name)
             .ok_or_else(|| anyhow::anyhow!("the status has no service `{name}`"))
+    }
+
+    /// Entries of the table of this name.
+    ///
+    /// # Errors
+    ///
+    /// There is none.
+    pub fn entries(&self, table: &str) -> anyhow::Result<u64> {
+        let found = self.tables.iter().find(|found| found.name == table);
+        found.map(|table| table.entries).ok_or_else(|| anyhow::anyhow!("the status has no table `{table}`"))
     }
 }
 

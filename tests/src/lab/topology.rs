@@ -1,12 +1,16 @@
 //! The lab itself: client, edge nodes and backends on one segment.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use anyhow::{Context, Result};
 
 use super::{config::Family, link::Switch, namespace::Namespace, scratch::Scratch, sweep};
 
 const CLIENT: u8 = 2;
+const NAT_SOURCE: u8 = 3;
 const FIRST_EDGE: u8 = 5;
 const FIRST_BACKEND: u8 = 11;
 
@@ -31,13 +35,21 @@ pub fn edge_address(index: usize, family: Family) -> IpAddr {
     host(FIRST_EDGE + small(index), family)
 }
 
+/// An address that no node has, for translated packets of one edge node: 10.77.0.3 or fd77::3.
+#[must_use]
+pub fn nat_source(family: Family) -> IpAddr {
+    host(NAT_SOURCE, family)
+}
+
 /// How large a lab is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct LabOptions {
     /// Machines that run vip-lb, at most 5.
     pub edges: usize,
     /// Servers, at most 80.
     pub backends: usize,
+    /// Which of the servers, by index, know nothing of the VIPs.
+    pub plain: BTreeSet<usize>,
 }
 
 /// Namespaces on one segment, all addressed in both families.
@@ -47,7 +59,7 @@ pub struct Lab {
     pub client: Node,
     /// Where the daemons run; no node holds a VIP here.
     pub edges: Vec<Node>,
-    /// Hold the VIPs on their loopback without announcing them.
+    /// Hold the VIPs on their loopback without announcing them, unless they are plain machines.
     pub backends: Vec<Node>,
     /// Joins them.
     pub switch: Switch,
@@ -61,7 +73,7 @@ impl Lab {
     /// # Errors
     ///
     /// A namespace, link or address could not be made; what was made already is removed again.
-    pub fn new(options: LabOptions) -> Result<Self> {
+    pub fn new(options: &LabOptions) -> Result<Self> {
         sweep::remove_abandoned();
         let scratch = Scratch::new()?;
         let switch = Switch::new(&format!("{}-switch", scratch.name()))?;
@@ -80,8 +92,10 @@ impl Lab {
         let backends = (0..options.backends)
             .map(|index| {
                 let name = format!("backend-{}", index + 1);
-                let node = Node::new(&scratch, &switch, &name, FIRST_BACKEND + small(index))?;
-                node.hold_vips().with_context(|| format!("give {name} the VIPs"))?;
+                let mut node = Node::new(&scratch, &switch, &name, FIRST_BACKEND + small(index))?;
+                if !options.plain.contains(&index) {
+                    node.hold_vips()?;
+                }
                 Ok(node)
             })
             .collect::<Result<_>>()?;
@@ -153,6 +167,7 @@ pub struct Node {
     /// Where it lives.
     pub namespace: Namespace,
     host: u8,
+    holds_vips: bool,
 }
 
 impl Node {
@@ -168,7 +183,7 @@ impl Node {
             namespace.sysctl(&format!("net/ipv4/conf/{scope}/rp_filter"), "0")?;
         }
         switch.connect(&namespace, Self::DEVICE, name)?;
-        let node = Self { name: name.to_owned(), namespace, host };
+        let node = Self { name: name.to_owned(), namespace, host, holds_vips: false };
         node.namespace.ip(&[
             "addr",
             "add",
@@ -193,9 +208,27 @@ impl Node {
         host(self.host, family)
     }
 
+    /// Where its servers listen besides the loopback: its own addresses, and the VIPs if it has them.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        let own = Family::BOTH.into_iter().map(|family| self.address(family));
+        own.chain(Family::BOTH.into_iter().filter(|_| self.holds_vips).map(vip)).collect()
+    }
+
+    /// Makes it a server of the VIPs, which is still silent about them.
+    ///
+    /// # Errors
+    ///
+    /// A setting or address is refused.
+    pub fn hold_vips(&mut self) -> Result<()> {
+        self.put_vips_on_loopback().with_context(|| format!("give {} the VIPs", self.name))?;
+        self.holds_vips = true;
+        Ok(())
+    }
+
     /// Puts the VIPs on the loopback. IPv4 answers ARP for any address of the host unless told not to; IPv6 answers
     /// solicitations only for addresses of the interface that was asked.
-    fn hold_vips(&self) -> Result<()> {
+    fn put_vips_on_loopback(&self) -> Result<()> {
         for scope in ["all", Self::DEVICE] {
             self.namespace.sysctl(&format!("net/ipv4/conf/{scope}/arp_ignore"), "1")?;
             self.namespace.sysctl(&format!("net/ipv4/conf/{scope}/arp_announce"), "2")?;

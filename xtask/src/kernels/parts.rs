@@ -65,6 +65,8 @@ pub(super) const PARTS: &[Part] = &[
     },
     lab("l2", &["l2"]),
     lab("ipip", &["ipip"]),
+    lab("gue", &["gue"]),
+    lab("nat", &["nat"]),
 ];
 
 /// The names of all parts.
