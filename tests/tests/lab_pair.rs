@@ -147,6 +147,7 @@ impl Pair {
         match self.options.mode {
             Mode::L2 => ("forwarded_l2", "from_peer"),
             Mode::Ipip => ("forwarded_ipip", "decapsulated"),
+            Mode::Gue => ("forwarded_gue", "decapsulated"),
         }
     }
 

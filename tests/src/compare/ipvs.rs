@@ -80,7 +80,8 @@ impl Ipvs {
                 let server = format!("{address}:{port}");
                 let mut words = vec![operation, "-t", &service, "-r", &server];
                 if let Some(weight) = &weight {
-                    words.extend([self.forwarding(), "-w", weight.as_str()]);
+                    words.extend(self.forwarding());
+                    words.extend(["-w", weight.as_str()]);
                 }
                 admin(&node.namespace, &words)?;
             }
@@ -88,11 +89,12 @@ impl Ipvs {
         Ok(())
     }
 
-    /// The option of ipvsadm for the lab's way to forward.
-    fn forwarding(&self) -> &'static str {
+    /// The options of ipvsadm for the lab's way to forward.
+    fn forwarding(&self) -> &'static [&'static str] {
         match self.site.options.mode {
-            Mode::L2 => "-g",
-            Mode::Ipip => "-i",
+            Mode::L2 => &["-g"],
+            Mode::Ipip => &["-i"],
+            Mode::Gue => &["-i", "--tun-type", "gue", "--tun-port", "6080"],
         }
     }
 }

@@ -61,12 +61,14 @@ impl SiteOptions {
             rise: 2,
             fall: 3,
         };
-        let service = |name: &str, port, protocol: &str| ServiceConfig {
+        let service = |name: &str, port: u16, protocol: &str| ServiceConfig {
             name: name.to_owned(),
-            port,
+            port: port.into(),
             protocol: protocol.to_owned(),
             mode: self.mode,
             idle_timeout: None,
+            mss: None,
+            icmp_rate: None,
             health: Some(health.clone()),
             backends: weights
                 .iter()
@@ -154,7 +156,7 @@ impl Site {
             let name = site.lab.backends[index].name.clone();
             site.start_servers(&name)?;
         }
-        if site.options.mode == Mode::Ipip {
+        if site.options.mode.encapsulates() {
             // Where there is no edge node, something else takes the place of the first.
             let edges: Vec<IpAddr> = (0..site.options.edges.max(1))
                 .flat_map(|index| Family::BOTH.map(|family| edge_address(index, family)))
