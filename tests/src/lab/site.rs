@@ -168,7 +168,12 @@ impl Site {
         Ok(site)
     }
 
-    fn start_daemons(&mut self, config: &ConfigFile) -> Result<()> {
+    /// Starts the daemons, after [`Self::without_daemons`], and waits until every backend of every service is in the ring.
+    ///
+    /// # Errors
+    ///
+    /// Any part does not come up.
+    pub fn start_daemons(&mut self, config: &ConfigFile) -> Result<()> {
         for node in &self.lab.edges {
             let mut config = config.clone();
             config.node.name.clone_from(&node.name);
