@@ -69,6 +69,7 @@ pub(super) const PARTS: &[Part] = &[
     lab("l2", &["l2"]),
     lab("ipip", &["ipip"]),
     Part { target: Some("lab_vlan"), guests_only: true, ..lab("vlan", &[]) },
+    Part { target: Some("lab_bond"), guests_only: true, ..lab("bond", &[]) },
 ];
 
 /// The names of all parts.
