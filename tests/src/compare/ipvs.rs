@@ -80,7 +80,8 @@ impl Ipvs {
                 let server = format!("{address}:{port}");
                 let mut words = vec![operation, "-t", &service, "-r", &server];
                 if let Some(weight) = &weight {
-                    words.extend([self.forwarding()?, "-w", weight.as_str()]);
+                    words.extend(self.forwarding()?);
+                    words.extend(["-w", weight.as_str()]);
                 }
                 admin(&node.namespace, &words)?;
             }
@@ -88,14 +89,13 @@ impl Ipvs {
         Ok(())
     }
 
-    /// The option of ipvsadm for the lab's way to forward.
-    fn forwarding(&self) -> Result<&'static str> {
+    /// The options of ipvsadm for the lab's way to forward.
+    fn forwarding(&self) -> Result<&'static [&'static str]> {
         match self.site.options.mode {
-            Mode::L2 => Ok("-g"),
-            Mode::Ipip => Ok("-i"),
-            mode @ (Mode::Gue | Mode::Nat) => {
-                bail!("IPVS is compared in the modes l2 and ipip, not {mode:?}")
-            }
+            Mode::L2 => Ok(&["-g"]),
+            Mode::Ipip => Ok(&["-i"]),
+            Mode::Gue => Ok(&["-i", "--tun-type", "gue", "--tun-port", "6080"]),
+            Mode::Nat => bail!("IPVS is compared in modes with direct return, not in nat"),
         }
     }
 }

@@ -3,7 +3,10 @@
 //! Durations stay text, as a person types them. A key that is absent stays absent, so that the daemon's own defaults are
 //! what is tested.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    ops::RangeInclusive,
+};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -32,10 +35,40 @@ pub enum Mode {
     L2,
     /// Encapsulated in IP.
     Ipip,
-    /// Encapsulated in UDP in IP.
+    /// Encapsulated in UDP and IP.
     Gue,
     /// Addresses and ports translated.
     Nat,
+}
+
+impl Mode {
+    /// Whether a backend has to unpack what it gets.
+    #[must_use]
+    pub fn encapsulates(self) -> bool {
+        matches!(self, Self::Ipip | Self::Gue)
+    }
+}
+
+/// The `port` of a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Ports {
+    /// This one, or every one if it is 0.
+    One(u16),
+    /// A range, `8000-8999`.
+    Range(String),
+}
+
+impl From<u16> for Ports {
+    fn from(port: u16) -> Self {
+        Self::One(port)
+    }
+}
+
+impl From<RangeInclusive<u16>> for Ports {
+    fn from(range: RangeInclusive<u16>) -> Self {
+        Self::Range(format!("{}-{}", range.start(), range.end()))
+    }
 }
 
 /// A whole file.
@@ -123,8 +156,8 @@ pub struct VipConfig {
 pub struct ServiceConfig {
     /// Unique in the file.
     pub name: String,
-    /// Transport port.
-    pub port: u16,
+    /// Transport port, or a range of them.
+    pub port: Ports,
     /// `tcp` or `udp`.
     pub protocol: String,
     /// How packets reach the backends.
@@ -132,6 +165,12 @@ pub struct ServiceConfig {
     /// How long a flow may be silent and still be kept together with its backend.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_timeout: Option<String>,
+    /// Largest segment size that SYNs may announce.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mss: Option<u16>,
+    /// ICMP errors and answers in a second, per CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub icmp_rate: Option<u16>,
     /// The check of all backends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthConfig>,
@@ -213,6 +252,19 @@ impl ConfigFile {
             .flat_map(|vip| &mut vip.services)
             .find(|service| service.name == name)
             .expect("a service of this configuration")
+    }
+
+    /// Adds a service to the first VIP: as the one called `like`, but with this name, these ports and these backends, by their place in its list.
+    ///
+    /// # Panics
+    ///
+    /// There is no such service or backend.
+    pub fn add_service(&mut self, like: &str, name: &str, ports: impl Into<Ports>, backends: &[usize]) {
+        let mut service = self.service_mut(like).clone();
+        service.name = name.to_owned();
+        service.port = ports.into();
+        service.backends = backends.iter().map(|&index| service.backends[index].clone()).collect();
+        self.vips[0].services.push(service);
     }
 
     /// All services.

@@ -22,6 +22,9 @@ use super::{
     topology::Node,
 };
 
+/// What a datagram carries at most (RFC 768), to the nearest power of two above.
+const LARGEST_DATAGRAM: usize = 1 << 16;
+
 /// TCP or UDP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
@@ -48,13 +51,26 @@ impl EchoServer {
     ///
     /// A socket cannot be bound.
     pub fn start(node: &Node) -> Result<Self> {
+        Self::start_on(node, &[Self::PORT])
+    }
+
+    /// As [`Self::start`], on other ports.
+    ///
+    /// # Errors
+    ///
+    /// A socket cannot be bound.
+    pub fn start_on(node: &Node, ports: &[u16]) -> Result<Self> {
         // A wildcard UDP socket would answer from the address the route prefers, not from the one that was asked.
         let mut addresses: Vec<IpAddr> = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
         addresses.extend(node.addresses());
+        let sockets: Vec<SocketAddr> = addresses
+            .iter()
+            .flat_map(|&address| ports.iter().map(move |&port| (address, port).into()))
+            .collect();
         let name = node.name.clone();
         let (ready, bound) = mpsc::channel::<io::Result<()>>();
         let thread = node.namespace.spawn(&format!("echo on {name}"), move || async move {
-            match listen(&addresses).await {
+            match listen(&sockets).await {
                 Ok((listeners, sockets)) => {
                     let _ = ready.send(Ok(()));
                     serve(&name, listeners, sockets).await;
@@ -67,7 +83,7 @@ impl EchoServer {
         bound
             .recv()
             .context("the echo server ended at once")?
-            .with_context(|| format!("listen on port {} of {}", Self::PORT, node.name))?;
+            .with_context(|| format!("listen on the ports {ports:?} of {}", node.name))?;
         Ok(Self { _thread: thread })
     }
 
@@ -119,11 +135,10 @@ pub fn who_answers(
     }
 }
 
-async fn listen(addresses: &[IpAddr]) -> io::Result<(Vec<TcpListener>, Vec<UdpSocket>)> {
+async fn listen(addresses: &[SocketAddr]) -> io::Result<(Vec<TcpListener>, Vec<UdpSocket>)> {
     let mut listeners = Vec::new();
     let mut sockets = Vec::new();
     for &address in addresses {
-        let address = SocketAddr::from((address, EchoServer::PORT));
         listeners.push(TcpListener::bind(address).await?);
         sockets.push(UdpSocket::bind(address).await?);
     }
@@ -145,7 +160,7 @@ async fn serve(name: &str, listeners: Vec<TcpListener>, sockets: Vec<UdpSocket>)
     for socket in sockets {
         let name = name.to_owned();
         tasks.spawn(async move {
-            let mut buffer = [0; 512];
+            let mut buffer = vec![0; LARGEST_DATAGRAM];
             loop {
                 // An ICMP error for an earlier answer shows up here and concerns nobody.
                 let Ok((length, from)) = socket.recv_from(&mut buffer).await else {

@@ -12,10 +12,11 @@ use anyhow::{Context, Result, bail};
 
 use super::{http_load::fetch, namespace::Namespace, scratch::Scratch, topology::Node, wait_for};
 
-/// A running nginx that answers its node's name on `/` and `ok` on `/healthz`, on port 80 of every address.
+/// A running nginx that answers its node's name on `/` and `ok` on `/healthz`, on port 80 of every address, and keeps files under `/files/`.
 #[derive(Debug)]
 pub struct HttpServer {
     child: Child,
+    files: PathBuf,
     sick: PathBuf,
 }
 
@@ -31,6 +32,8 @@ impl HttpServer {
     pub fn start(node: &Node, scratch: &Scratch) -> Result<Self> {
         let folder = scratch.path().join(format!("{}.nginx", node.name));
         fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+        let files = folder.join("files");
+        fs::create_dir_all(&files).with_context(|| format!("create {}", files.display()))?;
         let sick = folder.join("sick");
         let _ = fs::remove_file(&sick);
         let config = folder.join("nginx.conf");
@@ -49,7 +52,7 @@ impl HttpServer {
             .stderr(Stdio::null())
             .spawn()
             .context("start nginx (Debian package nginx-light)")?;
-        let mut server = Self { child, sick };
+        let mut server = Self { child, files, sick };
         server
             .wait_until_it_answers(&node.namespace)
             .with_context(|| fs::read_to_string(folder.join("error.log")).unwrap_or_default())
@@ -68,6 +71,12 @@ impl HttpServer {
         } else {
             fs::write(&self.sick, "").with_context(|| format!("write {}", self.sick.display()))
         }
+    }
+
+    /// Where the files lie that it serves, and takes by PUT, under `/files/`.
+    #[must_use]
+    pub fn files(&self) -> &Path {
+        &self.files
     }
 
     /// Ends it without any farewell, as a crash would.
@@ -117,6 +126,11 @@ http {{
         location = /healthz {{
             if (-f {folder}/sick) {{ return 503 \"sick\\n\"; }}
             return 200 \"ok\\n\";
+        }}
+        location /files/ {{
+            root {folder};
+            client_max_body_size 0;
+            dav_methods PUT;
         }}
     }}
 }}

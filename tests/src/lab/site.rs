@@ -78,12 +78,14 @@ impl SiteOptions {
             rise: 2,
             fall: 3,
         };
-        let service = |name: &str, port, protocol: &str| ServiceConfig {
+        let service = |name: &str, port: u16, protocol: &str| ServiceConfig {
             name: name.to_owned(),
-            port,
+            port: port.into(),
             protocol: protocol.to_owned(),
             mode: self.mode,
             idle_timeout: None,
+            mss: None,
+            icmp_rate: None,
             health: Some(health.clone()),
             backends: weights
                 .iter()
@@ -192,7 +194,12 @@ impl Site {
         Ok(site)
     }
 
-    fn start_daemons(&mut self, config: &ConfigFile) -> Result<()> {
+    /// Starts the daemons, after [`Self::without_daemons`], and waits until every backend of every service is in the ring.
+    ///
+    /// # Errors
+    ///
+    /// Any part does not come up.
+    pub fn start_daemons(&mut self, config: &ConfigFile) -> Result<()> {
         for node in &self.lab.edges {
             let mut config = config.clone();
             config.node.name.clone_from(&node.name);

@@ -244,7 +244,7 @@ fn here(scope: &Scope, binaries: &Binaries) -> Result<(String, Tried)> {
     println!("\n=== the running kernel {release} ===");
     let json = std::env::temp_dir().join(format!("vip-lb-kernels-{}.json", std::process::id()));
     let mut parts = Vec::new();
-    for part in scope.parts() {
+    for part in scope.parts_here() {
         println!("--- {}", part.name);
         let words = part.words(&json.to_string_lossy());
         parts.push((part.name, run_here(binaries.of(part), &words)?));

@@ -13,6 +13,8 @@ pub(super) struct Part {
     tests: &'static [&'static str],
     /// It needs namespaces, servers and clients.
     lab: bool,
+    /// It needs what Debian's kernels have and the running one may lack, so it is tried in guests only, and its tests are marked as ignored for everybody else.
+    guests_only: bool,
     /// It is a part of `cargo xtask test` too.
     quick: bool,
     /// After this it has failed, in a guest.
@@ -39,7 +41,7 @@ pub(super) fn virtio_test(series: &str) -> String {
 }
 
 const fn program(name: &'static str, target: Option<&'static str>, quick: bool) -> Part {
-    Part { name, target, tests: &[], lab: false, quick, limit: Duration::from_secs(600) }
+    Part { name, target, tests: &[], lab: false, guests_only: false, quick, limit: Duration::from_secs(600) }
 }
 
 /// The target `lab_modes` has a test for each mode, by the mode's name.
@@ -49,6 +51,7 @@ const fn lab(name: &'static str, test: &'static [&'static str]) -> Part {
         target: Some("lab_modes"),
         tests: test,
         lab: true,
+        guests_only: false,
         quick: false,
         limit: Duration::from_secs(600),
     }
@@ -67,6 +70,8 @@ pub(super) const PARTS: &[Part] = &[
     lab("ipip", &["ipip"]),
     lab("gue", &["gue"]),
     lab("nat", &["nat"]),
+    Part { target: Some("lab_vlan"), guests_only: true, ..lab("vlan", &[]) },
+    Part { target: Some("lab_bond"), guests_only: true, ..lab("bond", &[]) },
 ];
 
 /// The names of all parts.
@@ -82,6 +87,11 @@ impl Scope {
             Self::Everything => true,
             Self::Named(names) => names.iter().any(|name| name == part.name),
         })
+    }
+
+    /// Those of them that the running kernel can try.
+    pub(super) fn parts_here(&self) -> impl Iterator<Item = &'static Part> {
+        self.parts().filter(|part| !part.guests_only)
     }
 
     /// Whether the labs with a guest of their own are tried too.
@@ -106,6 +116,9 @@ impl Part {
             return vec!["--verified".to_owned(), format!("--json={figures}")];
         }
         let mut words = vec!["--test-threads=1".to_owned(), "--nocapture".to_owned()];
+        if self.guests_only {
+            words.push("--include-ignored".to_owned());
+        }
         if !self.tests.is_empty() {
             words.push("--exact".to_owned());
         }
@@ -171,6 +184,9 @@ mod tests {
         let all = script(Scope::Everything);
         let line = "part l2 600 /bin/lab_modes --test-threads=1 --nocapture --exact l2\n";
         assert!(all.contains(line), "{all}");
+        let line_of_guests = "part vlan 600 /bin/lab_vlan --test-threads=1 --nocapture --include-ignored\n";
+        assert!(all.contains(line_of_guests), "{all}");
+        assert!(Scope::Everything.parts_here().all(|part| part.name != "vlan"));
         let named = script(Scope::Named(vec!["l2".to_owned()]));
         assert!(named.contains(line) && !named.contains("bench"), "{named}");
     }
