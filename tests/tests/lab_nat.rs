@@ -40,7 +40,7 @@ fn every_family(options: &SiteOptions) -> ConfigFile {
         |name: &str, family: Family, backends: Family, dialled: u16, listens: u16, protocol: &str| {
             let mut service = ServiceConfig {
                 name: format!("{name}-{protocol}-{family:?}-to-{backends:?}"),
-                port: port(dialled, family, backends),
+                port: port(dialled, family, backends).into(),
                 protocol: protocol.to_owned(),
                 ..template.clone()
             };
