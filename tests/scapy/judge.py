@@ -4,6 +4,7 @@ Prints every fault and `N frames, M faults`; ends with 1 where there is one.
 """
 
 import json
+import socket
 import sys
 
 from scapy.layers.inet import IP, TCP, UDP, in4_chksum
@@ -160,6 +161,9 @@ def payload(packet):
 
 
 def ends(packet):
+    """Source and destination as they lie there: with a source route (RFC 791) scapy names its last address instead."""
+    if packet.is_v4:
+        return [socket.inet_ntoa(packet.header[at : at + 4]) for at in (12, 16)]
     return [packet.ip.src, packet.ip.dst]
 
 
