@@ -199,7 +199,7 @@ impl Simulation {
 
     fn retarget(&mut self) {
         for (index, &generation) in (0..).zip(&self.generations) {
-            let backend = Backend { generation, mode: Mode::L2 as u8, ..Backend::default() };
+            let backend = Backend { generation, mode: Mode::L2 as u8, mtu: 1500, ..Backend::default() };
             self.tables.backends.insert(index, backend);
         }
         let candidates: Vec<_> = self

@@ -126,7 +126,7 @@ fn explain_over<T: Tables>(
         let before = frame::build(request, segment, arrival.mac);
         let mut packet = MemoryPacket::new(&before, arrival.index);
         let fate = pipeline::process(&mut packet, &tables);
-        Ok(Run { before, after: packet.frame().to_vec(), fate, steps: finish(tables)? })
+        Ok(Run { before, after: packet.frame().to_vec(), fate, steps: once(finish(tables)?) })
     };
     let first = run(Segment::First)?;
     let tables = open();
@@ -139,6 +139,17 @@ fn explain_over<T: Tables>(
     // Reading is looking things up, too, which may have failed.
     finish(tables)?;
     Ok(explanation)
+}
+
+/// Each step once: a packet that turns out not to be a plain one is looked at again from the start.
+fn once(steps: Vec<Step>) -> Vec<Step> {
+    let mut told = Vec::new();
+    for step in steps {
+        if !told.contains(&step) {
+            told.push(step);
+        }
+    }
+    told
 }
 
 /// A packet's way through the pipeline.

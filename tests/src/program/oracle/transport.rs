@@ -113,7 +113,9 @@ impl Oracle {
             (20..20 + before.options().len()).filter(|&index| old.bytes[index] != new.bytes[index]).collect();
         let (first, last) = (differing[0], differing[differing.len() - 1]);
         // Its value follows the kind 2 and the length 4 (RFC 9293 section 3.2).
-        let value = (first - 1..=first).find(|&at| old.bytes[at - 2..at] == [2, 4] && last <= at + 1);
+        let end = 20 + before.options().len();
+        let is_value = |at: &usize| old.bytes[at - 2..*at] == [2, 4] && last <= at + 1 && at + 2 <= end;
+        let value = (first - 1..=first).find(is_value);
         let Some(at) = value else {
             return Err("TCP options differ elsewhere than in a segment size".to_owned());
         };
