@@ -222,7 +222,11 @@ def resolved(before, after, sample):
 def too_big(before, after):
     expect("addresses", ends(after), ends(before)[::-1])
     expect("type and code", after.transport[:2], b"\x03\x04" if after.is_v4 else b"\x02\0")
-    expect("what is quoted", after.transport[8:], before.packet[: len(after.transport) - 8])
+    quoted = after.transport[8:]
+    if before.protocol == 6 and not before.is_later and len(before.transport) > 13 and before.transport[13] & 2:
+        # A SYN may have had its segment size lowered before it turned out to be too big: from its checksum on it may differ.
+        quoted = quoted[: len(before.packet) - len(before.transport) + 16]
+    expect("what is quoted", quoted, before.packet[: len(quoted)])
 
 
 def unwrapped(before, after):

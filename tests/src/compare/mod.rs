@@ -98,7 +98,7 @@ pub trait Balancer {
 /// What an event did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Damage {
-    /// Long-lived connections, of [`CONNECTIONS`], that broke though their backend lived.
+    /// Long-lived connections, of `CONNECTIONS`, that broke though their backend lived.
     pub broken: usize,
     /// Short requests without an answer, of those begun after the event, or also before it where nothing died.
     pub failed: usize,

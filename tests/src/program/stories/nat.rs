@@ -43,6 +43,11 @@ pub(super) const ALL: &[Told] = &[
     ("errors are translated both ways", world, pieces::errors_are_translated_both_ways),
     ("errors about nobody", world, pieces::errors_about_nobody),
     ("fragments are translated both ways", world, pieces::fragments_are_translated_both_ways),
+    (
+        "a later fragment of another protocol binds nothing",
+        world,
+        pieces::a_later_fragment_of_another_protocol_binds_nothing,
+    ),
 ];
 
 fn two_ports() -> Scenario {

@@ -52,7 +52,9 @@ pub(super) fn known<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Des
     }
     tables.observe(Step::Chosen { backend: flow.backend, reason: Reason::Translated });
     if !is_error {
-        if !Way::of(packet, &job.link)?.is_of(&flow) {
+        // A later fragment changes nothing: in IPv6 it may name another protocol than its first one (RFC 8200 section 4.5), which is then not
+        // the connection's.
+        if !job.network.piece.is_later() && !Way::of(packet, &job.link)?.is_of(&flow) {
             desk.job.backend = flow.backend;
             return Ok(Next::Then(Stage::NatBind));
         }

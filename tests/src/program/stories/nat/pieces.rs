@@ -1,6 +1,11 @@
 //! What is no packet of a connection by itself: ICMP errors that quote one, and fragments of one.
 
-use vip_lb_common::Verdict;
+use std::collections::HashMap;
+
+use vip_lb_common::{
+    Verdict,
+    abi::{FlowKey, NatFlow},
+};
 
 use super::{
     super::super::{
@@ -106,6 +111,23 @@ pub(super) fn errors_about_nobody(story: &mut Story) {
     story.ends("to IPv6", &too_big(V4.dialled()).ipv4(VIP, CLIENT).tcp(port::ACROSS, 1), lost);
     let returned = too_big(V6.answered()).ipv6(NODE6, BACKEND6).tcp(node_port, port::ACROSS);
     story.ends("to IPv4", &returned, lost);
+}
+
+/// In IPv6 a later fragment may name another protocol than its first one. One that also came by another router made a claim for that protocol,
+/// and left the connection's own port to others.
+pub(super) fn a_later_fragment_of_another_protocol_binds_nothing(story: &mut Story) {
+    let first =
+        V6.dialled().piece(0, true, 4711).udp(1000, port::KEPT).claim_len(2000).payload(&[0x5a; 1400]);
+    story.ends("the first", &first, Verdict::ForwardedNat);
+    let before = story.pair.state();
+    let later = |frame: Frame| frame.piece(1408, false, 4711).claim_next(58).payload(&[0xa5; 592]);
+    story.forwards("a later one", &later(V6.dialled().from_mac(NEXT_HOP)), &later(V6.forwarded()));
+    let after = story.pair.state();
+    assert_eq!(before.nat_replies, after.nat_replies, "NAT_REPLIES");
+    let routers = |flows: &HashMap<FlowKey, NatFlow>| -> Vec<_> {
+        flows.values().map(|flow| (flow.router, flow.port)).collect()
+    };
+    assert_eq!(routers(&before.nat_flows), routers(&after.nat_flows), "NAT_FLOWS");
 }
 
 pub(super) fn fragments_are_translated_both_ways(story: &mut Story) {
