@@ -45,7 +45,11 @@ pub(super) fn too_big(both: &Both<'_>, frame: &[u8]) -> Result<(), String> {
     same("destination address", after.destination, before.source)?;
     let message = after.transport.ok_or("an answer with extension headers")?;
     let (kind, most) = if after.is_v4() { ([3, 4], 576) } else { ([2, 0], 1280) };
+    same("protocol", message.protocol, if after.is_v4() { 1 } else { 58 })?;
     same("type and code", message.bytes.get(..2), Some(&kind[..]))?;
+    if after.is_v4() {
+        same("what is unused (RFC 1191 section 4)", message.bytes.get(4..6), Some(&[0, 0][..]))?;
+    }
     if after.packet.len() > most {
         return Err(format!("an answer of {} bytes, at most {most} are allowed", after.packet.len()));
     }
