@@ -21,6 +21,9 @@ pub(super) struct Part {
     pub(super) limit: Duration,
 }
 
+/// Enough for every part where many others use the machine: an emulated processor that gets a tenth of a real one.
+const LIMIT: Duration = Duration::from_secs(1800);
+
 /// What is tried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
@@ -41,7 +44,7 @@ pub(super) fn virtio_test(series: &str) -> String {
 }
 
 const fn program(name: &'static str, target: Option<&'static str>, quick: bool) -> Part {
-    Part { name, target, tests: &[], lab: false, guests_only: false, quick, limit: Duration::from_secs(600) }
+    Part { name, target, tests: &[], lab: false, guests_only: false, quick, limit: LIMIT }
 }
 
 /// The target `lab_modes` has a test for each mode, by the mode's name.
@@ -53,7 +56,7 @@ const fn lab(name: &'static str, test: &'static [&'static str]) -> Part {
         lab: true,
         guests_only: false,
         quick: false,
-        limit: Duration::from_secs(600),
+        limit: LIMIT,
     }
 }
 
@@ -179,12 +182,12 @@ mod tests {
         let script = |scope: Scope| script(&scope, &environment, "/tmp/f.json");
         let programs = script(Scope::Quick);
         assert!(programs.starts_with("export VIP_LB_TEST_PATIENCE=8\n"), "{programs}");
-        assert!(programs.contains("part load 600 /bin/bench --verified --json=/tmp/f.json\n"), "{programs}");
+        assert!(programs.contains("part load 1800 /bin/bench --verified --json=/tmp/f.json\n"), "{programs}");
         assert!(!programs.contains("lab_modes"), "{programs}");
         let all = script(Scope::Everything);
-        let line = "part l2 600 /bin/lab_modes --test-threads=1 --nocapture --exact l2\n";
+        let line = "part l2 1800 /bin/lab_modes --test-threads=1 --nocapture --exact l2\n";
         assert!(all.contains(line), "{all}");
-        let line_of_guests = "part vlan 600 /bin/lab_vlan --test-threads=1 --nocapture --include-ignored\n";
+        let line_of_guests = "part vlan 1800 /bin/lab_vlan --test-threads=1 --nocapture --include-ignored\n";
         assert!(all.contains(line_of_guests), "{all}");
         assert!(Scope::Everything.parts_here().all(|part| part.name != "vlan"));
         let named = script(Scope::Named(vec!["l2".to_owned()]));
