@@ -3,6 +3,7 @@
 
 pub mod bench;
 pub mod compare;
+pub mod ending;
 pub mod fuzz;
 pub mod lab;
 pub mod packet;

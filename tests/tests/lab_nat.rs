@@ -283,13 +283,13 @@ fn nothing_is_left_of_connections_that_have_ended() -> Result<()> {
 fn an_address_of_its_own_is_answered_for() -> Result<()> {
     let options = SiteOptions::new(Mode::Nat, Family::V4)?;
     let mut config = every_family(&options);
-    config.node.nat = Some(NatConfig::address_of_its_own());
+    config.node.nat = Some(NatConfig::address_of_its_own(0));
     let mut site = Site::start(options, &config)?;
     let own = site.lab.edges[0].namespace.ip(&["-json", "addr", "show", "dev", Node::DEVICE])?;
     let links: serde_json::Value = serde_json::from_str(&own)?;
     let mac = links[0]["address"].as_str().context("the edge's MAC address")?.to_owned();
     for family in Family::BOTH {
-        let source = nat_source(family);
+        let source = nat_source(0, family);
         ensure!(!own.contains(&format!("\"{source}\"")), "the edge node has {source}: {own}");
         let echo = SocketAddr::from((vip(family), ECHO));
         let connections = LongConnections::open(&site.lab.client.namespace, echo, 24)?;

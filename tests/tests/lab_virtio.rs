@@ -6,7 +6,7 @@ use std::{path::Path, time::Duration};
 use anyhow::{Context, Result, ensure};
 use vip_lb_tests::lab::{
     Family, HttpLoad, HttpReport, LoadOptions, LongConnections, Mode, Site, SiteOptions, VirtualEdge,
-    status::{Backend, Interface, Service},
+    status::{Backend, Interface, Service, wait_service},
 };
 use xtask::guest::Kernel;
 
@@ -49,9 +49,13 @@ fn a_virtio_device_forwards(series: &str) -> Result<()> {
     ensure!(connections.by_backend().len() == 3, "{:?}", connections.by_backend());
     site.kill_servers("backend-2");
     for service in ["web", "echo"] {
-        edge.wait_service(service, "backend-2 to be removed", LIMIT, |service| {
-            service.backend("backend-2").is_some_and(Backend::is_removed)
-        })?;
+        wait_service(
+            || edge.status(),
+            service,
+            "backend-2 to be removed",
+            LIMIT,
+            |service| service.backend("backend-2").is_some_and(Backend::is_removed),
+        )?;
     }
     let rest = requests(&site, "after a removal")?;
     ensure!(!rest.by_backend().contains_key("backend-2"), "{:?}", rest.by_backend());
@@ -76,7 +80,7 @@ fn patient(options: &SiteOptions, weights: &[u16]) -> vip_lb_tests::lab::config:
 
 fn wait_complete(edge: &VirtualEdge) -> Result<()> {
     for service in ["web", "echo"] {
-        edge.wait_service(service, "all backends in the ring", LIMIT, Service::is_complete)
+        wait_service(|| edge.status(), service, "all backends in the ring", LIMIT, Service::is_complete)
             .with_context(|| edge.run("tail -n 20 /tmp/vip-lb.log").unwrap_or_default())?;
     }
     Ok(())

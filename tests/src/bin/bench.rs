@@ -4,12 +4,15 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use vip_lb_tests::bench::{
-    budget::{Counts, check_budgets},
-    control, figures,
-    object::Objects,
-    pin_to_cpu,
-    run::{Bench, Effort, Measurement},
+use vip_lb_tests::{
+    bench::{
+        budget::{Counts, check_budgets},
+        control, figures,
+        object::Objects,
+        pin_to_cpu,
+        run::{Bench, Effort, Measurement},
+    },
+    ending::exit_code,
 };
 use xtask::figures::{Figure, Report};
 
@@ -47,14 +50,7 @@ const COUNTED_ROUNDS: usize = 3;
 const COUNTED_PACKETS: u32 = 10_000;
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("bench: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code("bench", &run(&Arguments::parse()))
 }
 
 /// Whether all budgets are kept. An aim that is missed is reported, and fails nothing.

@@ -8,7 +8,8 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use clap::{Parser, ValueEnum};
+use clap::Parser;
+use vip_lb_tests::ending::exit_code;
 use vip_lb_tests::lab::{
     Family, HttpLoad, HttpReport, LoadOptions, LongConnections, Mode, Site, SiteOptions, backend_address,
     config::{ConfigFile, NatConfig, duration},
@@ -34,7 +35,7 @@ struct Arguments {
     binary: PathBuf,
     /// How packets reach the backends.
     #[arg(long, value_enum, default_value = "l2")]
-    mode: ModeArgument,
+    mode: Mode,
     /// VIP and backends have IPv6 addresses.
     #[arg(long)]
     ipv6: bool,
@@ -46,24 +47,9 @@ struct Arguments {
     keep: bool,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum ModeArgument {
-    L2,
-    Ipip,
-    Gue,
-    Nat,
-}
-
 fn main() -> ExitCode {
     interrupt::install();
-    match run(&Arguments::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("demo: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code("demo", &run(&Arguments::parse()))
 }
 
 /// Whether every figure meets its aim.
@@ -91,27 +77,18 @@ fn family(arguments: &Arguments) -> Family {
     if arguments.ipv6 { Family::V6 } else { Family::V4 }
 }
 
-fn mode(arguments: &Arguments) -> Mode {
-    match arguments.mode {
-        ModeArgument::L2 => Mode::L2,
-        ModeArgument::Ipip => Mode::Ipip,
-        ModeArgument::Gue => Mode::Gue,
-        ModeArgument::Nat => Mode::Nat,
-    }
-}
-
 /// The example file in the mode and family that were asked for.
 fn adapted_example(arguments: &Arguments) -> Result<ConfigFile> {
     let mut config = ConfigFile::from_yaml(EXAMPLE).context("read examples/demo.yaml")?;
     let family = family(arguments);
-    if let ModeArgument::Nat = arguments.mode {
-        config.node.nat = Some(NatConfig::address_of_its_own());
+    if arguments.mode == Mode::Nat {
+        config.node.nat = Some(NatConfig::address_of_its_own(0));
     }
     for address in &mut config.vips {
         address.address = vip(family);
     }
     for service in config.services_mut() {
-        service.mode = mode(arguments);
+        service.mode = arguments.mode;
         for (index, backend) in service.backends.iter_mut().enumerate() {
             backend.address = backend_address(index, family);
         }
@@ -132,7 +109,7 @@ impl Story {
     fn build(&self, arguments: &Arguments, config: &ConfigFile) -> Result<Site> {
         self.tell("building a client, an edge node and three backends, each in a network namespace");
         let options = SiteOptions {
-            mode: mode(arguments),
+            mode: arguments.mode,
             other_modes: BTreeMap::new(),
             family: family(arguments),
             edges: 1,
@@ -141,10 +118,10 @@ impl Story {
         };
         let site = Site::start(options, config)?;
         let how = match arguments.mode {
-            ModeArgument::L2 => "by rewriting MAC addresses",
-            ModeArgument::Ipip => "in IP tunnels",
-            ModeArgument::Gue => "in UDP tunnels",
-            ModeArgument::Nat => "by translating addresses and ports, to servers that do not have it",
+            Mode::L2 => "by rewriting MAC addresses",
+            Mode::Ipip => "in IP tunnels",
+            Mode::Gue => "in UDP tunnels",
+            Mode::Nat => "by translating addresses and ports, to servers that do not have it",
         };
         self.tell(&format!(
             "vip-lb answers for {} and forwards {how}; all backends are healthy",

@@ -28,7 +28,7 @@ impl Family {
 }
 
 /// How packets reach a backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// MAC addresses rewritten.
@@ -42,6 +42,17 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// As in configurations and on command lines.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::L2 => "l2",
+            Self::Ipip => "ipip",
+            Self::Gue => "gue",
+            Self::Nat => "nat",
+        }
+    }
+
     /// Whether a backend has to unpack what it gets.
     #[must_use]
     pub fn encapsulates(self) -> bool {
@@ -127,11 +138,11 @@ pub struct NatConfig {
 }
 
 impl NatConfig {
-    /// An address that no host has, in either family, and with it nearly all ports. A port that served a short connection is
+    /// For the edge node with this index an address that no host has, in either family, and with it nearly all ports. A port that served a short connection is
     /// free again after more than ten seconds; a lab opens more of them in this time than the ports beside a host's own.
     #[must_use]
-    pub fn address_of_its_own() -> Self {
-        let [source_v4, source_v6] = Family::BOTH.map(nat_source);
+    pub fn address_of_its_own(edge: usize) -> Self {
+        let [source_v4, source_v6] = Family::BOTH.map(|family| nat_source(edge, family));
         Self {
             source_v4: if let IpAddr::V4(source) = source_v4 { Some(source) } else { None },
             source_v6: if let IpAddr::V6(source) = source_v6 { Some(source) } else { None },
@@ -241,6 +252,24 @@ impl ConfigFile {
             .context("write the configuration")
     }
 
+    /// The first edge node's file as it is on the one with this index: with its name, and its own address for translated packets
+    /// in place of the first one's.
+    #[must_use]
+    pub fn of_edge(&self, edge: usize) -> Self {
+        let mut config = self.clone();
+        config.node.name = format!("edge-{}", edge + 1);
+        if let Some(nat) = &mut config.node.nat {
+            let (first, own) = (NatConfig::address_of_its_own(0), NatConfig::address_of_its_own(edge));
+            if nat.source_v4 == first.source_v4 {
+                nat.source_v4 = own.source_v4;
+            }
+            if nat.source_v6 == first.source_v6 {
+                nat.source_v6 = own.source_v6;
+            }
+        }
+        config
+    }
+
     /// The service of this name.
     ///
     /// # Panics
@@ -294,13 +323,28 @@ pub fn duration(text: &str) -> Result<std::time::Duration> {
 mod tests {
     use std::time::Duration;
 
-    use super::{ConfigFile, duration};
+    use super::{ConfigFile, Family, NatConfig, duration, nat_source};
 
     #[test]
     fn a_file_survives_reading_and_writing() {
         let file = ConfigFile::from_yaml(include_str!("../../../examples/demo.yaml")).expect("the example");
         let again = ConfigFile::from_yaml(&file.to_yaml().expect("written")).expect("read again");
         assert_eq!(file, again);
+    }
+
+    #[test]
+    fn every_edge_node_translates_with_an_address_of_its_own() {
+        let mut file =
+            ConfigFile::from_yaml(include_str!("../../../examples/demo.yaml")).expect("the example");
+        file.node.nat = Some(NatConfig { source_v6: None, ..NatConfig::address_of_its_own(0) });
+        let second = file.of_edge(1).node;
+        let nat = second.nat.expect("a section of the file");
+        assert_eq!(second.name, "edge-2");
+        assert_eq!((nat.source_v4.map(Into::into), nat.source_v6), (Some(nat_source(1, Family::V4)), None));
+        let named =
+            NatConfig { source_v4: Some("192.0.2.1".parse().expect("an address")), ..NatConfig::default() };
+        file.node.nat = Some(named.clone());
+        assert_eq!(file.of_edge(1).node.nat, Some(named), "what the file says otherwise stays");
     }
 
     #[test]

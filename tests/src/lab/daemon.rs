@@ -19,7 +19,7 @@ use super::{
     config::ConfigFile,
     namespace::Entry,
     scratch::Scratch,
-    status::{Counters, Explanation, Service, Status},
+    status::{Counters, Explanation, Service, Status, wait_service},
     topology::Node,
     wait_for,
 };
@@ -228,27 +228,19 @@ impl Daemon {
         self.ask_json(&["explain", &from.to_string(), &to.to_string(), "--protocol", protocol])
     }
 
-    /// Polls the status of a service until a condition holds.
+    /// [`status::wait_service`](super::status::wait_service) of this daemon.
     ///
     /// # Errors
     ///
-    /// It does not within `limit`; the error shows the last status.
+    /// As there.
     pub fn wait_service(
         &self,
         service: &str,
         what: &str,
         limit: Duration,
-        mut holds: impl FnMut(&Service) -> bool,
+        holds: impl FnMut(&Service) -> bool,
     ) -> Result<Service> {
-        let mut last = None;
-        let outcome = wait_for(what, limit, || {
-            let status = self.status()?;
-            let found = status.service(service)?;
-            let held = holds(found);
-            last = Some(found.clone());
-            Ok(held.then(|| found.clone()))
-        });
-        outcome.with_context(|| format!("service {service} is last seen as {last:?}"))
+        wait_service(|| self.status(), service, what, limit, holds)
     }
 
     /// The entries of a pinned map, as `bpftool map dump -j` shows them.

@@ -100,7 +100,7 @@ impl SiteOptions {
                 interfaces: vec![Node::DEVICE.to_owned()],
                 peers: Vec::new(),
                 gue_port: None,
-                nat: self.in_mode(Mode::Nat).next().map(|_| NatConfig::address_of_its_own()),
+                nat: self.in_mode(Mode::Nat).next().map(|_| NatConfig::address_of_its_own(0)),
                 on_exit: None,
                 socket: None,
                 pins: None,
@@ -146,8 +146,8 @@ pub struct Site {
 }
 
 impl Site {
-    /// Builds the lab, starts servers and daemons, and waits until every backend of every service is in the ring. Of two
-    /// daemons, the second and later get the name of their node; the rest of the configuration is the same.
+    /// Builds the lab, starts servers and daemons, and waits until every backend of every service is in the ring. The
+    /// configuration is the first daemon's; others get [that of their node](ConfigFile::of_edge).
     ///
     /// # Errors
     ///
@@ -200,9 +200,8 @@ impl Site {
     ///
     /// Any part does not come up.
     pub fn start_daemons(&mut self, config: &ConfigFile) -> Result<()> {
-        for node in &self.lab.edges {
-            let mut config = config.clone();
-            config.node.name.clone_from(&node.name);
+        for (index, node) in self.lab.edges.iter().enumerate() {
+            let config = config.of_edge(index);
             self.daemons.push(Daemon::start(node, &self.lab.scratch, &self.options.binary, &config)?);
         }
         for daemon in &self.daemons {

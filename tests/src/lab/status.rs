@@ -1,7 +1,12 @@
 //! What a scenario reads from `vip-lb status --json` and `vip-lb explain --json`: the daemon's own answer, of which only
 //! the fields named here are looked at.
 
+use std::time::Duration;
+
+use anyhow::{Context, Result};
 use serde::Deserialize;
+
+use super::wait_for;
 
 /// The daemon's status.
 #[derive(Clone, Debug, Deserialize)]
@@ -105,13 +110,35 @@ pub struct Forwarding {
     pub state: String,
 }
 
+/// Asks for the status again and again until a condition holds for a service.
+///
+/// # Errors
+///
+/// It does not within `limit` times [`patience`](super::patience); the error shows the last status.
+pub fn wait_service(
+    mut status: impl FnMut() -> Result<Status>,
+    service: &str,
+    what: &str,
+    limit: Duration,
+    mut holds: impl FnMut(&Service) -> bool,
+) -> Result<Service> {
+    let mut last = None;
+    let outcome = wait_for(what, limit, || {
+        let found = status()?.service(service)?.clone();
+        let held = holds(&found);
+        last = Some(found.clone());
+        Ok(held.then_some(found))
+    });
+    outcome.with_context(|| format!("service {service} is last seen as {last:?}"))
+}
+
 impl Status {
     /// The service of this name.
     ///
     /// # Errors
     ///
     /// There is none.
-    pub fn service(&self, name: &str) -> anyhow::Result<&Service> {
+    pub fn service(&self, name: &str) -> Result<&Service> {
         self.vips
             .iter()
             .flat_map(|vip| &vip.services)
@@ -124,7 +151,7 @@ impl Status {
     /// # Errors
     ///
     /// There is none.
-    pub fn entries(&self, table: &str) -> anyhow::Result<u64> {
+    pub fn entries(&self, table: &str) -> Result<u64> {
         let found = self.tables.iter().find(|found| found.name == table);
         found.map(|table| table.entries).ok_or_else(|| anyhow::anyhow!("the status has no table `{table}`"))
     }

@@ -10,9 +10,9 @@ use anyhow::{Context, Result};
 use super::{config::Family, link::Switch, namespace::Namespace, scratch::Scratch, sweep};
 
 const CLIENT: u8 = 2;
-const NAT_SOURCE: u8 = 3;
 const FIRST_EDGE: u8 = 5;
 const FIRST_BACKEND: u8 = 11;
+const FIRST_NAT_SOURCE: u8 = 95;
 
 /// The VIP of a family: 10.77.1.1 or fd77:1::1.
 #[must_use]
@@ -35,10 +35,10 @@ pub fn edge_address(index: usize, family: Family) -> IpAddr {
     host(FIRST_EDGE + small(index), family)
 }
 
-/// An address that no node has, for translated packets of one edge node: 10.77.0.3 or fd77::3.
+/// An address that no node has, for translated packets of the edge node with this index, 10.77.0.95 or fd77::95 being the first's.
 #[must_use]
-pub fn nat_source(family: Family) -> IpAddr {
-    host(NAT_SOURCE, family)
+pub fn nat_source(edge: usize, family: Family) -> IpAddr {
+    host(FIRST_NAT_SOURCE + small(edge), family)
 }
 
 /// How large a lab is.
@@ -122,6 +122,22 @@ impl Lab {
             let prefix = host_prefix(vip(family));
             let via = edge.address(family).to_string();
             self.client.namespace.ip(&["route", "replace", &prefix, "via", &via, "dev", Node::DEVICE])?;
+        }
+        Ok(())
+    }
+
+    /// Has the backends' packets to the client go by one edge node, as if the client were in a network behind it.
+    ///
+    /// # Errors
+    ///
+    /// `ip route` failed.
+    pub fn route_answers_through(&self, edge: &Node) -> Result<()> {
+        for backend in &self.backends {
+            for family in Family::BOTH {
+                let prefix = host_prefix(self.client.address(family));
+                let via = edge.address(family).to_string();
+                backend.namespace.ip(&["route", "replace", &prefix, "via", &via, "dev", Node::DEVICE])?;
+            }
         }
         Ok(())
     }

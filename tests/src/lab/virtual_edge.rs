@@ -23,7 +23,7 @@ use super::{
     namespace::Entry,
     patience,
     site::Site,
-    status::{Service, Status},
+    status::Status,
     topology::edge_address,
     wait_for,
 };
@@ -137,28 +137,6 @@ impl VirtualEdge {
         let said = self.run(&format!("{written}vip-lb --socket {SOCKET} reload 2>&1 && echo reloaded"))?;
         anyhow::ensure!(said.trim_end().ends_with("reloaded"), "the daemon refused to reload: {said}");
         Ok(())
-    }
-
-    /// Polls the status of a service until a condition holds.
-    ///
-    /// # Errors
-    ///
-    /// It does not within `limit`; the error shows the last status.
-    pub fn wait_service(
-        &self,
-        service: &str,
-        what: &str,
-        limit: Duration,
-        mut holds: impl FnMut(&Service) -> bool,
-    ) -> Result<Service> {
-        let mut last = None;
-        let outcome = wait_for(what, limit, || {
-            let found = self.status()?.service(service)?.clone();
-            let held = holds(&found);
-            last = Some(found.clone());
-            Ok(held.then_some(found))
-        });
-        outcome.with_context(|| format!("service {service} is last seen as {last:?}"))
     }
 
     /// Packets that XDP saw, by receive queue: the driver's own counters.
