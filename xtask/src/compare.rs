@@ -10,6 +10,7 @@ use xtask::{
 
 use crate::{
     kernels::{PATIENCE, lab_guest},
+    lab::Mode,
     process, setup,
 };
 
@@ -18,13 +19,15 @@ const KERNEL: &str = "6.12";
 /// IPVS and the schedulers that are compared.
 const MODULES: &[&str] = &["ip_vs", "ip_vs_wrr", "ip_vs_mh"];
 const FIGURES: &str = "/tmp/figures.json";
+/// For each mode.
+const LIMIT: Duration = Duration::from_secs(45 * 60);
 
 /// `cargo xtask compare`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// How packets reach the backends.
-    #[arg(long, default_value = "ipip", value_parser = ["l2", "ipip"])]
-    mode: String,
+    /// How packets reach the backends: ipip and nat, unless some are named. Can be given several times.
+    #[arg(long, value_enum, default_values = ["ipip", "nat"])]
+    mode: Vec<Mode>,
     /// Write the figures to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -50,13 +53,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     for module in MODULES {
         guest = guest.module(module)?;
     }
-    let output =
-        guest.memory(3072).time_limit(Duration::from_secs(30 * 60)).echo(true).collect(FIGURES).run(
-            &format!(
-                "export VIP_LB_TEST_PATIENCE={PATIENCE}\nexec /bin/compare --mode {} --json {FIGURES}",
-                arguments.mode
-            ),
-        )?;
+    let modes: String = arguments.mode.iter().map(|mode| format!(" --mode {}", mode.name())).collect();
+    let limit = LIMIT * u32::try_from(arguments.mode.len()).context("count the modes")?;
+    let script = format!("export VIP_LB_TEST_PATIENCE={PATIENCE}\nexec /bin/compare{modes} --json {FIGURES}");
+    let output = guest.memory(3072).time_limit(limit).echo(true).collect(FIGURES).run(&script)?;
     if output.collected.is_empty() {
         bail!("the comparison ended with code {} and left no figures", output.code);
     }

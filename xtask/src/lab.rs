@@ -18,7 +18,7 @@ use crate::{process, progress, setup};
 /// The kernel on which instructions are counted: a figure is only comparable on the same one.
 const INSTRUCTIONS_KERNEL: &str = "6.12";
 
-/// How the demo forwards.
+/// How packets reach the backends of a lab.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub(crate) enum Mode {
     /// Rewrite MAC addresses: backends on the same segment.
@@ -32,8 +32,8 @@ pub(crate) enum Mode {
 }
 
 impl Mode {
-    /// As the program that shows the demo spells it.
-    fn name(self) -> &'static str {
+    /// As programs of the tests crate spell it.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::L2 => "l2",
             Self::Ipip => "ipip",

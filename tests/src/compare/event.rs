@@ -2,13 +2,16 @@
 
 use anyhow::Result;
 
-use super::{Balancer, WEIGHTS, route_through};
+use super::{Balancer, WEIGHTS, lead_through};
+use crate::lab::Mode;
 
 const SECOND: &str = "backend-2";
 
 /// Something that happens while connections are open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
+    /// Nothing: the same requests work.
+    Steady,
     /// The client's packets come through the other edge node, after a long time without a change.
     Failover,
     /// A fourth backend joins.
@@ -23,13 +26,16 @@ pub enum Event {
     ControlKilled,
     /// The whole configuration is read again.
     Reload,
-    /// As `Failover`, of connections that were begun a moment after a backend had joined.
+    /// A fourth backend joins, and then the other edge node takes over what was begun before.
+    AddThenFailover,
+    /// The other edge node takes over what was begun a moment after a fourth backend had joined.
     FailoverAfterAdd,
 }
 
 impl Event {
     /// In the order in which they are played.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
+        Self::Steady,
         Self::Failover,
         Self::Add,
         Self::Drain,
@@ -37,6 +43,7 @@ impl Event {
         Self::Death,
         Self::ControlKilled,
         Self::Reload,
+        Self::AddThenFailover,
         Self::FailoverAfterAdd,
     ];
 
@@ -44,6 +51,7 @@ impl Event {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::Steady => "steady",
             Self::Failover => "failover",
             Self::Add => "add",
             Self::Drain => "drain",
@@ -51,6 +59,7 @@ impl Event {
             Self::Death => "death",
             Self::ControlKilled => "control_killed",
             Self::Reload => "reload",
+            Self::AddThenFailover => "add_then_failover",
             Self::FailoverAfterAdd => "failover_after_add",
         }
     }
@@ -59,6 +68,7 @@ impl Event {
     #[must_use]
     pub fn describe(self) -> &'static str {
         match self {
+            Self::Steady => "nothing happens",
             Self::Failover => "another node takes over",
             Self::Add => "a backend is added",
             Self::Drain => "a backend is drained",
@@ -66,19 +76,31 @@ impl Event {
             Self::Death => "a backend dies",
             Self::ControlKilled => "the control process is killed",
             Self::Reload => "the configuration is reloaded",
-            Self::FailoverAfterAdd => "another node takes over just after an add",
+            Self::AddThenFailover => "a backend is added, another node takes over",
+            Self::FailoverAfterAdd => "the same, of connections begun in between",
         }
     }
 
-    /// Whether vip-lb promises that it breaks nothing. Connections begun while slots are open are known to one node only.
+    /// Whether vip-lb promises that it breaks nothing. What is known to one node only, and lost with it: translated connections, and
+    /// in the other modes those of open slots.
     #[must_use]
-    pub fn is_promised(self) -> bool {
-        self != Self::FailoverAfterAdd
+    pub fn is_promised(self, mode: Mode) -> bool {
+        match self {
+            Self::AddThenFailover | Self::FailoverAfterAdd => false,
+            Self::Failover => mode != Mode::Nat,
+            Self::Steady
+            | Self::Add
+            | Self::Drain
+            | Self::Reweight
+            | Self::Death
+            | Self::ControlKilled
+            | Self::Reload => true,
+        }
     }
 
     /// The client's packets come through the second edge node. Nothing is then left from the events before.
     pub(super) fn fails_over(self) -> bool {
-        matches!(self, Self::Failover | Self::FailoverAfterAdd)
+        matches!(self, Self::Failover | Self::AddThenFailover | Self::FailoverAfterAdd)
     }
 
     /// What comes before the connections are opened.
@@ -92,7 +114,12 @@ impl Event {
     /// Makes it happen, and returns the name of the backend that died of it, if one did; `None` where there is no such thing.
     pub(super) fn happen(self, balancer: &mut dyn Balancer) -> Result<Option<Option<&'static str>>> {
         match self {
-            Self::Failover | Self::FailoverAfterAdd => route_through(balancer, 1)?,
+            Self::Steady => {}
+            Self::Failover | Self::FailoverAfterAdd => lead_through(balancer, 1)?,
+            Self::AddThenFailover => {
+                balancer.set_weights(&ADDED)?;
+                lead_through(balancer, 1)?;
+            }
             Self::Add => balancer.set_weights(&ADDED)?,
             Self::Drain => balancer.drain_first(true)?,
             Self::Reweight => balancer.set_weights(&[300, 100, 50])?,
@@ -114,9 +141,10 @@ impl Event {
     /// Returns to where it began.
     pub(super) fn undo(self, balancer: &mut dyn Balancer) -> Result<()> {
         match self {
-            Self::Failover => route_through(balancer, 0),
-            Self::FailoverAfterAdd => {
-                route_through(balancer, 0)?;
+            Self::Steady | Self::Reload => Ok(()),
+            Self::Failover => lead_through(balancer, 0),
+            Self::AddThenFailover | Self::FailoverAfterAdd => {
+                lead_through(balancer, 0)?;
                 balancer.set_weights(&WEIGHTS)
             }
             Self::Add | Self::Reweight => balancer.set_weights(&WEIGHTS),
@@ -126,7 +154,6 @@ impl Event {
                 balancer.set_second_dead(false)
             }
             Self::ControlKilled => balancer.start_control(),
-            Self::Reload => Ok(()),
         }
     }
 }

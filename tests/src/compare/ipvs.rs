@@ -2,7 +2,7 @@
 
 use std::{fs::File, process::Stdio, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use super::{Balancer, WEIGHTS, echo, web};
 use crate::lab::{
@@ -56,7 +56,7 @@ impl Ipvs {
         namespace.sysctl("net/ipv4/ip_forward", "1")?;
         namespace.ip(&["addr", "add", &format!("{}/32", vip(Family::V4)), "dev", "lo"])?;
         for service in services() {
-            admin(namespace, &["-A", "-t", &service, "-s", self.scheduler.name()])?;
+            admin(namespace, &[&["-A", "-t", service.as_str()][..], self.scheduler.options()].concat())?;
         }
         match self.scheduler {
             Scheduler::RoundRobin => {
@@ -80,7 +80,7 @@ impl Ipvs {
                 let server = format!("{address}:{port}");
                 let mut words = vec![operation, "-t", &service, "-r", &server];
                 if let Some(weight) = &weight {
-                    words.extend(self.forwarding()?);
+                    words.extend(self.forwarding());
                     words.extend(["-w", weight.as_str()]);
                 }
                 admin(&node.namespace, &words)?;
@@ -90,12 +90,12 @@ impl Ipvs {
     }
 
     /// The options of ipvsadm for the lab's way to forward.
-    fn forwarding(&self) -> Result<&'static [&'static str]> {
+    fn forwarding(&self) -> &'static [&'static str] {
         match self.site.options.mode {
-            Mode::L2 => Ok(&["-g"]),
-            Mode::Ipip => Ok(&["-i"]),
-            Mode::Gue => Ok(&["-i", "--tun-type", "gue", "--tun-port", "6080"]),
-            Mode::Nat => bail!("IPVS is compared in modes with direct return, not in nat"),
+            Mode::L2 => &["-g"],
+            Mode::Ipip => &["-i"],
+            Mode::Gue => &["-i", "--tun-type", "gue", "--tun-port", "6080"],
+            Mode::Nat => &["-m"],
         }
     }
 }
@@ -110,11 +110,11 @@ impl Scheduler {
         }
     }
 
-    /// As ipvsadm calls it.
-    fn name(self) -> &'static str {
+    /// As ipvsadm calls it. Without ports in the hash a client would have one backend for all its connections.
+    fn options(self) -> &'static [&'static str] {
         match self {
-            Self::RoundRobin => "wrr",
-            Self::Maglev => "mh",
+            Self::RoundRobin => &["-s", "wrr"],
+            Self::Maglev => &["-s", "mh", "-b", "mh-port"],
         }
     }
 }
@@ -167,6 +167,16 @@ impl Balancer for Ipvs {
         let status = node.namespace.command("ipvsadm").arg("--restore").stdin(Stdio::from(rules)).status();
         anyhow::ensure!(status.context("start ipvsadm")?.success(), "ipvsadm --restore failed");
         Ok(())
+    }
+
+    /// Masquerading changes the destination only: the backends' way to the client leads through the director, by an address that
+    /// VRRP moves along with the VIP.
+    fn lead_answers_through(&self, edge: usize) -> Result<()> {
+        if self.site.options.mode != Mode::Nat {
+            return Ok(());
+        }
+        let lab = &self.site.lab;
+        lab.route_answers_through(&lab.edges[edge])
     }
 
     fn synchronise(&mut self, connections: usize) -> Result<()> {

@@ -8,13 +8,13 @@ mod ipvs;
 mod table;
 mod vip_lb;
 
-use std::net::SocketAddr;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use anyhow::{Result, ensure};
 
 pub use event::Event;
 pub use ipvs::{Ipvs, Scheduler};
-pub use table::{Row, figures, table};
+pub use table::Comparison;
 pub use vip_lb::VipLb;
 
 use crate::lab::{
@@ -80,6 +80,13 @@ pub trait Balancer {
     /// It refuses.
     fn reload(&mut self) -> Result<()>;
 
+    /// Has the answers of backends go by this edge node, if that is its way.
+    ///
+    /// # Errors
+    ///
+    /// Routes cannot be changed.
+    fn lead_answers_through(&self, edge: usize) -> Result<()>;
+
     /// Waits until the second edge node has learnt of so many open connections of the first, if that is its way.
     ///
     /// # Errors
@@ -96,12 +103,18 @@ pub trait Balancer {
 }
 
 /// What an event did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Damage {
-    /// Long-lived connections, of `CONNECTIONS`, that broke though their backend lived.
+    /// Long-lived connections whose backend lived.
+    pub connections: usize,
+    /// Those of them that broke.
     pub broken: usize,
-    /// Short requests without an answer, of those begun after the event, or also before it where nothing died.
+    /// Short requests, each on a connection of its own: those begun before the event and after it, or only after it where a backend died.
+    pub requests: usize,
+    /// Those of them without an answer.
     pub failed: usize,
+    /// Why connections broke and requests failed, and how often.
+    pub reasons: BTreeMap<String, usize>,
 }
 
 /// Plays an event, counts the damage, and returns to where it began. `None` if the balancer has no such thing.
@@ -110,7 +123,7 @@ pub struct Damage {
 ///
 /// The event cannot be played; a connection that breaks is no error.
 pub fn play(event: Event, balancer: &mut dyn Balancer) -> Result<Option<Damage>> {
-    route_through(balancer, 0)?;
+    lead_through(balancer, 0)?;
     if event.fails_over() {
         balancer.settle()?;
     }
@@ -134,19 +147,30 @@ pub fn play(event: Event, balancer: &mut dyn Balancer) -> Result<Option<Damage>>
     connections.exchange(4)?;
     let report = load.finish();
     let report = if dead.is_some() { report.since(happened) } else { report };
-    let elsewhere = |backend: &str| dead != Some(backend);
+    let mut elsewhere = connections.states();
+    elsewhere.retain(|connection| dead != Some(connection.backend.as_str()));
+    let broken: Vec<_> = elsewhere.iter().filter_map(|connection| connection.broken.as_ref()).collect();
+    let mut reasons = BTreeMap::new();
+    for (_, reason) in &broken {
+        *reasons.entry(format!("connection: {reason}")).or_default() += 1;
+    }
+    reasons.extend(report.errors().into_iter().map(|(error, count)| (format!("request: {error}"), count)));
     let damage = Damage {
-        broken: connections.broken().iter().filter(|broken| elsewhere(&broken.backend)).count(),
+        connections: elsewhere.len(),
+        broken: broken.len(),
+        requests: report.requests.len(),
         failed: report.failed().count(),
+        reasons,
     };
     event.undo(balancer)?;
     Ok(Some(damage))
 }
 
-/// Sends the client's packets through one of the edge nodes.
-fn route_through(balancer: &mut dyn Balancer, edge: usize) -> Result<()> {
+/// Sends the client's packets through one of the edge nodes, as when that one takes over.
+fn lead_through(balancer: &mut dyn Balancer, edge: usize) -> Result<()> {
     let lab = &balancer.site().lab;
-    lab.route_vips_through(&lab.edges[edge])
+    lab.route_vips_through(&lab.edges[edge])?;
+    balancer.lead_answers_through(edge)
 }
 
 fn web() -> SocketAddr {

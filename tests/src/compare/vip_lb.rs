@@ -48,9 +48,9 @@ impl VipLb {
         Ok(())
     }
 
-    /// The nodes' files differ in the name only, which is shown and decides nothing.
-    fn each(&self, work: impl Fn(&Daemon) -> Result<()>) -> Result<()> {
-        self.site.daemons.iter().try_for_each(work)
+    /// Does the same on both nodes, which are told which they are.
+    fn each(&self, work: impl Fn(usize, &Daemon) -> Result<()>) -> Result<()> {
+        self.site.daemons.iter().enumerate().try_for_each(|(edge, daemon)| work(edge, daemon))
     }
 }
 
@@ -74,7 +74,7 @@ impl Balancer for VipLb {
 
     fn set_weights(&mut self, weights: &[u16]) -> Result<()> {
         let config = config(&self.site.options, weights);
-        self.each(|daemon| daemon.reload(&config))?;
+        self.each(|edge, daemon| daemon.reload(&config.of_edge(edge)))?;
         self.wait("all backends in the ring", |service| {
             service.backends.len() == weights.len() && service.is_complete()
         })
@@ -82,7 +82,7 @@ impl Balancer for VipLb {
 
     fn drain_first(&mut self, drain: bool) -> Result<()> {
         let order = if drain { "drain" } else { "undrain" };
-        self.each(|daemon| daemon.ask(&[order, "backend-1"]).map(drop))?;
+        self.each(|_, daemon| daemon.ask(&[order, "backend-1"]).map(drop))?;
         self.wait("backend-1 to follow", |service| {
             service.backend("backend-1").is_some_and(|backend| backend.is_in_ring() != drain)
         })
@@ -108,6 +108,11 @@ impl Balancer for VipLb {
 
     fn reload(&mut self) -> Result<()> {
         self.site.daemon().ask(&["reload"]).map(drop)
+    }
+
+    /// Backends answer the client, or the node whose address they see.
+    fn lead_answers_through(&self, _edge: usize) -> Result<()> {
+        Ok(())
     }
 
     fn synchronise(&mut self, _connections: usize) -> Result<()> {
