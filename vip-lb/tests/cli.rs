@@ -15,9 +15,11 @@ use tokio::{runtime::Runtime, sync::oneshot, task::JoinHandle};
 use vip_lb::{
     api::{
         Control,
+        events::{Events, Subscription},
         model::{
             Action, ApiError, BackendChange, BackendSelector, ConfigInfo, Counters, DrainReport, ErrorKind,
-            ExplainRequest, ExplainedService, Explanation, ReloadReport, Status, Step, Verdict, VerdictCount,
+            ExplainRequest, ExplainedService, Explanation, Occurrence, ReloadReport, Status, Step, Verdict,
+            VerdictCount,
         },
         server::serve,
         socket::{SocketClaim, claim},
@@ -67,6 +69,16 @@ impl Control for Imitation {
             rewrites: Vec::new(),
             egress: None,
         })
+    }
+
+    /// Two events, and the end.
+    fn events(&self, after: Option<u64>) -> Subscription {
+        let events = Events::new();
+        events.tell(1_800_000_000_250, Occurrence::DaemonReady { version: "0.1.0".into(), pid: 4711 });
+        let subscription = events.subscribe(after);
+        events.tell(1_800_000_060_000, Occurrence::Warning { text: "eth1: generic mode".into() });
+        events.close();
+        subscription
     }
 
     async fn drain(&self, backend: BackendSelector) -> Result<DrainReport, ApiError> {
@@ -174,6 +186,23 @@ fn answers_are_text_or_json_and_the_code_is_0() {
 }
 
 #[test]
+fn events_are_lines_until_the_daemon_ends() {
+    let daemon = Daemon::start();
+    let (code, now, stderr) = daemon.run("events");
+    assert_eq!(
+        (code, now.as_str(), stderr.as_str()),
+        (0, "2027-01-15T08:01:00.000Z warning: eth1: generic mode\n", "")
+    );
+    let (code, recent, _) = daemon.run("events --recent --json");
+    assert_eq!(code, 0);
+    assert_eq!(
+        recent,
+        "{\"id\":1,\"time_ms\":1800000000250,\"event\":\"daemon_ready\",\"version\":\"0.1.0\",\"pid\":4711}\n\
+         {\"id\":2,\"time_ms\":1800000060000,\"event\":\"warning\",\"text\":\"eth1: generic mode\"}\n"
+    );
+}
+
+#[test]
 fn a_refusal_is_1() {
     let (code, stdout, stderr) = Daemon::start().run("drain mail/b1");
     assert_eq!((code, stdout.as_str()), (1, ""));
@@ -245,9 +274,15 @@ fn check_needs_no_daemon_and_lists_every_mistake() {
 fn a_daemon_that_cannot_be_reached_is_4() {
     let daemon = Daemon::absent();
     let socket = daemon.socket().display().to_string();
-    for line in
-        ["status", "counters", "explain 10.0.0.1 192.0.2.1:80", "drain b1", "undrain b1", "reload --json"]
-    {
+    for line in [
+        "status",
+        "counters",
+        "explain 10.0.0.1 192.0.2.1:80",
+        "drain b1",
+        "undrain b1",
+        "reload --json",
+        "events",
+    ] {
         let (code, stdout, stderr) = daemon.run(line);
         assert_eq!((code, stdout.as_str()), (4, ""), "{line}: {stderr}");
         assert!(stderr.contains(&socket) && stderr.contains("vip-lb run --config FILE"), "{line}: {stderr}");
@@ -280,8 +315,10 @@ fn the_help_documents_the_exit_codes_and_every_command() {
     let (code, help, _) = daemon.run("--help");
     assert_eq!(code, 0);
     assert!(help.contains("Exit codes:\n  0  done"), "{help}");
-    let commands =
-        ["run", "check", "unload", "decap", "status", "explain", "drain", "undrain", "counters", "reload"];
+    let commands = [
+        "run", "check", "unload", "decap", "status", "explain", "drain", "undrain", "counters", "events",
+        "reload",
+    ];
     for command in commands {
         assert!(help.contains(&format!("\n  {command} ")), "{help}");
         let (code, help, _) = daemon.run(&format!("{command} --help"));

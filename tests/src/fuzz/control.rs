@@ -19,9 +19,10 @@ use std::{
 use tokio::net::UnixListener;
 use vip_lb::api::{
     Control,
+    events::{Events, Subscription},
     model::{
         ApiError, BackendChange, BackendSelector, Counters, DrainReport, ErrorKind, ExplainRequest,
-        Explanation, ReloadReport, Status,
+        Explanation, Occurrence, ReloadReport, Status,
     },
     server,
 };
@@ -71,6 +72,11 @@ fn check(mut answer: &[u8]) {
         let header = |name: &str| {
             head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
         };
+        if header("transfer-encoding") == Some("chunked") {
+            assert_eq!(header("content-type"), Some("text/event-stream"), "{head}");
+            answer = behind_chunks(answer);
+            continue;
+        }
         assert_eq!(header("content-type"), Some("application/json"), "{head}");
         let len: usize = header("content-length").and_then(|len| len.parse().ok()).expect("a length");
         assert!(len <= answer.len(), "half a body: {head}");
@@ -79,6 +85,21 @@ fn check(mut answer: &[u8]) {
             assert!(body["error"].is_string() && body["kind"].is_string(), "no reason in {body}");
         }
         answer = &answer[len..];
+    }
+}
+
+/// What follows a body in chunks (RFC 9112 section 7.1).
+fn behind_chunks(mut answer: &[u8]) -> &[u8] {
+    loop {
+        let end = answer.windows(2).position(|two| two == b"\r\n").expect("a chunk begins with its length");
+        let digits = std::str::from_utf8(&answer[..end]).expect("a length is text");
+        let len = usize::from_str_radix(digits, 16).expect("a length is hexadecimal");
+        let behind = end + 2 + len;
+        assert_eq!(answer.get(behind..behind + 2), Some(&b"\r\n"[..]), "half a chunk");
+        answer = &answer[behind + 2..];
+        if len == 0 {
+            return answer;
+        }
     }
 }
 
@@ -141,6 +162,14 @@ impl Control for Fake {
 
     async fn explain(&self, request: ExplainRequest) -> Result<Explanation, ApiError> {
         Err(ApiError::new(ErrorKind::NotFound, format!("nothing is known of {request:?}")))
+    }
+
+    /// A stream that ends at once, as that of a daemon that stops.
+    fn events(&self, after: Option<u64>) -> Subscription {
+        let events = Events::new();
+        events.tell(0, Occurrence::DaemonStopping { pid: 4711 });
+        events.close();
+        events.subscribe(after)
     }
 
     async fn drain(&self, backend: BackendSelector) -> Result<DrainReport, ApiError> {

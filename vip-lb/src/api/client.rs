@@ -14,8 +14,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::{net::UnixStream, time::timeout};
 
 use super::model::{
-    ApiError, BackendSelector, Counters, DrainReport, DrainRequest, ExplainRequest, Explanation, Liveness,
-    ReloadReport, Status,
+    ApiError, BackendSelector, Counters, DrainReport, DrainRequest, Event, ExplainRequest, Explanation,
+    Liveness, ReloadReport, Status,
 };
 use crate::config::model::Protocol;
 
@@ -150,6 +150,37 @@ impl Client {
         self.get(&target).await
     }
 
+    /// What happens from now on, or behind the event `after`.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn events(&self, after: Option<u64>) -> Result<EventStream, ClientError> {
+        let target = after.map_or("/v1/events".to_owned(), |after| format!("/v1/events?after={after}"));
+        let request = request(Method::GET, &target, Bytes::new());
+        let connect = async {
+            let (mut sender, connection) = self.connect().await?;
+            // It carries the stream and ends with it; what breaks it is reported to the stream.
+            let connection = AbortOnDrop(tokio::spawn(async move { drop(connection.await) }));
+            let response = sender.send_request(request).await.map_err(|error| self.broken_off(error))?;
+            Ok((sender, connection, response))
+        };
+        let (sender, connection, response) =
+            timeout(PATIENCE, connect).await.map_err(|_| self.silent())??;
+        let status = response.status();
+        if !status.is_success() {
+            let body = response.into_body().collect().await.map_err(|error| self.broken_off(error))?;
+            return Err(self.refused(status, &body.to_bytes()));
+        }
+        Ok(EventStream {
+            client: self.clone(),
+            body: response.into_body(),
+            lines: Lines::default(),
+            _sender: sender,
+            _connection: connection,
+        })
+    }
+
     /// Takes backends out of the rings and lets their connections end.
     ///
     /// # Errors
@@ -192,39 +223,51 @@ impl Client {
         target: &str,
         body: Bytes,
     ) -> Result<T, ClientError> {
-        let request = Request::builder()
-            .method(method)
-            .uri(target)
-            .header(header::HOST, "vip-lb")
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(body))
-            .expect("routes and addresses make a valid target");
-        let (status, body) = timeout(PATIENCE, self.exchange(request))
-            .await
-            .map_err(|_| ClientError::Silent { socket: self.socket.clone() })??;
-        let not_understood =
-            |source| ClientError::NotUnderstood { socket: self.socket.clone(), status, source };
+        let request = request(method, target, body);
+        let (status, body) = timeout(PATIENCE, self.exchange(request)).await.map_err(|_| self.silent())??;
         if status.is_success() {
-            serde_json::from_slice(&body).map_err(not_understood)
+            serde_json::from_slice(&body).map_err(|source| self.not_understood(status, source))
         } else {
-            Err(ClientError::Refused(serde_json::from_slice(&body).map_err(not_understood)?))
+            Err(self.refused(status, &body))
         }
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), ClientError> {
-        let broken_off =
-            |source: hyper::Error| ClientError::BrokenOff { socket: self.socket.clone(), source };
-        let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.not_connected(error))?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken_off)?;
+        let (mut sender, connection) = self.connect().await?;
         let exchange = async move {
-            let response = sender.send_request(request).await.map_err(broken_off)?;
+            let response = sender.send_request(request).await.map_err(|error| self.broken_off(error))?;
             let status = response.status();
-            let body = response.into_body().collect().await.map_err(broken_off)?;
+            let body = response.into_body().collect().await.map_err(|error| self.broken_off(error))?;
             Ok((status, body.to_bytes()))
         };
         // The connection carries the exchange and ends with it; what breaks it is reported to the exchange.
         let (answer, _) = tokio::join!(exchange, connection);
         answer
+    }
+
+    async fn connect(&self) -> Result<(Sender, Connection), ClientError> {
+        let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.not_connected(error))?;
+        http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.broken_off(error))
+    }
+
+    fn silent(&self) -> ClientError {
+        ClientError::Silent { socket: self.socket.clone() }
+    }
+
+    fn broken_off(&self, source: hyper::Error) -> ClientError {
+        ClientError::BrokenOff { socket: self.socket.clone(), source }
+    }
+
+    fn not_understood(&self, status: StatusCode, source: serde_json::Error) -> ClientError {
+        ClientError::NotUnderstood { socket: self.socket.clone(), status, source }
+    }
+
+    /// What an answer that is no success says.
+    fn refused(&self, status: StatusCode, body: &[u8]) -> ClientError {
+        match serde_json::from_slice(body) {
+            Ok(refusal) => ClientError::Refused(refusal),
+            Err(source) => self.not_understood(status, source),
+        }
     }
 
     fn not_connected(&self, source: io::Error) -> ClientError {
@@ -236,6 +279,82 @@ impl Client {
             io::ErrorKind::PermissionDenied => ClientError::NotAllowed { socket, source },
             _ => ClientError::Connect { socket, source },
         }
+    }
+}
+
+fn request(method: Method, target: &str, body: Bytes) -> Request<Full<Bytes>> {
+    Request::builder()
+        .method(method)
+        .uri(target)
+        .header(header::HOST, "vip-lb")
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Full::new(body))
+        .expect("routes and addresses make a valid target")
+}
+
+type Sender = http1::SendRequest<Full<Bytes>>;
+type Connection = http1::Connection<TokioIo<UnixStream>, Full<Bytes>>;
+
+/// The events of a daemon, as they come.
+#[derive(Debug)]
+pub struct EventStream {
+    client: Client,
+    body: hyper::body::Incoming,
+    lines: Lines,
+    /// Without it the connection would end.
+    _sender: Sender,
+    _connection: AbortOnDrop,
+}
+
+impl EventStream {
+    /// The next event, as soon as there is one; `None` when the daemon ends.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::BrokenOff`] if the daemon was killed, [`ClientError::NotUnderstood`] if it is of another version.
+    pub async fn next(&mut self) -> Result<Option<Event>, ClientError> {
+        loop {
+            while let Some(line) = self.lines.next() {
+                // An event's number is in its data, too, and all data are one line.
+                let Some(data) = line.strip_prefix("data:") else { continue };
+                let event = serde_json::from_str(data);
+                return event.map(Some).map_err(|source| self.client.not_understood(StatusCode::OK, source));
+            }
+            match self.body.frame().await {
+                None => return Ok(None),
+                Some(frame) => {
+                    let frame = frame.map_err(|error| self.client.broken_off(error))?;
+                    self.lines.push(frame.data_ref().map_or(&[][..], |data| data));
+                }
+            }
+        }
+    }
+}
+
+/// Bytes that come in pieces, line by line.
+#[derive(Debug, Default)]
+struct Lines {
+    buffer: Vec<u8>,
+}
+
+impl Lines {
+    fn push(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    fn next(&mut self) -> Option<String> {
+        let end = self.buffer.iter().position(|&byte| byte == b'\n')?;
+        let line: Vec<u8> = self.buffer.drain(..=end).collect();
+        Some(String::from_utf8_lossy(&line).trim_end().to_owned())
+    }
+}
+
+#[derive(Debug)]
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use super::events::Subscription;
 use super::model::{
     ApiError, BackendSelector, Counters, DrainReport, ExplainRequest, Explanation, ReloadReport, Status,
 };
@@ -19,6 +20,9 @@ pub trait Control: Send + Sync + 'static {
 
     /// What would happen to a packet of this flow now. Changes nothing.
     fn explain(&self, request: ExplainRequest) -> impl Future<Output = Result<Explanation, ApiError>> + Send;
+
+    /// A reader of the events behind the one of this number; of those from now on without it.
+    fn events(&self, after: Option<u64>) -> Subscription;
 
     /// Takes a backend out of the rings and lets its connections end. Draining twice changes nothing.
     ///

@@ -6,16 +6,22 @@
 //! | `GET /v1/status` | what runs and how it is | [`Status`](model::Status) |
 //! | `GET /v1/counters` | how packets ended | [`Counters`](model::Counters) |
 //! | `GET /v1/explain?source=..&destination=..&destination_port=..&protocol=..[&source_port=..]` | what would happen to a packet | [`Explanation`](model::Explanation) |
+//! | `GET /v1/events[?after=..]` | what happens | a stream of [`Event`](model::Event) |
+//! | `GET /openapi.json` | what can be asked | OpenAPI 3.1 |
 //! | `POST /v1/drain` | [`DrainRequest`](model::DrainRequest) | [`DrainReport`](model::DrainReport) |
 //! | `POST /v1/undrain` | [`DrainRequest`](model::DrainRequest) | [`DrainReport`](model::DrainReport) |
 //! | `POST /v1/reload` | read the configuration file again | [`ReloadReport`](model::ReloadReport) |
 //!
+//! The routes are in [`server::router`]; each is defined once, and the document at `/openapi.json` is made of the same types.
 //! Whatever is refused is answered with an [`ApiError`](model::ApiError). Nothing here decides anything about
 //! packets or backends: that is [`crate::control`], behind the trait [`Control`].
 
 pub mod client;
 pub mod control;
+mod document;
+pub mod events;
 pub mod model;
+mod routes;
 #[cfg(test)]
 pub(crate) mod samples;
 pub mod server;

@@ -2,11 +2,13 @@
 
 mod change;
 mod error;
+mod event;
 mod explain;
 mod status;
 
 pub use change::{BackendChange, BackendSelector, DrainReport, DrainRequest, EmptySelector, ReloadReport};
 pub use error::{ApiError, ErrorKind};
+pub use event::{Event, EventsRequest, Occurrence};
 pub use explain::{
     ChosenBackend, ExplainRequest, ExplainedService, Explanation, FlowHash, NotAFlowHash, Slot, SlotState,
     Step,

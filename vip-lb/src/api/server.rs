@@ -3,23 +3,16 @@
 use std::{future::Future, io, sync::Arc, time::Duration};
 
 use axum::{
-    Json, Router,
-    extract::{
-        DefaultBodyLimit, Query, State,
-        rejection::{JsonRejection, QueryRejection},
-    },
+    Router,
+    extract::DefaultBodyLimit,
     http::{Method, StatusCode, Uri},
-    response::{IntoResponse, Response},
-    routing::{get, post},
 };
 use tokio::{net::UnixListener, sync::oneshot};
 
 use super::{
     Control,
-    model::{
-        ApiError, Counters, DrainReport, DrainRequest, ErrorKind, ExplainRequest, Explanation, Liveness,
-        ReloadReport, Status,
-    },
+    model::{ApiError, DrainRequest, ErrorKind, ExplainRequest, Liveness},
+    routes::{Refusal, Routes},
 };
 
 /// Bytes of a request body that are read at most; a sensible one has a hundred.
@@ -43,14 +36,30 @@ pub async fn serve<C: Control>(
 
 /// The routes, as listed in [`crate::api`].
 pub fn router<C: Control>(control: Arc<C>) -> Router {
-    Router::new()
-        .route("/v1/health", get(health))
-        .route("/v1/status", get(status::<C>))
-        .route("/v1/counters", get(counters::<C>))
-        .route("/v1/explain", get(explain::<C>))
-        .route("/v1/drain", post(drain::<C>))
-        .route("/v1/undrain", post(undrain::<C>))
-        .route("/v1/reload", post(reload::<C>))
+    Routes::new()
+        .get(
+            "/v1/health",
+            "Whether the process answers, whatever its state",
+            async |_: Arc<C>| Ok(liveness()),
+        )
+        .get("/v1/status", "What runs and how it is", async |daemon: Arc<C>| daemon.status().await)
+        .get("/v1/counters", "How packets ended", async |daemon: Arc<C>| daemon.counters().await)
+        .ask("/v1/explain", "What would happen to a packet, and why", async |daemon: Arc<C>, request| {
+            daemon.explain(of_one_family(request)?).await
+        })
+        .events("/v1/events", "What happens, as it happens", |daemon: Arc<C>, after| daemon.events(after))
+        .order(
+            "/v1/drain",
+            "Give a backend no new connections",
+            async |daemon: Arc<C>, request: DrainRequest| daemon.drain(request.backend).await,
+        )
+        .order("/v1/undrain", "Withdraw an order to drain", async |daemon: Arc<C>, request: DrainRequest| {
+            daemon.undrain(request.backend).await
+        })
+        .command("/v1/reload", "Read the configuration file again", async |daemon: Arc<C>| {
+            daemon.reload().await
+        })
+        .described_at("/openapi.json", "This document")
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
@@ -81,52 +90,17 @@ async fn serve_with_grace<C: Control>(
     }
 }
 
-type Answer<T> = Result<Json<T>, Refusal>;
-
 /// Asks nothing of the daemon's core, so that it answers while the core is busy.
-async fn health() -> Json<Liveness> {
-    Json(Liveness { version: env!("CARGO_PKG_VERSION").to_owned(), pid: std::process::id() })
+fn liveness() -> Liveness {
+    Liveness { version: env!("CARGO_PKG_VERSION").to_owned(), pid: std::process::id() }
 }
 
-async fn status<C: Control>(State(control): State<Arc<C>>) -> Answer<Status> {
-    Ok(Json(control.status().await?))
-}
-
-async fn counters<C: Control>(State(control): State<Arc<C>>) -> Answer<Counters> {
-    Ok(Json(control.counters().await?))
-}
-
-async fn explain<C: Control>(
-    State(control): State<Arc<C>>,
-    request: Result<Query<ExplainRequest>, QueryRejection>,
-) -> Answer<Explanation> {
-    let Query(request) = request?;
+fn of_one_family(request: ExplainRequest) -> Result<ExplainRequest, ApiError> {
     if request.source.is_ipv4() != request.destination.is_ipv4() {
-        return Err(ApiError::new(
-            ErrorKind::BadRequest,
-            format!("{} and {} are of different families", request.source, request.destination),
-        )
-        .into());
+        let error = format!("{} and {} are of different families", request.source, request.destination);
+        return Err(ApiError::new(ErrorKind::BadRequest, error));
     }
-    Ok(Json(control.explain(request).await?))
-}
-
-async fn drain<C: Control>(
-    State(control): State<Arc<C>>,
-    request: Result<Json<DrainRequest>, JsonRejection>,
-) -> Answer<DrainReport> {
-    Ok(Json(control.drain(request?.0.backend).await?))
-}
-
-async fn undrain<C: Control>(
-    State(control): State<Arc<C>>,
-    request: Result<Json<DrainRequest>, JsonRejection>,
-) -> Answer<DrainReport> {
-    Ok(Json(control.undrain(request?.0.backend).await?))
-}
-
-async fn reload<C: Control>(State(control): State<Arc<C>>) -> Answer<ReloadReport> {
-    Ok(Json(control.reload().await?))
+    Ok(request)
 }
 
 async fn unknown_route(uri: Uri) -> Refusal {
@@ -140,45 +114,6 @@ async fn wrong_method(method: Method, uri: Uri) -> Refusal {
     Refusal {
         status: StatusCode::METHOD_NOT_ALLOWED,
         body: ApiError::new(ErrorKind::BadRequest, format!("{} does not take {method}", uri.path())),
-    }
-}
-
-/// An error on its way out: the status says to HTTP what the kind says to vip-lb.
-struct Refusal {
-    status: StatusCode,
-    body: ApiError,
-}
-
-impl From<ApiError> for Refusal {
-    fn from(body: ApiError) -> Self {
-        let status = match body.kind {
-            ErrorKind::BadRequest => StatusCode::BAD_REQUEST,
-            ErrorKind::NotFound => StatusCode::NOT_FOUND,
-            ErrorKind::Conflict => StatusCode::CONFLICT,
-            ErrorKind::InvalidConfig => StatusCode::UNPROCESSABLE_ENTITY,
-            ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-            ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        Self { status, body }
-    }
-}
-
-impl From<JsonRejection> for Refusal {
-    fn from(rejection: JsonRejection) -> Self {
-        // The status is kept: 413 and 415 say more than 400.
-        Self { status: rejection.status(), body: ApiError::new(ErrorKind::BadRequest, rejection.body_text()) }
-    }
-}
-
-impl From<QueryRejection> for Refusal {
-    fn from(rejection: QueryRejection) -> Self {
-        Self { status: rejection.status(), body: ApiError::new(ErrorKind::BadRequest, rejection.body_text()) }
-    }
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        (self.status, Json(self.body)).into_response()
     }
 }
 

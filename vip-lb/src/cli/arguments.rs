@@ -127,6 +127,16 @@ Examples:
   vip-lb counters --json | jq '.verdicts[] | select(.action == \"drop\")'")]
     Counters(CountersArgs),
 
+    /// Print what happens, as it happens: health changes, reloads, drains, warnings
+    #[command(after_help = "\
+Examples:
+  vip-lb events
+  vip-lb events --recent
+  vip-lb events --json | jq 'select(.event == \"health_changed\")'
+
+Ends when the daemon ends.")]
+    Events(EventsArgs),
+
     /// Make the daemon read its configuration file again and apply what changed
     #[command(after_help = "\
 Examples:
@@ -227,6 +237,18 @@ pub struct CountersArgs {
     /// Show the verdicts that no packet met, too
     #[arg(long)]
     pub all: bool,
+}
+
+/// Arguments of `events`.
+#[derive(Debug, Args)]
+pub struct EventsArgs {
+    /// Print JSON, one event per line
+    #[arg(long)]
+    pub json: bool,
+
+    /// Begin with the last events that the daemon remembers, at most 1024
+    #[arg(long)]
+    pub recent: bool,
 }
 
 /// Arguments of `drain` and `undrain`.

@@ -36,6 +36,7 @@ pub fn execute(cli: Cli) -> Exit {
         Command::Drain(args) => remote::drain(&client(), args),
         Command::Undrain(args) => remote::undrain(&client(), args),
         Command::Counters(args) => remote::counters(&client(), &args),
+        Command::Events(args) => remote::events(&client(), &args),
         Command::Reload(args) => remote::reload(&client(), &args),
     };
     result.unwrap_or_else(|error| {

@@ -8,12 +8,24 @@ use serde::Serialize;
 use crate::api::ClientError;
 use crate::config::InvalidConfig;
 
+/// Whether somebody still reads what is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reader {
+    There,
+    Gone,
+}
+
 /// Prints a text on standard output. A reader that went away has had enough: that is success.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
+    print_some(text).map(|_| ())
+}
+
+/// Prints a part of a text that goes on, and tells whether there is a point in going on.
+pub(super) fn print_some(text: &str) -> anyhow::Result<Reader> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.context("cannot write to standard output"),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
+        result => result.map(|()| Reader::There).context("cannot write to standard output"),
     }
 }
 

@@ -6,8 +6,10 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use anyhow::Context as _;
+
 use super::{
-    arguments::{BackendArgs, CountersArgs, DEFAULT_SOCKET, ExplainArgs, OutputArgs},
+    arguments::{BackendArgs, CountersArgs, DEFAULT_SOCKET, EventsArgs, ExplainArgs, OutputArgs},
     exit::{Exit, UsageError},
     output, render,
 };
@@ -75,6 +77,23 @@ pub(super) fn reload(client: &Client, args: &OutputArgs) -> anyhow::Result<Exit>
     Ok(Exit::Success)
 }
 
+pub(super) fn events(client: &Client, args: &EventsArgs) -> anyhow::Result<Exit> {
+    run(async {
+        let mut stream = client.events(args.recent.then_some(0)).await?;
+        while let Some(event) = stream.next().await? {
+            let line = if args.json {
+                serde_json::to_string(&event).context("cannot write the event as JSON")? + "\n"
+            } else {
+                render::event(&event, render::Style::of_stdout())
+            };
+            if output::print_some(&line)? == output::Reader::Gone {
+                break;
+            }
+        }
+        Ok(Exit::Success)
+    })
+}
+
 fn report(report: &DrainReport, json: bool) -> anyhow::Result<Exit> {
     if json {
         output::print_json(report)?;
@@ -103,9 +122,14 @@ fn request(args: &ExplainArgs) -> Result<ExplainRequest, UsageError> {
 
 /// Waits for one answer.
 fn ask<T>(answer: impl Future<Output = Result<T, ClientError>>) -> Result<T, ClientError> {
+    run(answer)
+}
+
+/// Runs what waits for the daemon.
+fn run<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("a runtime without threads needs only a few file descriptors")
-        .block_on(answer)
+        .block_on(work)
 }

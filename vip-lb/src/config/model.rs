@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use super::ports::{PortBlock, Ports};
@@ -120,7 +121,7 @@ pub struct Interface {
 }
 
 /// Which XDP mode is acceptable on an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AttachMode {
     /// Native if the driver can, else generic, saying so. The default.
@@ -144,7 +145,7 @@ impl fmt::Debug for HashSeed {
 }
 
 /// What a stopping daemon leaves behind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnExit {
     /// Programs and maps stay pinned and forward on. The default.
@@ -222,7 +223,7 @@ pub struct Vip {
 }
 
 /// Which node answers ARP, neighbour solicitations and echo for a VIP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Ownership {
     /// This one, for ever, also without a daemon.
@@ -230,7 +231,7 @@ pub enum Ownership {
 }
 
 /// Fate of a packet to a VIP without a matching service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum UnknownService {
     /// Dropped, the default: passed on, it could loop.
@@ -263,7 +264,7 @@ pub struct Service {
 }
 
 /// Transport protocol of a service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
     /// Protocol number 6.
@@ -291,7 +292,7 @@ impl Protocol {
 }
 
 /// What keeps to one backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Affinity {
     /// Each flow by itself. The default.
@@ -301,7 +302,7 @@ pub enum Affinity {
 }
 
 /// Size class of a Maglev table; each is a prime.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum RingSize {
     /// 16381 slots, the default; balances up to about 160 backends within 2 %.
     #[serde(rename = "16381")]
@@ -347,7 +348,7 @@ pub struct Backend {
 }
 
 /// How packets reach a backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ForwardMode {
     /// Rewrite the MAC addresses; needs the same segment.
@@ -361,7 +362,7 @@ pub enum ForwardMode {
 }
 
 /// What the operator wants of a backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AdminState {
     /// Takes its share. The default.
@@ -373,7 +374,7 @@ pub enum AdminState {
 }
 
 /// What a failed health check does to the connections of a backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnDown {
     /// Cut when it cannot be reached, drained when it answers but is unhealthy. The default.

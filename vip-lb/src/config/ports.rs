@@ -1,7 +1,8 @@
 //! The ports that a service has.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// Which ports clients dial.
@@ -119,6 +120,22 @@ impl Serialize for Ports {
             Self::One(port) => serializer.serialize_u16(*port),
             Self::Range(..) => serializer.collect_str(self),
         }
+    }
+}
+
+impl JsonSchema for Ports {
+    fn schema_name() -> Cow<'static, str> {
+        "Ports".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A port, 0 for every port, or a range of ports.",
+            "oneOf": [
+                {"type": "integer", "minimum": 0, "maximum": 65535},
+                {"type": "string", "pattern": "^[1-9][0-9]{0,4}-[1-9][0-9]{0,4}$"}
+            ]
+        })
     }
 }
 

@@ -14,6 +14,7 @@ pub mod desired;
 pub mod engine;
 pub mod explain;
 pub mod indices;
+mod observed;
 pub mod pacing;
 pub mod service;
 pub mod standing;

@@ -2,10 +2,11 @@
 
 use std::{fmt, str::FromStr};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Names backends: `SERVICE/BACKEND`, or `BACKEND` for the backends of that name in all services.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct BackendSelector {
     service: Option<String>,
@@ -63,7 +64,7 @@ impl fmt::Display for BackendSelector {
 }
 
 /// Body of `POST /v1/drain` and `POST /v1/undrain`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DrainRequest {
     /// Which backends.
@@ -71,14 +72,14 @@ pub struct DrainRequest {
 }
 
 /// What draining or undraining did, one entry per backend that the selector matched.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DrainReport {
     /// Never empty: a selector that matches nothing is an error.
     pub backends: Vec<BackendChange>,
 }
 
 /// What an order meant for one backend.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BackendChange {
     /// Name of its service.
     pub service: String,
@@ -91,7 +92,7 @@ pub struct BackendChange {
 }
 
 /// What reading the configuration file again did.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReloadReport {
     /// False if the file means what is already in force.
     pub changed: bool,

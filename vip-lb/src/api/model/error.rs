@@ -1,9 +1,10 @@
 //! How the API says no.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Body of every answer that is not a success.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
 #[error("{error}")]
 pub struct ApiError {
     /// What was attempted and why it failed: a lower-case phrase without full stop.
@@ -28,7 +29,7 @@ impl ApiError {
 }
 
 /// Why a request was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorKind {
     /// The request makes no sense: unknown route, method or field, malformed or oversized body.

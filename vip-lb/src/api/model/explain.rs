@@ -2,13 +2,14 @@
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Verdict;
 use crate::config::model::{Affinity, Protocol};
 
 /// A flow as seen in a client's packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExplainRequest {
     /// Address of the client.
@@ -25,7 +26,7 @@ pub struct ExplainRequest {
 }
 
 /// The fate of a packet and the way to it. What the packet did not get as far as is absent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Explanation {
     /// The question.
     pub request: ExplainRequest,
@@ -48,7 +49,7 @@ pub struct Explanation {
 }
 
 /// What one stage made of the packet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Step {
     /// Name of the stage: `parse`, `service`, `steer`, `forward`, ...
     pub stage: String,
@@ -57,7 +58,7 @@ pub struct Step {
 }
 
 /// The service a packet belongs to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ExplainedService {
     /// Its name.
     pub name: String,
@@ -66,7 +67,7 @@ pub struct ExplainedService {
 }
 
 /// A 32-bit flow hash, written `0x` and eight hexadecimal digits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct FlowHash(pub u32);
 
@@ -105,7 +106,7 @@ impl From<FlowHash> for String {
 }
 
 /// A slot of a ring.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Slot {
     /// Its position in the ring, from 0.
     pub index: u32,
@@ -115,7 +116,7 @@ pub struct Slot {
 }
 
 /// Whether a slot knows its backend by itself or remembers another one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "state", rename_all = "lowercase")]
 pub enum SlotState {
     /// Every flow is on one backend.
@@ -135,7 +136,7 @@ pub enum SlotState {
 }
 
 /// The backend a packet goes to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ChosenBackend {
     /// Its name in the service.
     pub name: String,

@@ -2,12 +2,13 @@
 
 use std::{net::IpAddr, path::PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::model::{AdminState, Affinity, ForwardMode, Ownership, Ports, Protocol};
 
 /// Answer of a process that is alive, whatever its state.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Liveness {
     /// Version of the daemon.
     pub version: String,
@@ -16,7 +17,7 @@ pub struct Liveness {
 }
 
 /// The daemon, its VIPs and everything behind them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// Name of this machine in the configuration.
     pub node: String,
@@ -42,7 +43,7 @@ pub struct Status {
 }
 
 /// The configuration in force.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConfigInfo {
     /// The file it was read from.
     pub path: PathBuf,
@@ -53,7 +54,7 @@ pub struct ConfigInfo {
 }
 
 /// An interface that the packet program is attached to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InterfaceStatus {
     /// Kernel name, as in `ip link`.
     pub name: String,
@@ -70,7 +71,7 @@ pub struct InterfaceStatus {
 }
 
 /// A bond that is served by its members.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BondStatus {
     /// Kernel name, as in `ip link`.
     pub name: String,
@@ -81,7 +82,7 @@ pub struct BondStatus {
 }
 
 /// A member of a bond.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BondMemberStatus {
     /// Kernel name, as in `ip link`.
     pub name: String,
@@ -98,7 +99,7 @@ pub struct BondMemberStatus {
 }
 
 /// What a bond has in a member.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum BondMemberState {
     /// The bond sends and receives by it; this node answers ARP and neighbour solicitations there.
@@ -110,7 +111,7 @@ pub enum BondMemberState {
 }
 
 /// Where in the receive path the program runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AttachedMode {
     /// In the driver.
@@ -120,7 +121,7 @@ pub enum AttachedMode {
 }
 
 /// A virtual IP.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct VipStatus {
     /// The address clients dial.
     pub address: IpAddr,
@@ -133,7 +134,7 @@ pub struct VipStatus {
 }
 
 /// Counts since the maps were created, and rates over the daemon's last sampling period.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Traffic {
     /// Packets from clients.
     pub packets: u64,
@@ -150,7 +151,7 @@ pub struct Traffic {
 }
 
 /// A service: VIP, port and protocol.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ServiceStatus {
     /// Its name, unique on this node.
     pub name: String,
@@ -178,7 +179,7 @@ pub struct ServiceStatus {
 }
 
 /// A server of a service.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BackendStatus {
     /// Its name, unique within the service.
     pub name: String,
@@ -215,7 +216,7 @@ pub struct BackendStatus {
 }
 
 /// What the health checks know of a backend.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Health {
     /// The verdict of the checks.
     pub state: HealthState,
@@ -230,7 +231,7 @@ pub struct Health {
 }
 
 /// The verdict of the health checks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum HealthState {
     /// Passes its checks.
@@ -244,7 +245,7 @@ pub enum HealthState {
 }
 
 /// Whether a backend gets packets.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Forwarding {
     /// The short answer.
     pub state: ForwardingState,
@@ -254,7 +255,7 @@ pub struct Forwarding {
 }
 
 /// Whether a backend gets packets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ForwardingState {
     /// New flows and old ones.
     #[serde(rename = "in ring")]
@@ -268,7 +269,7 @@ pub enum ForwardingState {
 }
 
 /// How full a table is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TableStatus {
     /// Name of the map.
     pub name: String,
@@ -279,14 +280,14 @@ pub struct TableStatus {
 }
 
 /// Every verdict and how many packets ended so.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Counters {
     /// In the order of the verdicts, zero ones included.
     pub verdicts: Vec<VerdictCount>,
 }
 
 /// One verdict and its counter.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VerdictCount {
     /// The verdict.
     #[serde(flatten)]
@@ -296,7 +297,7 @@ pub struct VerdictCount {
 }
 
 /// One of the closed list of ways a packet can end.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Verdict {
     /// Its name in the code and on the counter.
     pub name: String,
@@ -307,7 +308,7 @@ pub struct Verdict {
 }
 
 /// What becomes of a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
     /// Handed to this host's stack.

@@ -12,7 +12,11 @@ use super::*;
 use crate::{
     api::{
         Client, ClientError,
-        model::{BackendChange, BackendSelector},
+        events::{Events, Subscription},
+        model::{
+            BackendChange, BackendSelector, Counters, DrainReport, Explanation, Occurrence, ReloadReport,
+            Status,
+        },
         samples::{self, TempFolder},
         socket::{SocketClaim, claim},
     },
@@ -21,6 +25,7 @@ use crate::{
 
 /// Answers with the samples; has one backend, `web/b1`, and breaks when asked for `panic`.
 struct Fake {
+    events: Events,
     reload: Result<ReloadReport, ApiError>,
 }
 
@@ -46,6 +51,10 @@ impl Control for Fake {
 
     async fn explain(&self, request: ExplainRequest) -> Result<Explanation, ApiError> {
         Ok(samples::explanation(request))
+    }
+
+    fn events(&self, after: Option<u64>) -> Subscription {
+        self.events.subscribe(after)
     }
 
     async fn drain(&self, backend: BackendSelector) -> Result<DrainReport, ApiError> {
@@ -74,7 +83,7 @@ impl Running {
     async fn start() -> Self {
         let report =
             ReloadReport { changed: true, changes: vec!["web: added b4".into()], warnings: Vec::new() };
-        Self::start_with(Fake { reload: Ok(report) }).await
+        Self::start_with(Fake { reload: Ok(report), events: Events::new() }).await
     }
 
     async fn start_with(fake: Fake) -> Self {
@@ -155,7 +164,7 @@ async fn a_refusal_of_the_daemon_arrives_whole() {
         "vip-lb.yaml is not valid",
         vec!["line 3: one".into(), "line 9: two".into()],
     );
-    let server = Running::start_with(Fake { reload: Err(invalid.clone()) }).await;
+    let server = Running::start_with(Fake { reload: Err(invalid.clone()), events: Events::new() }).await;
     let client = server.client();
     match client.reload().await {
         Err(ClientError::Refused(error)) => assert_eq!(error, invalid),
@@ -245,4 +254,53 @@ async fn a_shutdown_does_not_wait_for_half_a_request() {
     drop(stalled);
     let error = Client::new(&path).status().await.unwrap_err();
     assert!(matches!(error, ClientError::NotRunning { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn events_arrive_as_they_happen_and_the_stream_ends_with_the_daemon() {
+    let events = Events::with_capacity(2);
+    let fake = Fake { reload: Err(ApiError::new(ErrorKind::Conflict, "no")), events: events.clone() };
+    let server = Running::start_with(fake).await;
+    let warning = |text: &str| Occurrence::Warning { text: text.into() };
+    for text in ["one", "two\nlines", "three"] {
+        events.tell(samples::NOW * 1000, warning(text));
+    }
+    let mut stream = server.client().events(Some(0)).await.unwrap();
+    let mut next = async || stream.next().await.unwrap().map(|event| (event.id, event.what));
+    assert_eq!(next().await, Some((1, Occurrence::Lost { events: 1 })));
+    assert_eq!(next().await, Some((2, warning("two\nlines"))));
+    assert_eq!(next().await, Some((3, warning("three"))));
+    events.tell(samples::NOW * 1000, warning("four"));
+    assert_eq!(next().await, Some((4, warning("four"))));
+    events.close();
+    assert_eq!(next().await, None);
+}
+
+#[tokio::test]
+async fn the_document_describes_what_is_served() {
+    let server = Running::start().await;
+    let answer =
+        raw(&server.path(), b"GET /openapi.json HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains("content-type: application/json"), "{head}");
+    let document: serde_json::Value = serde_json::from_str(body).unwrap();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for method in operations.as_object().unwrap().keys() {
+            // An unknown word in the body or query is refused by the route, not by the lack of one.
+            let line = format!("{} {path}", method.to_uppercase());
+            let request = format!("{line}?x=%00 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+            let answer = raw(&server.path(), request.as_bytes()).await;
+            assert!(!answer.contains("there is no route") && !answer.contains("405"), "{line}: {answer}");
+        }
+    }
+    let drain = &document["paths"]["/v1/drain"]["post"];
+    let body = &drain["requestBody"]["content"]["application/json"]["schema"];
+    assert_eq!(body["properties"]["backend"]["type"], "string", "{drain:#}");
+    assert_eq!(
+        drain["responses"]["200"]["content"]["application/json"]["schema"]["$ref"],
+        "#/components/schemas/DrainReport"
+    );
+    let explain = document["paths"]["/v1/explain"]["get"]["parameters"].as_array().unwrap();
+    let required = |name: &str| explain.iter().find(|of| of["name"] == name).unwrap()["required"].clone();
+    assert_eq!((required("source"), required("source_port")), (true.into(), false.into()));
 }

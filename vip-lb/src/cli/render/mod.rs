@@ -1,6 +1,7 @@
 //! Answers of the daemon as text for people. Pure: the time and the terminal's abilities are passed in.
 
 mod counters;
+mod event;
 mod explanation;
 mod quantity;
 mod reports;
@@ -8,6 +9,7 @@ mod status;
 mod table;
 
 pub(super) use counters::counters;
+pub(super) use event::event;
 pub(super) use explanation::explanation;
 pub(super) use reports::{drain, reload};
 pub(super) use status::status;

@@ -101,6 +101,8 @@ impl Daemon {
                 }
             }
         }
+        // A bond's members get the program one by one, between the orders.
+        self.tell_changes();
         self.service_rates.keep_read_at(now);
         self.backend_rates.keep_read_at(now);
         self.next_reading = now + Duration::from_secs(if backends > MANY_BACKENDS { 5 } else { 1 });

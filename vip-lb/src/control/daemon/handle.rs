@@ -1,9 +1,10 @@
-//! The API's end of the daemon: every request becomes an order to the task that owns the maps.
+//! The API's end of the daemon: every request becomes an order to the task that owns the maps. Events come without one.
 
 use tokio::sync::{mpsc, oneshot};
 
 use crate::api::{
     Control,
+    events::{Events, Subscription},
     model::{
         ApiError, BackendSelector, Counters, DrainReport, ErrorKind, ExplainRequest, Explanation,
         ReloadReport, Status,
@@ -25,11 +26,12 @@ pub(super) enum Order {
 /// Hands orders to the daemon.
 pub(super) struct Handle {
     orders: mpsc::Sender<Order>,
+    events: Events,
 }
 
 impl Handle {
-    pub(super) fn new(orders: mpsc::Sender<Order>) -> Self {
-        Self { orders }
+    pub(super) fn new(orders: mpsc::Sender<Order>, events: Events) -> Self {
+        Self { orders, events }
     }
 
     async fn ask<T>(&self, order: impl FnOnce(Answer<T>) -> Order) -> Result<T, ApiError> {
@@ -51,6 +53,10 @@ impl Control for Handle {
 
     async fn explain(&self, request: ExplainRequest) -> Result<Explanation, ApiError> {
         self.ask(|answer| Order::Explain(request, answer)).await
+    }
+
+    fn events(&self, after: Option<u64>) -> Subscription {
+        self.events.subscribe(after)
     }
 
     async fn drain(&self, backend: BackendSelector) -> Result<DrainReport, ApiError> {

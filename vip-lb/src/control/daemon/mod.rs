@@ -6,6 +6,7 @@ mod collection;
 mod handle;
 mod interfaces;
 mod nat;
+mod news;
 mod next_hops;
 mod orders;
 mod rates;
@@ -34,10 +35,11 @@ use super::{
     apply::apply,
     desired::{Desired, Facts},
     engine::{Engine, Plan},
+    observed::Observed,
     standing::Standing,
 };
 use crate::{
-    api::{server, socket},
+    api::{events::Events, model::Occurrence, server, socket},
     config::{self, Config, InvalidConfig, Loaded, model},
     dataplane::{self, Capacities, Dataplane, LoadOptions, Write},
     health::{self, HealthEvent, Target},
@@ -70,13 +72,17 @@ pub async fn run(path: &Path, socket: Option<&Path>) -> anyhow::Result<()> {
 
     let (orders, mut waiting) = mpsc::channel(WAITING_ORDERS);
     let (stop, stopping) = watch::channel(false);
-    let handle = Arc::new(Handle::new(orders));
+    let handle = Arc::new(Handle::new(orders, daemon.events.clone()));
     let server = tokio::spawn(server::serve(listener, handle, async move {
         let mut stopping = stopping;
         // The sender only goes away with the daemon, which is as good a reason.
         let _ = stopping.wait_for(|&stop| stop).await;
     }));
     notify(&[sd_notify::NotifyState::Ready]);
+    daemon.tell(Occurrence::DaemonReady {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+    });
     info!(node = daemon.config.node.name, services = daemon.engine.services().count(), "ready");
 
     let mut ticks = interval(Duration::from_millis(200));
@@ -99,7 +105,9 @@ pub async fn run(path: &Path, socket: Option<&Path>) -> anyhow::Result<()> {
             },
             Some(order) = waiting.recv() => daemon.order(order).await,
             _ = signals.hang_up.recv() => {
-                if let Err(error) = daemon.reload().await {
+                let result = daemon.reload().await;
+                daemon.tell_reload(&result);
+                if let Err(error) = result {
                     error!("reload refused, nothing was changed: {error}");
                     for line in &error.details { error!("{line}"); }
                 }
@@ -109,6 +117,8 @@ pub async fn run(path: &Path, socket: Option<&Path>) -> anyhow::Result<()> {
         }
     }
     notify(&[sd_notify::NotifyState::Stopping]);
+    daemon.tell(Occurrence::DaemonStopping { pid: std::process::id() });
+    daemon.events.close();
     // The receiver is gone when the server was quicker.
     let _ = stop.send(true);
     drop(waiting);
@@ -170,6 +180,9 @@ struct Daemon {
     drained: BTreeSet<(String, String)>,
     /// What went wrong and still may matter.
     warnings: Vec<String>,
+    events: Events,
+    /// What was last told to those who watch.
+    observed: Observed,
     network: Network,
     /// Configured sources of translated packets that the host has not: the program alone answers for them.
     foreign_sources: BTreeSet<IpAddr>,
@@ -233,6 +246,8 @@ impl Daemon {
             backend_rates: Rates::default(),
             drained: BTreeSet::new(),
             warnings: Vec::new(),
+            events: Events::new(),
+            observed: Observed::default(),
             network,
             foreign_sources: BTreeSet::new(),
             ticker: Ticker::new(tick, Duration::ZERO),
@@ -288,6 +303,7 @@ impl Daemon {
         daemon.interfaces.refresh(&daemon.network).await?;
         daemon.advance_bonds();
         daemon.report_problems();
+        daemon.tell_changes();
         Ok((daemon, health_events))
     }
 
@@ -345,6 +361,7 @@ impl Daemon {
         const KEPT: usize = 100;
         warn!("{warning}");
         if !self.warnings.contains(&warning) && self.warnings.len() < KEPT {
+            self.tell(Occurrence::Warning { text: warning.clone() });
             self.warnings.push(warning);
         }
     }
@@ -358,6 +375,7 @@ impl Daemon {
     fn health_changed(&mut self, events: &[HealthEvent]) {
         debug!(changes = events.len(), "health changed");
         self.reconcile();
+        self.tell_changes();
     }
 }
 

@@ -6,7 +6,9 @@ use tracing::info;
 
 use super::{ConfigFile, Daemon, handle::Order, interfaces::Interfaces, target};
 use crate::{
-    api::model::{ApiError, BackendChange, BackendSelector, DrainReport, ErrorKind, ReloadReport},
+    api::model::{
+        ApiError, BackendChange, BackendSelector, DrainReport, ErrorKind, Occurrence, ReloadReport,
+    },
     config::{self, Config, Loaded},
     control::{changes::changes, desired::Desired, explain::MixedFamilies},
 };
@@ -20,7 +22,11 @@ impl Daemon {
             Order::Explain(request, answer) => drop(answer.send(self.explain(&request).map_err(internal))),
             Order::Drain(backend, answer) => drop(answer.send(self.drain(&backend, true))),
             Order::Undrain(backend, answer) => drop(answer.send(self.drain(&backend, false))),
-            Order::Reload(answer) => drop(answer.send(self.reload().await)),
+            Order::Reload(answer) => {
+                let result = self.reload().await;
+                self.tell_reload(&result);
+                drop(answer.send(result));
+            }
         }
     }
 
@@ -36,6 +42,15 @@ impl Daemon {
         let changed: Vec<_> = named.iter().map(order).collect();
         info!(%selector, drain, "order of the operator");
         self.reconcile();
+        for ((service, backend), _) in named.iter().zip(&changed).filter(|(_, changed)| **changed) {
+            let (service, backend) = (service.clone(), backend.clone());
+            self.tell(if drain {
+                Occurrence::Drain { service, backend }
+            } else {
+                Occurrence::Undrain { service, backend }
+            });
+        }
+        self.tell_changes();
         let backends = named.into_iter().zip(changed).map(|((service, backend), changed)| {
             let now = self.standing_of(&service, &backend);
             BackendChange { service, backend, changed, now }
@@ -87,6 +102,7 @@ impl Daemon {
         }
         self.advance_bonds();
         self.report_problems();
+        self.tell_changes();
         info!(changes = changes.len(), "reloaded");
         Ok(ReloadReport {
             changed: !changes.is_empty(),

@@ -9,6 +9,7 @@ use tracing::warn;
 
 use super::Daemon;
 use crate::{
+    api::model::Occurrence,
     config::model::AttachMode,
     control::desired::Facts as _,
     dataplane::XdpMode,
@@ -44,6 +45,10 @@ impl Daemon {
         let problems: BTreeSet<String> = self.problems().into_iter().collect();
         for problem in problems.difference(&self.reported) {
             warn!("{problem}");
+            self.tell(Occurrence::Warning { text: problem.clone() });
+        }
+        for passed in self.reported.difference(&problems) {
+            self.tell(Occurrence::WarningEnded { text: passed.clone() });
         }
         self.reported = problems;
     }

@@ -160,7 +160,6 @@ impl Daemon {
         entries: &Entries,
         health: Option<&TargetHealth>,
     ) -> anyhow::Result<BackendStatus> {
-        let standing = self.standing(service, backend);
         let reference = member.map_or(BackendRef::NONE, |member| member.reference);
         let ring_slots = shares.get(&reference).copied().unwrap_or(0) as u32;
         let previous = |slot: &&vip_lb_common::abi::Slot| slot.phase != 0 && slot.previous == reference;
@@ -177,14 +176,7 @@ impl Daemon {
             admin: backend.state,
             drained_by_operator: self.drained.contains(&(service.name.clone(), backend.name.clone())),
             health: health_status(health, self.started),
-            forwarding: Forwarding {
-                state: match standing {
-                    Standing::Serving => ForwardingState::InRing,
-                    Standing::Draining(_) => ForwardingState::Draining,
-                    Standing::Out(_) => ForwardingState::Out,
-                },
-                reason: standing.cause().map(|cause| cause.to_string()),
-            },
+            forwarding: forwarding(self.standing(service, backend)),
             ring_slots,
             ring_share: f64::from(ring_slots) / f64::from(service.ring.slots()),
             previous_slots: published
@@ -305,6 +297,28 @@ fn member<'s>(published: Option<&'s Service>, key: &ServiceKey, backend: &Backen
     published?.members.get(&identity(key.vip, key.ports, key.protocol.number(), backend.address))
 }
 
+/// The verdict of the checks, and what led to it where it is a bad one. `None` where nothing is checked.
+pub(super) fn health_state(health: Option<&State>) -> (HealthState, Option<String>) {
+    match health {
+        None => (HealthState::Unchecked, None),
+        Some(State::Unknown) => (HealthState::Unknown, None),
+        Some(State::Up) => (HealthState::Up, None),
+        Some(State::Down(down)) => (HealthState::Down, Some(down.reason.clone())),
+    }
+}
+
+/// What a standing means for the packets of a backend.
+pub(super) fn forwarding(standing: Standing) -> Forwarding {
+    Forwarding {
+        state: match standing {
+            Standing::Serving => ForwardingState::InRing,
+            Standing::Draining(_) => ForwardingState::Draining,
+            Standing::Out(_) => ForwardingState::Out,
+        },
+        reason: standing.cause().map(|cause| cause.to_string()),
+    }
+}
+
 fn health_status(health: Option<&TargetHealth>, started: SystemTime) -> Health {
     let Some(health) = health else {
         return Health {
@@ -314,15 +328,8 @@ fn health_status(health: Option<&TargetHealth>, started: SystemTime) -> Health {
             last_latency_ms: None,
         };
     };
-    let state = match health.state {
-        State::Unknown => HealthState::Unknown,
-        State::Up => HealthState::Up,
-        State::Down(_) => HealthState::Down,
-    };
-    let reason = match &health.state {
-        State::Down(down) => Some(down.reason.clone()),
-        _ => health.last_outcome.as_ref().and_then(|outcome| outcome.reason().map(str::to_owned)),
-    };
+    let (state, reason) = health_state(Some(&health.state));
+    let reason = reason.or_else(|| health.last_outcome.as_ref()?.reason().map(str::to_owned));
     Health {
         state,
         reason,

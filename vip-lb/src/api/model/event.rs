@@ -1,0 +1,143 @@
+//! What happens while somebody watches.
+
+use std::net::IpAddr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{AttachedMode, ForwardingState, HealthState};
+
+/// Query of `GET /v1/events`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EventsRequest {
+    /// Begin behind the event of this number, as far as it is remembered; 0 for all that are. Absent: with what happens
+    /// from now on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Event {
+    /// Its number, from 1, in the life of one daemon. Of events that were lost, the number of the last of them.
+    pub id: u64,
+    /// When it was noticed, milliseconds since the Unix epoch.
+    pub time_ms: u64,
+    /// What it was.
+    #[serde(flatten)]
+    pub what: Occurrence,
+}
+
+/// What can happen. Programs must expect words that they do not know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Occurrence {
+    /// The daemon is ready.
+    DaemonReady {
+        /// Its version.
+        version: String,
+        /// Its process id.
+        pid: u32,
+    },
+    /// The daemon is about to end; nothing follows.
+    DaemonStopping {
+        /// Its process id.
+        pid: u32,
+    },
+    /// This node began or ceased to answer for a VIP.
+    Ownership {
+        /// The VIP.
+        vip: IpAddr,
+        /// Whether it answers now.
+        answering: bool,
+    },
+    /// The checks of a backend came to another verdict.
+    HealthChanged {
+        /// Name of the service.
+        service: String,
+        /// Name of the backend in it.
+        backend: String,
+        /// What it was taken for; absent if it is new in the configuration.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<HealthState>,
+        /// What it is taken for now.
+        to: HealthState,
+        /// What led to it, a lower-case phrase.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// A backend went into the ring, out of it, or began to drain.
+    ForwardingChanged {
+        /// Name of the service.
+        service: String,
+        /// Name of the backend in it.
+        backend: String,
+        /// How it was; absent if it is new in the configuration.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<ForwardingState>,
+        /// How it is now; absent if it was removed from the configuration.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<ForwardingState>,
+        /// Why it is not in the ring, a lower-case phrase.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// An operator ordered a backend to drain.
+    Drain {
+        /// Name of the service.
+        service: String,
+        /// Name of the backend in it.
+        backend: String,
+    },
+    /// An operator withdrew an order to drain.
+    Undrain {
+        /// Name of the service.
+        service: String,
+        /// Name of the backend in it.
+        backend: String,
+    },
+    /// A configuration came into force.
+    ConfigReloaded {
+        /// Its fingerprint.
+        hash: String,
+        /// What it changed, one line each.
+        changes: Vec<String>,
+        /// What it says that is valid but doubtful, one line each.
+        warnings: Vec<String>,
+    },
+    /// A configuration was refused; nothing was changed.
+    ReloadRefused {
+        /// Why, a lower-case phrase.
+        error: String,
+        /// One line per mistake.
+        details: Vec<String>,
+    },
+    /// The packet program is on an interface, or its mode changed.
+    InterfaceAttached {
+        /// Kernel name of the interface.
+        interface: String,
+        /// Where in the receive path the program runs.
+        mode: AttachedMode,
+    },
+    /// The packet program is no longer on an interface.
+    InterfaceDetached {
+        /// Kernel name of the interface.
+        interface: String,
+    },
+    /// What an operator should know, as in the status.
+    Warning {
+        /// A lower-case phrase.
+        text: String,
+    },
+    /// What a warning told of has passed.
+    WarningEnded {
+        /// The phrase of the warning.
+        text: String,
+    },
+    /// Events that this reader was too slow for, or that are no longer remembered.
+    Lost {
+        /// How many.
+        events: u64,
+    },
+}

@@ -1,0 +1,166 @@
+//! What there is to tell of between two looks at the daemon.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use crate::api::model::{AttachedMode, Forwarding, HealthState, Occurrence};
+
+/// What can be seen of the daemon at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Observed {
+    /// Whether this node answers for its VIPs.
+    pub(super) vips: BTreeMap<IpAddr, bool>,
+    /// How backends are, by the names of service and backend.
+    pub(super) backends: BTreeMap<(String, String), Backend>,
+    /// Where the program is, by the name of the interface.
+    pub(super) interfaces: BTreeMap<String, AttachedMode>,
+}
+
+/// How a backend is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Backend {
+    pub(super) health: HealthState,
+    pub(super) health_reason: Option<String>,
+    pub(super) forwarding: Forwarding,
+}
+
+impl Observed {
+    /// What happened since, causes before effects.
+    pub(super) fn since(&self, before: &Self) -> Vec<Occurrence> {
+        let mut told = Vec::new();
+        for (interface, &mode) in &self.interfaces {
+            if before.interfaces.get(interface) != Some(&mode) {
+                told.push(Occurrence::InterfaceAttached { interface: interface.clone(), mode });
+            }
+        }
+        for interface in before.interfaces.keys().filter(|name| !self.interfaces.contains_key(*name)) {
+            told.push(Occurrence::InterfaceDetached { interface: interface.clone() });
+        }
+        for (names, backend) in &self.backends {
+            told.extend(backend.since(names, before.backends.get(names)));
+        }
+        for (names, backend) in &before.backends {
+            if !self.backends.contains_key(names) {
+                let (service, name) = names.clone();
+                let from = Some(backend.forwarding.state);
+                told.push(Occurrence::ForwardingChanged {
+                    service,
+                    backend: name,
+                    from,
+                    to: None,
+                    reason: None,
+                });
+            }
+        }
+        for (&vip, &answering) in &self.vips {
+            if before.vips.get(&vip).copied().unwrap_or(false) != answering {
+                told.push(Occurrence::Ownership { vip, answering });
+            }
+        }
+        for (&vip, _) in before.vips.iter().filter(|(vip, was)| **was && !self.vips.contains_key(*vip)) {
+            told.push(Occurrence::Ownership { vip, answering: false });
+        }
+        told
+    }
+}
+
+impl Backend {
+    fn since(&self, (service, backend): &(String, String), before: Option<&Self>) -> Vec<Occurrence> {
+        let mut told = Vec::new();
+        let (service, backend) = (service.clone(), backend.clone());
+        let health = before.map(|before| before.health);
+        if health != Some(self.health) {
+            told.push(Occurrence::HealthChanged {
+                service: service.clone(),
+                backend: backend.clone(),
+                from: health,
+                to: self.health,
+                reason: self.health_reason.clone(),
+            });
+        }
+        let forwarding = before.map(|before| &before.forwarding);
+        if forwarding != Some(&self.forwarding) {
+            told.push(Occurrence::ForwardingChanged {
+                service,
+                backend,
+                from: forwarding.map(|forwarding| forwarding.state),
+                to: Some(self.forwarding.state),
+                reason: self.forwarding.reason.clone(),
+            });
+        }
+        told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::model::ForwardingState;
+
+    fn backend(health: HealthState, state: ForwardingState, reason: Option<&str>) -> Backend {
+        Backend {
+            health,
+            health_reason: None,
+            forwarding: Forwarding { state, reason: reason.map(str::to_owned) },
+        }
+    }
+
+    fn observed(backends: &[(&str, Backend)]) -> Observed {
+        let names = |name: &str| ("web".to_owned(), name.to_owned());
+        Observed {
+            vips: [("192.0.2.1".parse().unwrap(), true)].into(),
+            backends: backends.iter().map(|(name, backend)| (names(name), backend.clone())).collect(),
+            interfaces: [("eth0".to_owned(), AttachedMode::Native)].into(),
+        }
+    }
+
+    fn words(told: &[Occurrence]) -> Vec<String> {
+        told.iter().map(|what| serde_json::to_string(what).unwrap()).collect()
+    }
+
+    #[test]
+    fn nothing_happened_is_nothing_told() {
+        let all = observed(&[("a", backend(HealthState::Up, ForwardingState::InRing, None))]);
+        assert_eq!(all.since(&all), []);
+    }
+
+    #[test]
+    fn a_beginning_tells_all_and_an_end_takes_it_back() {
+        let all = observed(&[("a", backend(HealthState::Up, ForwardingState::InRing, None))]);
+        assert_eq!(
+            words(&all.since(&Observed::default())),
+            [
+                r#"{"event":"interface_attached","interface":"eth0","mode":"native"}"#,
+                r#"{"event":"health_changed","service":"web","backend":"a","to":"up"}"#,
+                r#"{"event":"forwarding_changed","service":"web","backend":"a","to":"in ring"}"#,
+                r#"{"event":"ownership","vip":"192.0.2.1","answering":true}"#,
+            ]
+        );
+        assert_eq!(
+            words(&Observed::default().since(&all)),
+            [
+                r#"{"event":"interface_detached","interface":"eth0"}"#,
+                r#"{"event":"forwarding_changed","service":"web","backend":"a","from":"in ring"}"#,
+                r#"{"event":"ownership","vip":"192.0.2.1","answering":false}"#,
+            ]
+        );
+    }
+
+    #[test]
+    fn a_backend_that_fails_is_told_with_cause_and_effect() {
+        let up = observed(&[("a", backend(HealthState::Up, ForwardingState::InRing, None))]);
+        let mut down = backend(HealthState::Down, ForwardingState::Out, Some("unreachable"));
+        down.health_reason = Some("connection refused".to_owned());
+        assert_eq!(
+            words(&observed(&[("a", down)]).since(&up)),
+            [
+                r#"{"event":"health_changed","service":"web","backend":"a","from":"up","to":"down","reason":"connection refused"}"#,
+                r#"{"event":"forwarding_changed","service":"web","backend":"a","from":"in ring","to":"out","reason":"unreachable"}"#,
+            ]
+        );
+        // Another reason of the same state is news as well: it is not the check any more that keeps it out.
+        let disabled = observed(&[("a", backend(HealthState::Up, ForwardingState::Out, Some("disabled")))]);
+        let unreachable =
+            observed(&[("a", backend(HealthState::Up, ForwardingState::Out, Some("unreachable")))]);
+        assert_eq!(disabled.since(&unreachable).len(), 1);
+    }
+}
