@@ -18,10 +18,11 @@ fn translation_keeps_what_is_promised() -> Result<()> {
 
 fn promises_are_kept(mode: Mode) -> Result<()> {
     let mut balancer = VipLb::start(mode)?;
-    for event in Event::ALL.into_iter().filter(|event| event.is_promised(mode)) {
+    for event in Event::ALL {
         let damage = play(event, &mut balancer).with_context(|| event.describe())?;
         let damage = damage.context("vip-lb knows all events")?;
-        ensure!(damage.reasons.is_empty(), "{}: {damage:?}", event.describe());
+        println!("{}: {damage:?}", event.describe());
+        ensure!(damage.reasons.is_empty() || !event.is_promised(mode), "{}: {damage:?}", event.describe());
     }
     balancer.succeeded();
     Ok(())

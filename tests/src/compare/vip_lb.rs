@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use super::{Balancer, WEIGHTS};
 use crate::lab::{
@@ -10,6 +10,7 @@ use crate::lab::{
     config::ConfigFile,
     patience,
     status::{Backend, Service},
+    wait_for,
 };
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -40,12 +41,20 @@ impl VipLb {
 
     /// Waits until all services of both nodes are as they should be.
     fn wait(&self, what: &str, holds: impl Fn(&Service) -> bool) -> Result<()> {
-        for daemon in &self.site.daemons {
-            for service in SERVICES {
-                daemon.wait_service(service, what, LIMIT, &holds)?;
-            }
-        }
-        Ok(())
+        self.each(|_, daemon| {
+            let mut last = None;
+            let outcome = wait_for(what, LIMIT, || {
+                // Asking takes an emulated processor seconds: once for all services.
+                let status = last.insert(daemon.status()?);
+                for service in SERVICES {
+                    if !holds(status.service(service)?) {
+                        return Ok(None);
+                    }
+                }
+                Ok(Some(()))
+            });
+            outcome.with_context(|| format!("the status was {last:?}"))
+        })
     }
 
     /// Does the same on both nodes, which are told which they are.
