@@ -1,6 +1,12 @@
 //! Builds the BPF object with the toolchain that `cargo xtask setup` provides, and puts it into OUT_DIR as `vip-lb`.
 
-use std::{env, path::Path, process::exit};
+use std::{
+    env, fs,
+    io::ErrorKind,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::exit,
+};
 
 use anyhow::{Context as _, Result, bail};
 use aya_build::{Package, Toolchain};
@@ -38,6 +44,7 @@ fn build() -> Result<()> {
     // SAFETY: this program has one thread.
     unsafe { env::set_var("CARGO_TERM_QUIET", "true") };
 
+    share_what_is_built()?;
     let root_dir = workspace.join("vip-lb-ebpf");
     let package = Package {
         name: "vip-lb-ebpf",
@@ -46,4 +53,20 @@ fn build() -> Result<()> {
     };
     // Without rustup, aya-build takes the compiler on PATH and ignores the name.
     aya_build::build_ebpf([package], Toolchain::Custom(compiler.name.as_deref().unwrap_or("system")))
+}
+
+/// Lets all builds of this package share one target folder for BPF. aya-build has one in each OUT_DIR, and there is an
+/// OUT_DIR for every profile and set of features: the same object, and all that it depends on, would be built for each.
+fn share_what_is_built() -> Result<()> {
+    let out = PathBuf::from(env::var_os("OUT_DIR").context("OUT_DIR is not set")?);
+    // Such as target/debug/build/vip-lb-0123456789abcdef/out.
+    let shared = out.ancestors().nth(4).context("OUT_DIR is not within a target folder")?.join("bpf");
+    fs::create_dir_all(&shared).with_context(|| format!("creating {}", shared.display()))?;
+    let private = out.join("aya-build");
+    match symlink(&shared, &private) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            Err(error).with_context(|| format!("linking {} to {}", private.display(), shared.display()))
+        }
+        _ => Ok(()),
+    }
 }
