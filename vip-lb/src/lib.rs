@@ -6,6 +6,7 @@ pub mod config;
 pub mod control;
 pub mod dataplane;
 pub mod health;
+pub mod metrics;
 pub mod nat;
 pub mod network;
 pub mod steering;

@@ -25,6 +25,7 @@ use vip_lb::{
         socket::{SocketClaim, claim},
     },
     config::model::Affinity,
+    metrics::Facts,
 };
 
 /// A daemon without VIPs whose reload fails, with one backend `web/b1`, and very many verdicts.
@@ -79,6 +80,10 @@ impl Control for Imitation {
         events.tell(1_800_000_060_000, Occurrence::Warning { text: "eth1: generic mode".into() });
         events.close();
         subscription
+    }
+
+    async fn metrics(&self) -> Result<Facts, ApiError> {
+        Err(ApiError::new(ErrorKind::Unavailable, "the daemon is starting"))
     }
 
     async fn drain(&self, backend: BackendSelector) -> Result<DrainReport, ApiError> {
@@ -316,8 +321,7 @@ fn the_help_documents_the_exit_codes_and_every_command() {
     assert_eq!(code, 0);
     assert!(help.contains("Exit codes:\n  0  done"), "{help}");
     let commands = [
-        "run", "check", "unload", "decap", "status", "explain", "drain", "undrain", "counters", "events",
-        "reload",
+        "run", "check", "unload", "decap", "status", "explain", "drain", "undrain", "counters",         "events", "reload",
     ];
     for command in commands {
         assert!(help.contains(&format!("\n  {command} ")), "{help}");

@@ -17,14 +17,17 @@ use std::{
 };
 
 use tokio::net::UnixListener;
-use vip_lb::api::{
-    Control,
-    events::{Events, Subscription},
-    model::{
-        ApiError, BackendChange, BackendSelector, Counters, DrainReport, ErrorKind, ExplainRequest,
-        Explanation, Occurrence, ReloadReport, Status,
+use vip_lb::{
+    api::{
+        Control,
+        events::{Events, Subscription},
+        model::{
+            ApiError, BackendChange, BackendSelector, Counters, DrainReport, ErrorKind, ExplainRequest,
+            Explanation, Occurrence, ReloadReport, Status,
+        },
+        server,
     },
-    server,
+    metrics::Facts,
 };
 
 /// Longer than any answer takes.
@@ -170,6 +173,10 @@ impl Control for Fake {
         events.tell(0, Occurrence::DaemonStopping { pid: 4711 });
         events.close();
         events.subscribe(after)
+    }
+
+    async fn metrics(&self) -> Result<Facts, ApiError> {
+        Err(ApiError::new(ErrorKind::Unavailable, "the daemon is starting"))
     }
 
     async fn drain(&self, backend: BackendSelector) -> Result<DrainReport, ApiError> {

@@ -2,10 +2,13 @@
 
 use std::future::Future;
 
-use super::events::Subscription;
-use super::model::{
-    ApiError, BackendSelector, Counters, DrainReport, ExplainRequest, Explanation, ReloadReport, Status,
+use super::{
+    events::Subscription,
+    model::{
+        ApiError, BackendSelector, Counters, DrainReport, ExplainRequest, Explanation, ReloadReport, Status,
+    },
 };
+use crate::metrics::Facts;
 
 /// The daemon, as the API sees it.
 ///
@@ -20,6 +23,9 @@ pub trait Control: Send + Sync + 'static {
 
     /// What would happen to a packet of this flow now. Changes nothing.
     fn explain(&self, request: ExplainRequest) -> impl Future<Output = Result<Explanation, ApiError>> + Send;
+
+    /// What Prometheus collects, at this moment.
+    fn metrics(&self) -> impl Future<Output = Result<Facts, ApiError>> + Send;
 
     /// A reader of the events behind the one of this number; of those from now on without it.
     fn events(&self, after: Option<u64>) -> Subscription;

@@ -74,6 +74,12 @@ impl Description {
         self
     }
 
+    /// Answers with a text.
+    pub(super) fn answers_text(mut self) -> Self {
+        self.answer = Some(("text/plain", |_| json!({"type": "string"})));
+        self
+    }
+
     /// Answers with a stream, in which the data of every message is the JSON of an `E`.
     pub(super) fn answers_events<E: JsonSchema>(mut self) -> Self {
         self.answer = Some(("text/event-stream", |answers| {

@@ -1,4 +1,4 @@
-//! The control API: HTTP/JSON over a unix socket, as types, a server generic over the daemon, and a client.
+//! The control API: HTTP/JSON over a unix socket, and over TCP on loopback with a token, as types, a server generic over the daemon, and a client.
 //!
 //! | route | question or order | answer |
 //! |---|---|---|
@@ -7,6 +7,7 @@
 //! | `GET /v1/counters` | how packets ended | [`Counters`](model::Counters) |
 //! | `GET /v1/explain?source=..&destination=..&destination_port=..&protocol=..[&source_port=..]` | what would happen to a packet | [`Explanation`](model::Explanation) |
 //! | `GET /v1/events[?after=..]` | what happens | a stream of [`Event`](model::Event) |
+//! | `GET /metrics` | what Prometheus collects | [`metrics`](crate::metrics) |
 //! | `GET /openapi.json` | what can be asked | OpenAPI 3.1 |
 //! | `POST /v1/drain` | [`DrainRequest`](model::DrainRequest) | [`DrainReport`](model::DrainReport) |
 //! | `POST /v1/undrain` | [`DrainRequest`](model::DrainRequest) | [`DrainReport`](model::DrainReport) |
@@ -20,12 +21,14 @@ pub mod client;
 pub mod control;
 mod document;
 pub mod events;
+mod limited;
 pub mod model;
 mod routes;
 #[cfg(test)]
 pub(crate) mod samples;
 pub mod server;
 pub mod socket;
+pub mod token;
 
 pub use client::{Client, ClientError};
 pub use control::Control;

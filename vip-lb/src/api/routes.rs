@@ -8,7 +8,7 @@ use axum::{
         Query, State,
         rejection::{JsonRejection, QueryRejection},
     },
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{
         IntoResponse, Response,
         sse::{self, KeepAlive, Sse},
@@ -130,6 +130,25 @@ impl<C: Control> Routes<C> {
         self.route(path, get(handler))
     }
 
+    /// `GET` of a page of text.
+    pub(super) fn text<F>(
+        mut self,
+        path: &'static str,
+        summary: &'static str,
+        content_type: &'static str,
+        handler: impl Fn(Arc<C>) -> F + Clone + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Answer<String>> + Send,
+    {
+        self.document.add(Description::get(path, summary).answers_text());
+        let handler = async move |State(control): State<Arc<C>>| {
+            let text = handler(control).await?;
+            Ok::<_, Refusal>(([(header::CONTENT_TYPE, content_type)], text))
+        };
+        self.route(path, get(handler))
+    }
+
     /// `GET` of the description of all routes, this one included.
     pub(super) fn described_at(mut self, path: &'static str, summary: &'static str) -> Router<Arc<C>> {
         self.document.add(
@@ -168,6 +187,7 @@ impl From<ApiError> for Refusal {
     fn from(body: ApiError) -> Self {
         let status = match body.kind {
             ErrorKind::BadRequest => StatusCode::BAD_REQUEST,
+            ErrorKind::Unauthorized => StatusCode::UNAUTHORIZED,
             ErrorKind::NotFound => StatusCode::NOT_FOUND,
             ErrorKind::Conflict => StatusCode::CONFLICT,
             ErrorKind::InvalidConfig => StatusCode::UNPROCESSABLE_ENTITY,
@@ -193,6 +213,12 @@ impl From<QueryRejection> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        (self.status, Json(self.body)).into_response()
+        let mut response = (self.status, Json(self.body)).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            // RFC 9110 section 11.6.1: whoever is refused is told what would help.
+            let scheme = HeaderValue::from_static("Bearer realm=\"vip-lb\"");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+        }
+        response
     }
 }

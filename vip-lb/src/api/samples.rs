@@ -4,6 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
 };
 
 use super::model::{
@@ -12,7 +13,10 @@ use super::model::{
     ForwardingState, Health, HealthState, InterfaceStatus, ServiceStatus, Slot, SlotState, Status, Step,
     TableStatus, Traffic, Verdict, VerdictCount, VipStatus,
 };
-use crate::config::model::{AdminState, Affinity, ForwardMode, Ownership, Ports, Protocol};
+use crate::{
+    config::model::{AdminState, Affinity, ForwardMode, Ownership, Ports, Protocol},
+    metrics::{Facts, Program, Reloads},
+};
 
 /// The moment at which [`status`] was taken, Unix seconds.
 pub(crate) const NOW: u64 = 1_800_000_000;
@@ -257,5 +261,21 @@ pub(crate) fn explanation(request: ExplainRequest) -> Explanation {
             "destination mac 02:00:00:00:00:13".into(),
         ],
         egress: Some("eth0".into()),
+    }
+}
+
+pub(crate) fn facts() -> Facts {
+    Facts {
+        status: status(),
+        counters: counters(),
+        reloads: Reloads { succeeded: 3, failed: 1, last_failed: true },
+        health_changes: [(("web".to_owned(), "b2".to_owned()), 5)].into(),
+        nat_ports: 4536,
+        program: Program {
+            counted: true,
+            runs: 1000,
+            run_time: Duration::from_micros(250),
+            verified_instructions: Some(73_000),
+        },
     }
 }

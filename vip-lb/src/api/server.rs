@@ -1,22 +1,39 @@
 //! The server: routes, limits, and JSON for every refusal.
 
-use std::{future::Future, io, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use axum::{
     Router,
-    extract::DefaultBodyLimit,
-    http::{Method, StatusCode, Uri},
+    extract::{DefaultBodyLimit, Request},
+    http::{Method, StatusCode, Uri, header},
+    middleware::{self, Next},
+    response::{IntoResponse as _, Response},
+    serve::Listener,
 };
-use tokio::{net::UnixListener, sync::oneshot};
+use tokio::{
+    net::{TcpListener, UnixListener},
+    sync::oneshot,
+};
 
 use super::{
     Control,
+    limited::Limited,
     model::{ApiError, DrainRequest, ErrorKind, ExplainRequest, Liveness},
     routes::{Refusal, Routes},
+    token::Token,
 };
+use crate::metrics;
 
 /// Bytes of a request body that are read at most; a sensible one has a hundred.
 pub const BODY_LIMIT: usize = 64 * 1024;
+
+/// Connections over TCP at a time.
+const TCP_CONNECTIONS: usize = 64;
 
 /// How long requests under way may go on after the shutdown was asked for.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
@@ -31,7 +48,69 @@ pub async fn serve<C: Control>(
     control: Arc<C>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    serve_with_grace(listener, control, shutdown, SHUTDOWN_GRACE).await
+    serve_with_grace(listener, router(control), shutdown, SHUTDOWN_GRACE).await
+}
+
+/// Who may ask over TCP.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// What requests must carry.
+    pub token: Token,
+    /// Whether `/metrics` is for everybody.
+    pub open_metrics: bool,
+}
+
+/// The access that is asked for at every request, so that it can change. Clones are the same gate; a new one lets nobody in.
+#[derive(Clone, Debug, Default)]
+pub struct Gate(Arc<Mutex<Option<Access>>>);
+
+impl Gate {
+    /// From now on, this access; without one nobody gets in.
+    pub fn set(&self, access: Option<Access>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = access;
+    }
+
+    fn access(&self) -> Option<Access> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// As [`serve`], over TCP, and only to those that carry the token.
+///
+/// # Errors
+///
+/// None in practice: an error of a connection ends that connection only.
+pub async fn serve_tcp<C: Control>(
+    listener: TcpListener,
+    control: Arc<C>,
+    gate: Gate,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let guard = middleware::from_fn(move |request, next| guard(gate.clone(), request, next));
+    let listener = Limited::new(listener, TCP_CONNECTIONS);
+    serve_with_grace(listener, router(control).layer(guard), shutdown, SHUTDOWN_GRACE).await
+}
+
+/// Lets pass what carries the token: `Authorization: Bearer TOKEN` (RFC 6750 section 2.1).
+async fn guard(gate: Gate, request: Request, next: Next) -> Response {
+    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let token = given.and_then(|value| {
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+    });
+    let lets_in = |access: &Access| {
+        let open = access.open_metrics && request.uri().path() == "/metrics";
+        open || token.is_some_and(|token| access.token.is(token))
+    };
+    if gate.access().as_ref().is_some_and(lets_in) {
+        return next.run(request).await;
+    }
+    let error = if given.is_some() {
+        "this is not the token"
+    } else {
+        "a token is needed: Authorization: Bearer TOKEN"
+    };
+    Refusal::from(ApiError::new(ErrorKind::Unauthorized, error)).into_response()
 }
 
 /// The routes, as listed in [`crate::api`].
@@ -46,6 +125,9 @@ pub fn router<C: Control>(control: Arc<C>) -> Router {
         .get("/v1/counters", "How packets ended", async |daemon: Arc<C>| daemon.counters().await)
         .ask("/v1/explain", "What would happen to a packet, and why", async |daemon: Arc<C>, request| {
             daemon.explain(of_one_family(request)?).await
+        })
+        .text("/metrics", "What Prometheus collects", metrics::CONTENT_TYPE, async |daemon: Arc<C>| {
+            Ok(metrics::render(&daemon.metrics().await?))
         })
         .events("/v1/events", "What happens, as it happens", |daemon: Arc<C>, after| daemon.events(after))
         .order(
@@ -66,14 +148,18 @@ pub fn router<C: Control>(control: Arc<C>) -> Router {
         .with_state(control)
 }
 
-async fn serve_with_grace<C: Control>(
-    listener: UnixListener,
-    control: Arc<C>,
+async fn serve_with_grace<L>(
+    listener: L,
+    router: Router,
     shutdown: impl Future<Output = ()> + Send + 'static,
     grace: Duration,
-) -> io::Result<()> {
+) -> io::Result<()>
+where
+    L: Listener,
+    L::Addr: std::fmt::Debug,
+{
     let (stopping, stopped) = oneshot::channel();
-    let server = axum::serve(listener, router(control)).with_graceful_shutdown(async move {
+    let server = axum::serve(listener, router).with_graceful_shutdown(async move {
         shutdown.await;
         let _ = stopping.send(());
     });

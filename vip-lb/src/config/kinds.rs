@@ -1,7 +1,7 @@
 //! The scalars of the file: how each is read and what an error says is allowed.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     num::NonZeroU16,
     path::PathBuf,
     str::FromStr,
@@ -11,8 +11,8 @@ use std::{
 use super::{
     decode::Kind,
     model::{
-        AdminState, Affinity, AttachMode, ForwardMode, OnDown, OnExit, Ownership, Ports, Protocol, RingSize,
-        UnknownService,
+        AdminState, Affinity, AttachMode, ForwardMode, MetricsAccess, OnDown, OnExit, Ownership, Ports,
+        Protocol, RingSize, UnknownService,
     },
     ports,
     tree::{Node, Value},
@@ -97,6 +97,15 @@ pub(super) const SOCKET: Kind<PathBuf> =
 pub(super) const PINS: Kind<PathBuf> =
     Kind::new("an absolute path of a folder on a bpffs, of at most 255 bytes", |node| absolute(node, 255));
 
+/// Over a network the token would be read by others: that is for a proxy with TLS.
+pub(super) const LISTEN: Kind<SocketAddr> =
+    Kind::new("a loopback address with a port, such as 127.0.0.1:9177 or \"[::1]:9177\"", |node| {
+        let address: SocketAddr = node.text()?.parse().ok()?;
+        (address.ip().is_loopback() && address.port() != 0).then_some(address)
+    });
+pub(super) const TOKEN_FILE: Kind<PathBuf> =
+    Kind::new("an absolute path of at most 4095 bytes", |node| absolute(node, 4095));
+
 pub(super) const URL_PATH: Kind<String> = Kind::new(
     "a path that begins with a slash, with its query if it has one, of visible ASCII characters, at most 1024",
     |node| visible(node, 1024).filter(|path| path.starts_with('/') && !path.contains('#')),
@@ -118,6 +127,7 @@ pub(super) const STATUS: Kind<(u16, u16)> =
     });
 
 pub(super) const ATTACH: Kind<AttachMode> = Kind::new("one of auto, native, generic", named);
+pub(super) const METRICS_ACCESS: Kind<MetricsAccess> = Kind::new("one of token, open", named);
 pub(super) const ON_EXIT: Kind<OnExit> = Kind::new("one of keep, unload", named);
 pub(super) const OWNERSHIP: Kind<Ownership> = Kind::new("always", named);
 pub(super) const UNKNOWN_SERVICE: Kind<UnknownService> = Kind::new("one of drop, pass", named);
@@ -227,6 +237,7 @@ mod tests {
             assert!(read(kind, "nonsense").is_none());
         }
         names(&ATTACH, AttachMode::ALL, AttachMode::as_str);
+        names(&METRICS_ACCESS, MetricsAccess::ALL, MetricsAccess::as_str);
         names(&ON_EXIT, OnExit::ALL, OnExit::as_str);
         names(&OWNERSHIP, Ownership::ALL, Ownership::as_str);
         names(&UNKNOWN_SERVICE, UnknownService::ALL, UnknownService::as_str);

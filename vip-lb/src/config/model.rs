@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     num::NonZeroU16,
     path::PathBuf,
     str::FromStr,
@@ -60,6 +60,7 @@ pub struct UnknownName {
 }
 
 named!(AttachMode { Auto = "auto", Native = "native", Generic = "generic" });
+named!(MetricsAccess { Token = "token", Open = "open" });
 named!(OnExit { Keep = "keep", Unload = "unload" });
 named!(Ownership { Always = "always" });
 named!(UnknownService { Drop = "drop", Pass = "pass" });
@@ -105,10 +106,33 @@ pub struct Node {
     pub on_exit: OnExit,
     /// Path of the control socket, by default `/run/vip-lb/control.sock`.
     pub socket: PathBuf,
+    /// Where the API is served over TCP as well; nowhere where absent.
+    pub api: Option<Api>,
     /// Folder of the pins on bpffs, by default `/sys/fs/bpf/vip-lb`.
     pub pins: PathBuf,
     /// Sizes of the tables.
     pub tables: Tables,
+}
+
+/// The API over TCP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Api {
+    /// A loopback address and a port.
+    pub listen: SocketAddr,
+    /// File with the token that requests must carry.
+    pub token_file: PathBuf,
+    /// Who may read `/metrics` there.
+    pub metrics: MetricsAccess,
+}
+
+/// Who may read the metrics over TCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum MetricsAccess {
+    /// Whoever has the token. The default.
+    Token,
+    /// Everybody on this host.
+    Open,
 }
 
 /// One attachment point.

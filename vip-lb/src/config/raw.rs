@@ -1,7 +1,7 @@
 //! The file as it is written: every field may be missing, nothing is checked against anything else.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     num::NonZeroU16,
     path::PathBuf,
     time::Duration,
@@ -12,8 +12,8 @@ use super::{
     issue::{Issues, Place},
     kinds,
     model::{
-        AdminState, Affinity, AttachMode, ForwardMode, OnDown, OnExit, Ownership, Ports, Protocol, RingSize,
-        UnknownService,
+        AdminState, Affinity, AttachMode, ForwardMode, MetricsAccess, OnDown, OnExit, Ownership, Ports,
+        Protocol, RingSize, UnknownService,
     },
     tree::{Node, Value},
 };
@@ -49,8 +49,15 @@ pub(super) struct RawNode {
     pub(super) nat: Field<RawNat>,
     pub(super) on_exit: Field<OnExit>,
     pub(super) socket: Field<PathBuf>,
+    pub(super) api: Field<RawApi>,
     pub(super) pins: Field<PathBuf>,
     pub(super) tables: Field<RawTables>,
+}
+
+pub(super) struct RawApi {
+    pub(super) listen: Field<SocketAddr>,
+    pub(super) token_file: Field<PathBuf>,
+    pub(super) metrics: Field<MetricsAccess>,
 }
 
 pub(super) struct RawInterface {
@@ -158,6 +165,7 @@ fn node(node: &Node, place: Place, issues: &mut Issues) -> Option<RawNode> {
         "nat",
         "on_exit",
         "socket",
+        "api",
         "pins",
         "tables",
     ];
@@ -174,6 +182,7 @@ fn node(node: &Node, place: Place, issues: &mut Issues) -> Option<RawNode> {
         nat: fields.with("nat", issues, nat),
         on_exit: fields.optional("on_exit", &kinds::ON_EXIT, issues),
         socket: fields.optional("socket", &kinds::SOCKET, issues),
+        api: fields.with("api", issues, api),
         pins: fields.optional("pins", &kinds::PINS, issues),
         tables: fields.with("tables", issues, tables),
     })
@@ -189,6 +198,16 @@ fn interface(node: &Node, place: Place, issues: &mut Issues) -> Option<RawInterf
     Some(RawInterface {
         name: fields.required("name", &kinds::INTERFACE, issues),
         attach: fields.optional("attach", &kinds::ATTACH, issues),
+    })
+}
+
+fn api(node: &Node, place: Place, issues: &mut Issues) -> Option<RawApi> {
+    let keys = &["listen", "token_file", "metrics"];
+    let fields = Fields::open(node, place, keys, "a mapping with at least listen and token_file", issues)?;
+    Some(RawApi {
+        listen: fields.required("listen", &kinds::LISTEN, issues),
+        token_file: fields.required("token_file", &kinds::TOKEN_FILE, issues),
+        metrics: fields.optional("metrics", &kinds::METRICS_ACCESS, issues),
     })
 }
 

@@ -1,6 +1,6 @@
 //! The loaded balancer: carries out writes, reads back what packets wrote.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use anyhow::{Context as _, bail};
 use aya::{
@@ -136,6 +136,13 @@ impl Dataplane {
             verified_instructions: info.verified_instruction_count(),
             translated_bytes: info.size_translated(),
         })
+    }
+
+    /// How often the program ran and for how long, as far as the kernel counts that (`kernel.bpf_stats_enabled`, kernel 5.1).
+    pub fn runs(&self) -> anyhow::Result<(u64, Duration)> {
+        let program: &aya::programs::Xdp = self.bpf.program(PROGRAM).context("no program")?.try_into()?;
+        let info = program.info().context("cannot ask the kernel about the program")?;
+        Ok((info.run_count(), info.run_time()))
     }
 
     /// Attaches the program to an interface, or swaps it in where an earlier one of ours is.

@@ -90,7 +90,7 @@ fn keys() {
             "interfaces: [eth0]\n  \"on\\texit\": keep\n",
             &[
                 "4:3: node[\"on\\texit\"]: found an unknown key, expected one of name, interfaces, seed, peers, \
-               tunnel_source_v4, tunnel_source_v6, gue_port, nat, on_exit, socket, pins, tables; did you mean on_exit?",
+               tunnel_source_v4, tunnel_source_v6, gue_port, nat, on_exit, socket, api, pins, tables; did you mean on_exit?",
             ],
         ),
     ]);
@@ -557,4 +557,38 @@ fn what_is_hardly_meant_is_warned_of() {
         loaded.warnings[0].to_string(),
         "c.yaml:2:7: vips: found an empty list, expected at least one VIP, without which nothing is balanced"
     );
+}
+
+#[test]
+fn the_api_over_tcp() {
+    const LISTEN: &str = "a loopback address with a port, such as 127.0.0.1:9177 or \"[::1]:9177\"";
+    for listen in
+        ["0.0.0.0:9177", "192.0.2.1:9177", "\"[::]:9177\"", "127.0.0.1", "127.0.0.1:0", "localhost:9177"]
+    {
+        let api = format!("interfaces: [eth0]\n  api: {{listen: {listen}, token_file: /etc/token}}");
+        let found = errors(&replaced("interfaces: [eth0]", &api)).to_string();
+        let value = listen.trim_matches('"');
+        assert_eq!(
+            found,
+            format!("c.yaml:4:17: node.api.listen: found {value:?}, expected {LISTEN}"),
+            "{listen}"
+        );
+    }
+    check(&[
+        (
+            "interfaces: [eth0]",
+            "interfaces: [eth0]\n  api: {listen: 127.0.0.1:9177, metrics: yes}",
+            &[
+                "4:8: node.api.token_file: found nothing, expected an absolute path of at most 4095 bytes",
+                "4:42: node.api.metrics: found \"yes\", expected one of token, open",
+            ],
+        ),
+        (
+            "interfaces: [eth0]",
+            "interfaces: [eth0]\n  api: 127.0.0.1:9177",
+            &[
+                "4:8: node.api: found \"127.0.0.1:9177\", expected a mapping with at least listen and token_file",
+            ],
+        ),
+    ]);
 }

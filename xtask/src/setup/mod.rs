@@ -26,6 +26,11 @@ const CLIPPY_PACKAGE: &str = "rust-web-clippy";
 const LINKER_VERSION: &str = "^0.13";
 const LINKER_LLVM: std::ops::RangeInclusive<u32> = 21..=23;
 
+/// Python as the lab calls it.
+const PYTHON: &str = "/usr/bin/python3";
+/// What judges the document of the API: its package and version on PyPI.
+const OPENAPI_VALIDATOR: (&str, &str) = ("openapi_spec_validator", "0.9.0");
+
 const BPFFS: &str = "/sys/fs/bpf";
 
 /// What to set up beyond the necessary.
@@ -40,11 +45,12 @@ pub(crate) fn run(options: Options) -> Result<()> {
     let started = progress::now();
     apt::remove_stale_policy()?;
     let mut apt = Apt::find();
-    let mut steps = Steps::new(4 + usize::from(options.cargo_deny));
+    let mut steps = Steps::new(5 + usize::from(options.cargo_deny));
 
     compiler(&mut steps.begin("BPF compiler"), apt.as_mut())?;
     linker(&mut steps.begin("bpf-linker"), apt.as_mut())?;
     debian_packages(&mut steps.begin("tools of the labs"), apt.as_mut())?;
+    openapi_validator(&mut steps.begin("validator of OpenAPI"))?;
     bpffs(&mut steps.begin("BPF file system"))?;
     if options.cargo_deny {
         cargo_deny(&mut steps.begin("cargo-deny"))?;
@@ -147,11 +153,28 @@ fn debian_packages(step: &mut Step, apt: Option<&mut Apt>) -> Result<()> {
     if names.contains(&"nginx-light") {
         apt::disable_service(step, "nginx")?;
     }
+    if names.contains(&"prometheus") {
+        apt::disable_service(step, "prometheus")?;
+    }
     let still_missing = packages::missing_here();
     if !still_missing.is_empty() {
         bail!("installed, but not to be found; {}", packages::by_hand(&still_missing));
     }
     Ok(())
+}
+
+/// Installs the validator beside what is built, for the system's Python, and touches nothing else.
+fn openapi_validator(step: &mut Step) -> Result<()> {
+    let folder = process::target_folder()?.join("python");
+    let (name, version) = OPENAPI_VALIDATOR;
+    if folder.join(format!("{name}-{version}.dist-info")).is_dir() {
+        step.found(&folder.display().to_string());
+        return Ok(());
+    }
+    let mut pip = Command::new(PYTHON);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--root-user-action=ignore"]);
+    pip.arg("--upgrade").arg("--target").arg(&folder).arg(format!("{name}=={version}"));
+    step.run(&format!("installing {name} {version}, a few seconds"), &mut pip)
 }
 
 fn bpffs(step: &mut Step) -> Result<()> {

@@ -29,6 +29,8 @@ pub(crate) const PACKAGES: &[Package] = &[
     package("hping3", "hping3", "SYN and ACK floods"),
     package("bpftool", "bpftool", "reads the pinned maps as an operator does"),
     package("python3-scapy", "scapy", "a second opinion on the frames that come out"),
+    package("prometheus", "promtool", "checks metrics and alert rules as a Prometheus server reads them"),
+    package("python3-pip", "pip3", "installs the validator of OpenAPI documents"),
     package("ipvsadm", "ipvsadm", "Linux IPVS, which vip-lb is compared with"),
     package("qemu-system-x86", "qemu-system-x86_64", "other kernels, and counting instructions"),
     package("busybox-static", "busybox", "the userland of the guests"),

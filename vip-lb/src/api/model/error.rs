@@ -40,6 +40,8 @@ pub enum ErrorKind {
     Conflict,
     /// The configuration file has mistakes; nothing was changed.
     InvalidConfig,
+    /// Over TCP, without the right token.
+    Unauthorized,
     /// The daemon is starting or stopping.
     Unavailable,
     /// The daemon failed to do it.

@@ -21,6 +21,7 @@ use crate::{
         socket::{SocketClaim, claim},
     },
     config::model::Protocol,
+    metrics::Facts,
 };
 
 /// Answers with the samples; has one backend, `web/b1`, and breaks when asked for `panic`.
@@ -51,6 +52,10 @@ impl Control for Fake {
 
     async fn explain(&self, request: ExplainRequest) -> Result<Explanation, ApiError> {
         Ok(samples::explanation(request))
+    }
+
+    async fn metrics(&self) -> Result<Facts, ApiError> {
+        Ok(samples::facts())
     }
 
     fn events(&self, after: Option<u64>) -> Subscription {
@@ -91,7 +96,7 @@ impl Running {
         let (listener, claim) = claim(&folder.join("control.sock")).await.unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async move { stopped.await.unwrap() };
-        let server = serve_with_grace(listener, Arc::new(fake), shutdown, Duration::from_millis(10));
+        let server = serve_with_grace(listener, router(Arc::new(fake)), shutdown, Duration::from_millis(10));
         Self { folder, _claim: claim, stop, server: tokio::spawn(server) }
     }
 
@@ -303,4 +308,75 @@ async fn the_document_describes_what_is_served() {
     let explain = document["paths"]["/v1/explain"]["get"]["parameters"].as_array().unwrap();
     let required = |name: &str| explain.iter().find(|of| of["name"] == name).unwrap()["required"].clone();
     assert_eq!((required("source"), required("source_port")), (true.into(), false.into()));
+}
+
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+/// Status and body of a request over TCP.
+async fn over_tcp(address: std::net::SocketAddr, path: &str, header: &str) -> (u16, String) {
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{header}\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    assert_eq!(status == 401, head.to_lowercase().contains("www-authenticate: bearer"), "{head}");
+    (status, body.to_owned())
+}
+
+#[tokio::test]
+async fn over_tcp_only_the_token_opens() {
+    let folder = TempFolder::new();
+    let file = folder.join("token");
+    std::fs::write(&file, TOKEN).unwrap();
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let token = Token::read(&file).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let gate = Gate::default();
+    let fake = Fake { reload: Err(ApiError::new(ErrorKind::Conflict, "no")), events: Events::new() };
+    tokio::spawn(serve_tcp(listener, Arc::new(fake), gate.clone(), std::future::pending()));
+
+    let right = format!("Authorization: Bearer {TOKEN}\r\n");
+    assert_eq!(over_tcp(address, "/v1/health", &right).await.0, 401, "a new gate lets nobody in");
+    for open_metrics in [false, true] {
+        gate.set(Some(Access { token: token.clone(), open_metrics }));
+        for (path, header, status) in [
+            ("/v1/health", right.as_str(), 200),
+            ("/v1/health", &format!("authorization: bearer {TOKEN}\r\n"), 200),
+            ("/v1/health", "", 401),
+            ("/v1/health", &format!("Authorization: Bearer {TOKEN}0\r\n"), 401),
+            ("/v1/health", &format!("Authorization: Basic {TOKEN}\r\n"), 401),
+            ("/v1/health", &format!("Authorization: {TOKEN}\r\n"), 401),
+            ("/v1/no_such_route", "", 401),
+            ("/openapi.json", "", 401),
+            ("/metrics", right.as_str(), 200),
+            ("/metrics", "", if open_metrics { 200 } else { 401 }),
+            ("/metrics/", "", 401),
+        ] {
+            let (answered, body) = over_tcp(address, path, header).await;
+            assert_eq!(answered, status, "{path} {header:?} {open_metrics}: {body}");
+        }
+    }
+    gate.set(None);
+    assert_eq!(over_tcp(address, "/metrics", &right).await.0, 401);
+
+    // Whoever takes all connections keeps others out, and not for longer than they are held.
+    let mut held = Vec::new();
+    for _ in 0..TCP_CONNECTIONS {
+        held.push(tokio::net::TcpStream::connect(address).await.unwrap());
+    }
+    let mut one_more = Box::pin(over_tcp(address, "/metrics", &right));
+    assert!(tokio::time::timeout(Duration::from_millis(100), &mut one_more).await.is_err());
+    held.pop();
+    assert_eq!(one_more.await.0, 401);
+}
+
+#[tokio::test]
+async fn metrics_are_in_the_format_of_prometheus() {
+    let server = Running::start().await;
+    let answer = raw(&server.path(), b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+    assert!(answer.contains("content-type: text/plain; version=0.0.4"), "{answer}");
+    assert!(answer.contains("\nvip_lb_build_info{version=\"0.1.0\"} 1\n"), "{answer}");
 }

@@ -20,10 +20,10 @@ use self::service::ServicePorts;
 use super::{
     issue::{Issues, Place},
     model::{
-        AttachMode, Config, DEFAULT_GUE_PORT, HashSeed, Interface, Nat, Node, OnExit, Ownership, Tables,
-        UnknownService, Vip,
+        Api, AttachMode, Config, DEFAULT_GUE_PORT, HashSeed, Interface, MetricsAccess, Nat, Node, OnExit,
+        Ownership, Tables, UnknownService, Vip,
     },
-    raw::{RawConfig, RawInterface, RawNat, RawNode, RawTables, RawVip},
+    raw::{RawApi, RawConfig, RawInterface, RawNat, RawNode, RawTables, RawVip},
 };
 
 /// Most services in one file.
@@ -133,6 +133,10 @@ impl<'a> Validator<'a> {
             nat,
             on_exit: raw.on_exit.or(OnExit::Keep),
             socket: raw.socket.value().cloned().unwrap_or_else(|| PathBuf::from(SOCKET)),
+            api: match raw.api.value() {
+                Some(raw) => Some(api(raw)?),
+                None => None,
+            },
             pins: raw.pins.value().cloned().unwrap_or_else(|| PathBuf::from(PINS)),
             tables: raw.tables.value().map_or_else(Tables::default, tables),
         })
@@ -217,6 +221,14 @@ impl<'a> Validator<'a> {
 
 fn interface(raw: &RawInterface) -> Option<Interface> {
     Some(Interface { name: raw.name.value()?.clone(), attach: raw.attach.or(AttachMode::Auto) })
+}
+
+fn api(raw: &RawApi) -> Option<Api> {
+    Some(Api {
+        listen: *raw.listen.value()?,
+        token_file: raw.token_file.value()?.clone(),
+        metrics: raw.metrics.or(MetricsAccess::Token),
+    })
 }
 
 fn tables(raw: &RawTables) -> Tables {

@@ -10,6 +10,7 @@ use crate::api::{
         ReloadReport, Status,
     },
 };
+use crate::metrics::Facts;
 
 type Answer<T> = oneshot::Sender<Result<T, ApiError>>;
 
@@ -17,6 +18,7 @@ type Answer<T> = oneshot::Sender<Result<T, ApiError>>;
 pub(super) enum Order {
     Status(Answer<Status>),
     Counters(Answer<Counters>),
+    Metrics(Answer<Facts>),
     Explain(ExplainRequest, Answer<Explanation>),
     Drain(BackendSelector, Answer<DrainReport>),
     Undrain(BackendSelector, Answer<DrainReport>),
@@ -49,6 +51,10 @@ impl Control for Handle {
 
     async fn counters(&self) -> Result<Counters, ApiError> {
         self.ask(Order::Counters).await
+    }
+
+    async fn metrics(&self) -> Result<Facts, ApiError> {
+        self.ask(Order::Metrics).await
     }
 
     async fn explain(&self, request: ExplainRequest) -> Result<Explanation, ApiError> {

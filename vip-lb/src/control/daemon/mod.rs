@@ -5,6 +5,8 @@ mod checks;
 mod collection;
 mod handle;
 mod interfaces;
+mod listener;
+mod metrics;
 mod nat;
 mod news;
 mod next_hops;
@@ -43,6 +45,7 @@ use crate::{
     config::{self, Config, InvalidConfig, Loaded, model},
     dataplane::{self, Capacities, Dataplane, LoadOptions, Write},
     health::{self, HealthEvent, Target},
+    metrics::Reloads,
     network::{self, Network, NextHop, Resolver},
     steering::{Budget, Limits, Ticker},
 };
@@ -65,7 +68,7 @@ pub async fn run(path: &Path, socket: Option<&Path>) -> anyhow::Result<()> {
         warn!("{warning}");
     }
     // First of all: a second daemon must not touch anything.
-    let (listener, claim) = socket::claim(&config.node.socket).await?;
+    let (socket_listener, claim) = socket::claim(&config.node.socket).await?;
     let mut signals = Signals::new()?;
     let mut network_events = network::Monitor::open().context("cannot listen to network changes")?;
     let (mut daemon, mut health_events) = Daemon::start(path, config, &mut network_events).await?;
@@ -73,11 +76,12 @@ pub async fn run(path: &Path, socket: Option<&Path>) -> anyhow::Result<()> {
     let (orders, mut waiting) = mpsc::channel(WAITING_ORDERS);
     let (stop, stopping) = watch::channel(false);
     let handle = Arc::new(Handle::new(orders, daemon.events.clone()));
-    let server = tokio::spawn(server::serve(listener, handle, async move {
+    let server = tokio::spawn(server::serve(socket_listener, handle.clone(), async move {
         let mut stopping = stopping;
         // The sender only goes away with the daemon, which is as good a reason.
         let _ = stopping.wait_for(|&stop| stop).await;
     }));
+    let mut listener = listener::Listener::new(handle, now());
     notify(&[sd_notify::NotifyState::Ready]);
     daemon.tell(Occurrence::DaemonReady {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -88,6 +92,8 @@ pub async fn run(path: &Path, socket: Option<&Path>) -> anyhow::Result<()> {
     let mut ticks = interval(Duration::from_millis(200));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
+        let api = daemon.config.node.api.as_ref();
+        daemon.api_problem = listener.follow(api, daemon.file.loaded_at, now());
         tokio::select! {
             _ = ticks.tick() => daemon.tick(),
             Some(event) = health_events.recv() => {
@@ -122,6 +128,7 @@ pub async fn run(path: &Path, socket: Option<&Path>) -> anyhow::Result<()> {
     // The receiver is gone when the server was quicker.
     let _ = stop.send(true);
     drop(waiting);
+    listener.stop().await;
     if let Err(error) = server.await {
         warn!(%error, "the API ended badly");
     }
@@ -180,9 +187,14 @@ struct Daemon {
     drained: BTreeSet<(String, String)>,
     /// What went wrong and still may matter.
     warnings: Vec<String>,
+    /// Why the API is not served over TCP.
+    api_problem: Option<String>,
     events: Events,
     /// What was last told to those who watch.
     observed: Observed,
+    reloads: Reloads,
+    /// Changes of health by the names of service and backend.
+    health_changes: BTreeMap<(String, String), u64>,
     network: Network,
     /// Configured sources of translated packets that the host has not: the program alone answers for them.
     foreign_sources: BTreeSet<IpAddr>,
@@ -246,8 +258,11 @@ impl Daemon {
             backend_rates: Rates::default(),
             drained: BTreeSet::new(),
             warnings: Vec::new(),
+            api_problem: None,
             events: Events::new(),
             observed: Observed::default(),
+            reloads: Reloads::default(),
+            health_changes: BTreeMap::new(),
             network,
             foreign_sources: BTreeSet::new(),
             ticker: Ticker::new(tick, Duration::ZERO),

@@ -21,21 +21,28 @@ impl Daemon {
     pub(super) fn tell_changes(&mut self) {
         let observed = self.observe();
         for what in observed.since(&self.observed) {
+            if let Occurrence::HealthChanged { service, backend, from: Some(_), .. } = &what {
+                *self.health_changes.entry((service.clone(), backend.clone())).or_default() += 1;
+            }
             self.tell(what);
         }
+        self.health_changes.retain(|names, _| observed.backends.contains_key(names));
         self.observed = observed;
     }
 
     /// Tells how reading the configuration again ended.
     pub(super) fn tell_reload(&mut self, result: &Result<ReloadReport, ApiError>) {
+        let count = if result.is_ok() { &mut self.reloads.succeeded } else { &mut self.reloads.failed };
+        *count += 1;
+        self.reloads.last_failed = result.is_err();
         self.tell(match result {
             Ok(report) => Occurrence::ConfigReloaded {
                 hash: self.file.hash.clone(),
-                changes: report.changes.clone(),
-                warnings: report.warnings.clone(),
+                changes: told(&report.changes),
+                warnings: told(&report.warnings),
             },
             Err(error) => {
-                Occurrence::ReloadRefused { error: error.error.clone(), details: error.details.clone() }
+                Occurrence::ReloadRefused { error: error.error.clone(), details: told(&error.details) }
             }
         });
     }
@@ -63,6 +70,16 @@ impl Daemon {
         }
         observed
     }
+}
+
+/// As many lines as an event has at most: thousands of services must not fill the memory of events.
+fn told(lines: &[String]) -> Vec<String> {
+    const AT_MOST: usize = 100;
+    let mut told: Vec<String> = lines.iter().take(AT_MOST).cloned().collect();
+    if lines.len() > AT_MOST {
+        told.push(format!("and {} more", lines.len() - AT_MOST));
+    }
+    told
 }
 
 fn unix_milliseconds(time: SystemTime) -> u64 {

@@ -19,6 +19,7 @@ impl Daemon {
         match order {
             Order::Status(answer) => drop(answer.send(self.status().map_err(internal))),
             Order::Counters(answer) => drop(answer.send(self.counters().map_err(internal))),
+            Order::Metrics(answer) => drop(answer.send(self.metrics().map_err(internal))),
             Order::Explain(request, answer) => drop(answer.send(self.explain(&request).map_err(internal))),
             Order::Drain(backend, answer) => drop(answer.send(self.drain(&backend, true))),
             Order::Undrain(backend, answer) => drop(answer.send(self.drain(&backend, false))),

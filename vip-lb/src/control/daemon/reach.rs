@@ -20,6 +20,7 @@ impl Daemon {
     /// What an operator should know and what passes by itself: found anew each time.
     pub(super) fn problems(&self) -> Vec<String> {
         let mut problems = self.interfaces.problems();
+        problems.extend(self.api_problem.clone());
         let mut egress: BTreeMap<u32, BTreeSet<&str>> = BTreeMap::new();
         for (name, address) in self.backends() {
             if let Some(reason) = self.unreachable.get(&address) {
