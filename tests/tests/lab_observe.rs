@@ -1,4 +1,4 @@
-//! What the daemon tells: its API and the document of it, metrics and events.
+//! What the daemon tells: its API and the document of it, metrics, events, and `vip-lb top` in a real terminal.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use vip_lb_tests::lab::{
-    Family, HttpLoad, LoadOptions, Mode, Scratch, Site, SiteOptions, command, patience, wait_for,
+    Family, HttpLoad, LoadOptions, Mode, Scratch, Site, SiteOptions, Terminal, command, patience, wait_for,
 };
 
 const PYTHON: &str = "/usr/bin/python3";
@@ -373,4 +373,119 @@ fn wait_until(site: &Site, path: &str, token: Option<&str>, answer: u16) -> Resu
         Ok((last == answer).then_some(()))
     });
     waited.with_context(|| format!("{path} is answered with {last} in place of {answer}"))
+}
+
+#[test]
+fn top_shows_a_running_daemon_in_a_real_terminal() -> Result<()> {
+    let mut site = site()?;
+    let load = HttpLoad::start(&site.lab.client.namespace, LoadOptions::steady(site.web()))?;
+    let command_line = |site: &Site| {
+        let (binary, socket) = (site.daemon().binary().display(), site.daemon().socket().display());
+        format!("{binary} top --socket {socket} --interval 0.5")
+    };
+
+    let terminal = Terminal::open(&site.lab.scratch, 80, 24, &[])?;
+    terminal.line(&command_line(&site))?;
+    let screen = terminal.wait_until("the rates of web", |screen| {
+        let words = |begin: &str| {
+            screen.iter().find(|line| line.starts_with(begin)).map(|line| line.split_whitespace())
+        };
+        let column = words(" SERVICE ").and_then(|mut names| names.position(|name| name == "PKT/S"));
+        let rate = column.and_then(|column| words(" web ")?.nth(column));
+        rate.is_some_and(|rate| rate != "0")
+    })?;
+    ensure!(screen.len() == 24 && screen[0].starts_with("edge-1  vip-lb "), "{screen:#?}");
+    ensure!(screen[23].contains("q quit"), "{screen:#?}");
+    ensure!(screen.iter().all(|line| line.chars().count() <= 80), "{screen:#?}");
+    ensure!(is_coloured(&terminal.coloured_screen()?), "no colours for what is well");
+    ensure!(terminal.state("#{alternate_on}")? == "1", "it draws over the shell's lines");
+
+    // Wider, there is room for more, and smaller it is still drawn.
+    terminal.resize(150, 40)?;
+    terminal.wait_until("the wide screen", |screen| {
+        screen.len() == 40 && screen[39].contains("q quit") && screen.iter().any(|line| line.contains("█"))
+    })?;
+    terminal.resize(60, 12)?;
+    terminal.wait_until("the small screen", |screen| {
+        screen.len() == 12 && screen[11].starts_with(" Enter open")
+    })?;
+    terminal.resize(80, 24)?;
+
+    // Keys: all backends, those with a text, the sick one whole.
+    terminal.key("3")?;
+    site.kill_servers("backend-3");
+    terminal.wait_until("the backend that is down", |screen| {
+        screen.iter().any(|line| line.contains("backend-3") && line.contains("down ") && line.contains("out"))
+    })?;
+    terminal.key("/")?;
+    terminal.line("out")?;
+    terminal.wait_until("only what is out", |screen| {
+        let rows: Vec<_> = screen.iter().filter(|line| line.starts_with(" backend-")).collect();
+        rows.len() == 3 && rows.iter().all(|row| row.contains("backend-3"))
+    })?;
+    terminal.key("Enter")?;
+    terminal.wait_for_text("all about it", "backend-3 is down: ")?;
+    terminal.key("4")?;
+    terminal.wait_for_text("the verdicts", "forwarded_l2")?;
+
+    // A daemon that goes away and comes back is said.
+    site.daemon_mut().stop()?;
+    terminal.wait_for_text("that nobody answers", "no answer: ")?;
+    site.daemon_mut().launch()?;
+    terminal.wait_until("the daemon again", |screen| screen[0].starts_with("edge-1 "))?;
+
+    // However it ends, the terminal is as before.
+    terminal.key("q")?;
+    is_restored(&terminal)?;
+    for signal in ["TERM", "INT", "HUP"] {
+        terminal.line("clear")?;
+        terminal.line(&command_line(&site))?;
+        terminal.wait_for_text("the view", "q quit")?;
+        // It is what runs in front of the shell.
+        let pid = children(&terminal.state("#{pane_pid}")?)?;
+        command::run("kill", &[&format!("-{signal}"), &pid])?;
+        is_restored(&terminal).with_context(|| format!("after SIG{signal}"))?;
+    }
+
+    // Without colours, if somebody wants none.
+    terminal.line("clear")?;
+    terminal.line(&format!("NO_COLOR=1 {}", command_line(&site)))?;
+    terminal.wait_for_text("the view", "q quit")?;
+    let screen = terminal.coloured_screen()?;
+    ensure!(!is_coloured(&screen), "colours in spite of NO_COLOR: {screen:?}");
+    terminal.key("C-c")?;
+    is_restored(&terminal)?;
+    let answered = load.finish().by_backend().len();
+    ensure!(answered == 3, "{answered} backends have answered");
+    site.succeeded();
+    Ok(())
+}
+
+fn is_restored(terminal: &Terminal) -> Result<()> {
+    terminal.wait_for_text("the shell", "ready>")?;
+    ensure!(
+        terminal.state("#{alternate_on}#{cursor_flag}")? == "01",
+        "the shell's screen or cursor is not back"
+    );
+    terminal.line("stty -a; echo end of settings")?;
+    let screen =
+        terminal.wait_until("the settings", |screen| screen.iter().any(|line| line == "end of settings"))?;
+    let settings = screen.join(" ");
+    ensure!(
+        settings.contains(" icanon") && settings.contains(" echo ") && settings.contains(" isig"),
+        "{settings}"
+    );
+    Ok(())
+}
+
+/// Whether a text sets a colour: one of eight, or of 256.
+fn is_coloured(screen: &str) -> bool {
+    screen.contains("38;5;") || (30..38).any(|colour| screen.contains(&format!("\u{1b}[{colour}m")))
+}
+
+/// The process that a shell has started.
+fn children(shell: &str) -> Result<String> {
+    let path = format!("/proc/{shell}/task/{shell}/children");
+    let children = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+    Ok(children.split_whitespace().next().context("the shell has started nothing")?.to_owned())
 }

@@ -321,7 +321,8 @@ fn the_help_documents_the_exit_codes_and_every_command() {
     assert_eq!(code, 0);
     assert!(help.contains("Exit codes:\n  0  done"), "{help}");
     let commands = [
-        "run", "check", "unload", "decap", "status", "explain", "drain", "undrain", "counters",         "events", "reload",
+        "run", "check", "unload", "decap", "status", "explain", "drain", "undrain", "counters", "top",
+        "events", "reload",
     ];
     for command in commands {
         assert!(help.contains(&format!("\n  {command} ")), "{help}");

@@ -1,6 +1,6 @@
 //! The definition of the command line. Help texts are its documentation; docs/cli.md shows the output.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
@@ -127,6 +127,16 @@ Examples:
   vip-lb counters --json | jq '.verdicts[] | select(.action == \"drop\")'")]
     Counters(CountersArgs),
 
+    /// Watch VIPs, services, backends and verdicts: rates, health, curves; keys choose, sort, filter and open
+    #[command(after_help = "\
+Examples:
+  vip-lb top
+  vip-lb top --interval 0.5
+  NO_COLOR=1 vip-lb top
+
+Press ? for the keys, q to end.")]
+    Top(TopArgs),
+
     /// Print what happens, as it happens: health changes, reloads, drains, warnings
     #[command(after_help = "\
 Examples:
@@ -239,6 +249,14 @@ pub struct CountersArgs {
     pub all: bool,
 }
 
+/// Arguments of `top`.
+#[derive(Debug, Args)]
+pub struct TopArgs {
+    /// Seconds between two looks at the daemon, 0.1 to 60
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    pub interval: Duration,
+}
+
 /// Arguments of `events`.
 #[derive(Debug, Args)]
 pub struct EventsArgs {
@@ -284,6 +302,11 @@ pub struct ExplainArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+fn seconds(text: &str) -> Result<Duration, &'static str> {
+    let seconds = text.parse().ok().filter(|seconds| (0.1..=60.0).contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or("expected a number from 0.1 to 60")
 }
 
 fn protocol(text: &str) -> Result<Protocol, &'static str> {
@@ -336,6 +359,8 @@ mod tests {
             "vip-lb explain 10.0.0.1",
             "vip-lb explain 10.0.0.1 192.0.2.1:80 --protocol sctp",
             "vip-lb run --config a --log-format xml",
+            "vip-lb top --interval 0",
+            "vip-lb top --interval NaN",
         ] {
             let error = Cli::try_parse_from(line.split(' ')).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}: {error}");

@@ -9,6 +9,7 @@ mod logging;
 mod output;
 mod remote;
 mod render;
+mod top;
 
 use arguments::{Cli, Command};
 use exit::Exit;
@@ -36,6 +37,7 @@ pub fn execute(cli: Cli) -> Exit {
         Command::Drain(args) => remote::drain(&client(), args),
         Command::Undrain(args) => remote::undrain(&client(), args),
         Command::Counters(args) => remote::counters(&client(), &args),
+        Command::Top(args) => remote::run(top::top(&client(), &args)),
         Command::Events(args) => remote::events(&client(), &args),
         Command::Reload(args) => remote::reload(&client(), &args),
     };

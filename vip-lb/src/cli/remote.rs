@@ -126,7 +126,7 @@ fn ask<T>(answer: impl Future<Output = Result<T, ClientError>>) -> Result<T, Cli
 }
 
 /// Runs what waits for the daemon.
-fn run<T>(work: impl Future<Output = T>) -> T {
+pub(super) fn run<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

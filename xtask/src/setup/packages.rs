@@ -30,6 +30,7 @@ pub(crate) const PACKAGES: &[Package] = &[
     package("bpftool", "bpftool", "reads the pinned maps as an operator does"),
     package("python3-scapy", "scapy", "a second opinion on the frames that come out"),
     package("prometheus", "promtool", "checks metrics and alert rules as a Prometheus server reads them"),
+    package("tmux", "tmux", "the terminal that `vip-lb top` is tried in"),
     package("python3-pip", "pip3", "installs the validator of OpenAPI documents"),
     package("ipvsadm", "ipvsadm", "Linux IPVS, which vip-lb is compared with"),
     package("qemu-system-x86", "qemu-system-x86_64", "other kernels, and counting instructions"),

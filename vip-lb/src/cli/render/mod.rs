@@ -3,7 +3,7 @@
 mod counters;
 mod event;
 mod explanation;
-mod quantity;
+pub(in crate::cli) mod quantity;
 mod reports;
 mod status;
 mod table;
@@ -12,7 +12,7 @@ pub(super) use counters::counters;
 pub(super) use event::event;
 pub(super) use explanation::explanation;
 pub(super) use reports::{drain, reload};
-pub(super) use status::status;
+pub(super) use status::{notes as backend_notes, status};
 
 use std::{
     fmt,
@@ -40,7 +40,7 @@ impl Style {
 
 /// Whether a word is good news.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Tone {
+pub(in crate::cli) enum Tone {
     Neutral,
     Good,
     Doubtful,

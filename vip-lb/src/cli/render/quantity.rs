@@ -1,7 +1,7 @@
 //! Numbers as people read them: three digits, a prefix, two units of time.
 
 /// A number with a decimal prefix: `0`, `0.4`, `277`, `5.1k`, `32.1M`.
-pub(super) fn scaled(value: f64) -> String {
+pub(in crate::cli) fn scaled(value: f64) -> String {
     const PREFIXES: [&str; 6] = ["", "k", "M", "G", "T", "P"];
     // Below a twentieth a rate is nothing to a reader, and `0.0` looks like a mistake.
     if value < 0.05 {
@@ -21,17 +21,24 @@ pub(super) fn scaled(value: f64) -> String {
 }
 
 /// A count with a decimal prefix; exact below 1000.
-pub(super) fn count(value: u64) -> String {
+pub(in crate::cli) fn count(value: u64) -> String {
     if value < 1000 { value.to_string() } else { scaled(value as f64) }
 }
 
+/// A number with its prefix set apart, to be followed by a unit: `32.1 M`, `277 `.
+pub(in crate::cli) fn with_prefix(value: f64) -> String {
+    let number = scaled(value);
+    let digits = number.trim_end_matches(char::is_alphabetic);
+    format!("{digits} {}", &number[digits.len()..])
+}
+
 /// A part of a whole, 0 to 1, as percent with one decimal.
-pub(super) fn percent(share: f64) -> String {
+pub(in crate::cli) fn percent(share: f64) -> String {
     format!("{:.1}%", share * 100.0)
 }
 
 /// A span of time in its two largest units: `12s`, `5m 0s`, `2h 1m`, `3d 4h`.
-pub(super) fn duration(seconds: u64) -> String {
+pub(in crate::cli) fn duration(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
     if days > 0 {
         format!("{days}d {}h", hours % 24)

@@ -126,10 +126,10 @@ fn service_block(service: &ServiceStatus, now: u64, style: Style) -> String {
     text.push_str(&format!(
         "  {} packets/s, {}bit/s, {} connections/s; total {} packets, {}B, {} connections\n",
         quantity::scaled(traffic.packets_per_second),
-        spaced_prefix(&quantity::scaled(traffic.bits_per_second)),
+        quantity::with_prefix(traffic.bits_per_second),
         quantity::scaled(traffic.new_connections_per_second),
         quantity::count(traffic.packets),
-        spaced_prefix(&quantity::count(traffic.bytes)),
+        quantity::with_prefix(traffic.bytes as f64),
         quantity::count(traffic.new_connections),
     ));
     let mut table = Table::new([
@@ -165,12 +165,6 @@ fn service_block(service: &ServiceStatus, now: u64, style: Style) -> String {
     text
 }
 
-/// `32.1M` as `32.1 M`, to be followed by a unit.
-fn spaced_prefix(number: &str) -> String {
-    let digits = number.trim_end_matches(char::is_alphabetic);
-    format!("{digits} {}", &number[digits.len()..])
-}
-
 fn slots(service: &ServiceStatus) -> String {
     if service.open_slots == 0 {
         return "all closed".to_owned();
@@ -201,7 +195,7 @@ fn forwarding(state: ForwardingState) -> Cell {
 }
 
 /// What the table has no room for: why a backend is not up, why it is not in the ring, what it still holds.
-fn notes(backend: &BackendStatus) -> Vec<String> {
+pub(in crate::cli) fn notes(backend: &BackendStatus) -> Vec<String> {
     let name = &backend.name;
     let mut notes = Vec::new();
     if let Some(reason) = &backend.health.reason {
