@@ -270,6 +270,48 @@ fn metrics_are_what_prometheus_takes_and_what_happened() -> Result<()> {
     Ok(())
 }
 
+/// Turned on until it is dropped, and then as it was.
+struct Statistics {
+    before: String,
+}
+
+impl Statistics {
+    const PATH: &str = "/proc/sys/kernel/bpf_stats_enabled";
+
+    fn enable() -> Result<Self> {
+        let before = fs::read_to_string(Self::PATH).context(Self::PATH)?;
+        fs::write(Self::PATH, "1")?;
+        Ok(Self { before })
+    }
+}
+
+impl Drop for Statistics {
+    fn drop(&mut self) {
+        if let Err(error) = fs::write(Self::PATH, &self.before) {
+            eprintln!("cannot restore {}: {error}", Self::PATH);
+        }
+    }
+}
+
+#[test]
+fn a_packets_cost_is_known_while_the_kernel_counts() -> Result<()> {
+    let site = site()?;
+    let statistics = Statistics::enable()?;
+    let report = HttpLoad::run(&site.lab.client.namespace, LoadOptions::count(site.web(), 200))?;
+    ensure!(report.failed().count() == 0, "{:?}", report.errors());
+    let page = get(&site, "/metrics")?;
+    drop(statistics);
+    ensure!(sample(&page, "vip_lb_bpf_statistics_enabled")? == 1.0, "{page}");
+    // A request has five packets at least on its way to the backend.
+    let (runs, seconds) =
+        (sample(&page, "vip_lb_program_runs_total")?, sample(&page, "vip_lb_program_run_seconds_total")?);
+    ensure!(runs >= 1000.0, "{runs} runs for 200 requests");
+    let each = seconds / runs;
+    ensure!(each > 1e-9 && each < 1e-2, "{each} s for each of {runs} runs");
+    site.succeeded();
+    Ok(())
+}
+
 /// Has promtool read a page as a Prometheus server does.
 fn promtool(scratch: &Scratch, page: &str) -> Result<()> {
     let file = scratch.path().join("metrics.txt");
