@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
+use vip_lb::api::model::Occurrence;
 use vip_lb_common::Verdict;
 
 fn read(path: &str) -> String {
@@ -30,4 +31,14 @@ fn every_map_has_its_row_in_the_architecture() {
         first_cells(&page, "\n## Maps\n", "\n## ").flat_map(|cell| cell.split(", ")).collect();
     let declared = program.split("#[btf_map]\nstatic ").skip(1).filter_map(|rest| rest.split(':').next());
     assert_eq!(rows, declared.collect());
+}
+
+#[test]
+fn every_event_has_its_row_in_the_manual_of_commands() {
+    let page = read("docs/cli.md");
+    let cells: String = first_cells(&page, "\n## events\n", "\n## ").collect();
+    let rows: BTreeSet<&str> = cells.split('`').skip(1).step_by(2).collect();
+    let schema = schemars::schema_for!(Occurrence).to_value();
+    let events = schema["oneOf"].as_array().unwrap().iter();
+    assert_eq!(rows, events.map(|event| event["properties"]["event"]["const"].as_str().unwrap()).collect());
 }
