@@ -99,6 +99,7 @@ impl Pair {
                 port: None,
                 mode: None,
                 weight: 100,
+                state: None,
             });
             service.backends = backends.collect();
         }

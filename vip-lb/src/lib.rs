@@ -9,4 +9,5 @@ pub mod health;
 pub mod metrics;
 pub mod nat;
 pub mod network;
+pub mod state;
 pub mod steering;

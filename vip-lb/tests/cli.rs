@@ -17,9 +17,10 @@ use vip_lb::{
         Control,
         events::{Events, Subscription},
         model::{
-            Action, ApiError, BackendChange, BackendSelector, ConfigInfo, Counters, DrainReport, ErrorKind,
-            ExplainRequest, ExplainedService, Explanation, Occurrence, ReloadReport, Status, Step, Verdict,
-            VerdictCount,
+            Action, ApiError, BackendChange, BackendSelector, ConfigInfo, ConfigRequest, Counters,
+            DrainReport, DrainRequest, ErrorKind, ExplainRequest, ExplainedService, Explanation, Loss,
+            Occurrence, Outcome, Plan, ReloadReport, Remaining, RevisionInfo, Revisions, Status, Step,
+            Verdict, VerdictCount,
         },
         server::serve,
         socket::{SocketClaim, claim},
@@ -29,7 +30,11 @@ use vip_lb::{
 };
 
 /// A daemon without VIPs whose reload fails, with one backend `web/b1`, and very many verdicts.
-struct Imitation;
+#[derive(Default)]
+struct Imitation {
+    /// Looks at the backend so far; from the third on nothing is left of it.
+    looks: AtomicU32,
+}
 
 fn verdict(name: &str) -> Verdict {
     Verdict { name: name.into(), meaning: "not for a vip".into(), action: Action::Pass }
@@ -42,7 +47,13 @@ impl Control for Imitation {
             version: "0.1.0".into(),
             pid: 4711,
             started: 0,
-            config: ConfigInfo { path: "/etc/vip-lb.yaml".into(), hash: "3f9a12bc".into(), loaded_at: 0 },
+            config: ConfigInfo {
+                path: "/etc/vip-lb.yaml".into(),
+                hash: "3f9a12bc".into(),
+                loaded_at: 0,
+                revision: None,
+                instead_of_file: None,
+            },
             interfaces: Vec::new(),
             bonds: Vec::new(),
             vips: Vec::new(),
@@ -86,21 +97,63 @@ impl Control for Imitation {
         Err(ApiError::new(ErrorKind::Unavailable, "the daemon is starting"))
     }
 
-    async fn drain(&self, backend: BackendSelector) -> Result<DrainReport, ApiError> {
-        if !backend.matches("web", "b1") {
-            return Err(ApiError::new(ErrorKind::NotFound, format!("no backend matches `{backend}`")));
-        }
-        let (service, backend, now) = ("web".into(), "b1".into(), "draining".into());
-        Ok(DrainReport { backends: vec![BackendChange { service, backend, changed: true, now }] })
+    async fn drain(&self, DrainRequest { backend, force }: DrainRequest) -> Result<DrainReport, ApiError> {
+        report(&backend, if force { "out" } else { "draining" }, force)
     }
 
     async fn undrain(&self, backend: BackendSelector) -> Result<DrainReport, ApiError> {
-        self.drain(backend).await
+        report(&backend, "in ring", false)
     }
 
-    async fn reload(&self) -> Result<ReloadReport, ApiError> {
+    async fn remaining(&self, backend: BackendSelector) -> Result<DrainReport, ApiError> {
+        let drained = self.looks.fetch_add(1, Ordering::Relaxed) >= 2;
+        report(&backend, if drained { "drained" } else { "draining" }, drained)
+    }
+
+    async fn plan(&self, request: ConfigRequest) -> Result<Plan, ApiError> {
+        let lost = Loss {
+            of: "web/b1".into(),
+            reason: "disabled in the configuration".into(),
+            recorded: 12,
+            translated: 0,
+            new_connections_per_second: 0.0,
+        };
+        Ok(match (request.text.map(|text| text.name), request.revision) {
+            (None, None) => Plan::nothing(),
+            (Some(_), _) => Plan { outcome: Outcome::Safe, ..Plan::nothing() },
+            (None, Some(_)) => {
+                Plan { outcome: Outcome::LosesConnections, lost: vec![lost], ..Plan::nothing() }
+            }
+        })
+    }
+
+    async fn reload(&self, request: ConfigRequest) -> Result<ReloadReport, ApiError> {
+        if request.revision == Some(3) {
+            return Ok(ReloadReport { plan: self.plan(request).await?, revision: Some(8) });
+        }
         Err(ApiError::invalid_config("vip-lb.yaml is not valid", vec!["vip-lb.yaml:3:5: no".into()]))
     }
+
+    async fn revisions(&self) -> Result<Revisions, ApiError> {
+        let revision =
+            |number, in_force| RevisionInfo { number, since: 0, hash: "3f9a".into(), bytes: 812, in_force };
+        Ok(Revisions { revisions: vec![revision(3, false), revision(7, true)], folder: "/x".into() })
+    }
+}
+
+fn report(backend: &BackendSelector, now: &str, drained: bool) -> Result<DrainReport, ApiError> {
+    if !backend.matches("web", "b1", "10.0.0.1".parse().unwrap()) {
+        return Err(ApiError::new(ErrorKind::NotFound, format!("no backend matches `{backend}`")));
+    }
+    let change = BackendChange {
+        service: "web".into(),
+        backend: "b1".into(),
+        changed: true,
+        now: now.into(),
+        order: None,
+        remaining: Remaining { drained, ..Remaining::default() },
+    };
+    Ok(DrainReport { backends: vec![change], warnings: Vec::new() })
 }
 
 /// The imitation behind a socket, for as long as the value lives.
@@ -127,7 +180,7 @@ impl Daemon {
         let shutdown = async {
             let _ = stopped.await;
         };
-        let server = daemon.runtime.spawn(serve(listener, Arc::new(Imitation), shutdown));
+        let server = daemon.runtime.spawn(serve(listener, Arc::new(Imitation::default()), shutdown));
         daemon.running = Some((stop, server, claim));
         daemon
     }
@@ -176,7 +229,15 @@ fn answers_are_text_or_json_and_the_code_is_0() {
         ("explain [2001:db8::1]:1 [2001:db8::2]:80 --json", "\"source\": \"2001:db8::1\""),
         ("drain b1", "web/b1: draining\n"),
         ("drain web/b1 --json", "\"changed\": true"),
-        ("undrain web/b1", "web/b1: draining\n"),
+        ("drain 10.0.0.1", "web/b1: draining\n"),
+        ("drain b1 --force", "web/b1: out\n"),
+        ("undrain web/b1", "web/b1: in ring\n"),
+        ("plan", "nothing changes\n"),
+        ("reload --dry-run", "nothing changes\n"),
+        ("rollback --list", "7  "),
+        ("rollback --list --json", "\"in_force\": true"),
+        ("rollback", "reloaded\nlost: all connections of web/b1, disabled in the configuration: 12 recorded"),
+        ("rollback --json", "\"revision\": 8"),
     ] {
         let (code, stdout, stderr) = daemon.run(line);
         assert_eq!((code, stderr.as_str()), (0, ""), "{line}");
@@ -205,6 +266,40 @@ fn events_are_lines_until_the_daemon_ends() {
         "{\"id\":1,\"time_ms\":1800000000250,\"event\":\"daemon_ready\",\"version\":\"0.1.0\",\"pid\":4711}\n\
          {\"id\":2,\"time_ms\":1800000060000,\"event\":\"warning\",\"text\":\"eth1: generic mode\"}\n"
     );
+}
+
+#[test]
+fn a_plan_tells_by_its_code_what_it_comes_to() {
+    let daemon = Daemon::start();
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/ipip.yaml");
+    for (line, expected, phrase) in [
+        ("plan".to_owned(), 0, "nothing changes"),
+        (format!("plan {file}"), 10, "safe: every connection stays"),
+        (format!("plan {file} --json"), 10, "\"outcome\": \"safe\""),
+        (format!("reload {file} --dry-run"), 10, "safe: every connection stays"),
+        ("rollback --dry-run".to_owned(), 11, "loses connections"),
+        ("rollback 3 --dry-run --json".to_owned(), 11, "\"outcome\": \"loses_connections\""),
+        ("plan /nowhere/c.yaml".to_owned(), 3, ""),
+    ] {
+        let (code, stdout, stderr) = daemon.run(&line);
+        assert_eq!(code, expected, "{line}: {stderr}");
+        assert!(stdout.contains(phrase), "{line}: {stdout}");
+    }
+}
+
+#[test]
+fn waiting_for_a_drain_ends_when_it_is_done_or_at_the_deadline() {
+    let daemon = Daemon::start();
+    let (code, stdout, stderr) = daemon.run("drain b1 --wait");
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert!(stdout.starts_with("web/b1: draining\n") && stdout.ends_with("web/b1: drained\n"), "{stdout}");
+    let late = |line: &str| Daemon::start().run(line);
+    let (code, stdout, _) = late("drain b1 --wait --deadline 1ms");
+    assert_eq!(code, 12, "{stdout}");
+    assert!(stdout.ends_with(" older ones (an estimate)\n"), "{stdout}");
+    let (code, stdout, _) = late("drain b1 --wait --deadline 1ms --force --json");
+    assert_eq!(code, 0, "{stdout}");
+    assert!(stdout.contains("\"now\": \"out\""), "what is left is cut: {stdout}");
 }
 
 #[test]

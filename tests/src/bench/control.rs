@@ -19,7 +19,7 @@ use vip_lb::{
     config::{self, Config, model},
     control::{
         apply::apply,
-        desired::{Desired, Facts},
+        desired::{Desired, Facts, ServiceKey},
         engine::{Engine, Plan},
         standing::{Cause, Standing},
     },
@@ -190,7 +190,7 @@ impl AllWell {
 }
 
 impl Facts for AllWell {
-    fn standing(&self, _: &model::Service, backend: &model::Backend) -> Standing {
+    fn standing(&self, _: &ServiceKey, backend: &model::Backend) -> Standing {
         if self.drained.as_ref() == Some(&backend.name) {
             Standing::Draining(Cause::Operator)
         } else {

@@ -22,8 +22,9 @@ use vip_lb::{
         Control,
         events::{Events, Subscription},
         model::{
-            ApiError, BackendChange, BackendSelector, Counters, DrainReport, ErrorKind, ExplainRequest,
-            Explanation, Occurrence, ReloadReport, Status,
+            ApiError, BackendChange, BackendSelector, ConfigRequest, Counters, DrainReport, DrainRequest,
+            ErrorKind, ExplainRequest, Explanation, Occurrence, Plan, ReloadReport, Remaining, Revisions,
+            Status,
         },
         server,
     },
@@ -148,12 +149,13 @@ struct Fake;
 
 impl Fake {
     fn changed(backend: &BackendSelector, now: &str) -> Result<DrainReport, ApiError> {
-        if !backend.matches("web", "b1") {
+        if !backend.matches("web", "b1", std::net::Ipv4Addr::LOCALHOST.into()) {
             return Err(ApiError::new(ErrorKind::NotFound, format!("no backend matches `{backend}`")));
         }
         let (service, name) = ("web".to_owned(), "b1".to_owned());
-        let change = BackendChange { service, backend: name, changed: true, now: now.to_owned() };
-        Ok(DrainReport { backends: vec![change] })
+        let (now, order, remaining) = (now.to_owned(), None, Remaining::default());
+        let change = BackendChange { service, backend: name, changed: true, now, order, remaining };
+        Ok(DrainReport { backends: vec![change], warnings: Vec::new() })
     }
 }
 
@@ -182,7 +184,11 @@ impl Control for Fake {
         Err(ApiError::new(ErrorKind::Unavailable, "the daemon is starting"))
     }
 
-    async fn drain(&self, backend: BackendSelector) -> Result<DrainReport, ApiError> {
+    async fn drain(&self, request: DrainRequest) -> Result<DrainReport, ApiError> {
+        Self::changed(&request.backend, "draining")
+    }
+
+    async fn remaining(&self, backend: BackendSelector) -> Result<DrainReport, ApiError> {
         Self::changed(&backend, "draining")
     }
 
@@ -190,7 +196,17 @@ impl Control for Fake {
         Self::changed(&backend, "in ring")
     }
 
-    async fn reload(&self) -> Result<ReloadReport, ApiError> {
+    async fn plan(&self, request: ConfigRequest) -> Result<Plan, ApiError> {
+        let known = request.revision.is_none_or(|revision| revision == 1);
+        let unknown = ApiError::new(ErrorKind::NotFound, "there is no such revision");
+        if known { Ok(Plan::nothing()) } else { Err(unknown) }
+    }
+
+    async fn revisions(&self) -> Result<Revisions, ApiError> {
+        Ok(Revisions { revisions: Vec::new(), folder: "/var/lib/vip-lb".into() })
+    }
+
+    async fn reload(&self, _: ConfigRequest) -> Result<ReloadReport, ApiError> {
         let lines = vec!["c.yaml:1:1: found nothing, expected something".to_owned()];
         Err(ApiError::invalid_config("c.yaml is not valid", lines))
     }

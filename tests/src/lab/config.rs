@@ -120,6 +120,12 @@ pub struct NodeConfig {
     /// Folder of the pins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pins: Option<String>,
+    /// Folder of what outlives the daemon; where absent, the lab's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_dir: Option<String>,
+    /// `never`, `safe` or `always`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<String>,
 }
 
 /// A `nat` section.
@@ -227,6 +233,9 @@ pub struct BackendConfig {
     pub mode: Option<Mode>,
     /// Its share relative to the others.
     pub weight: u16,
+    /// `enabled`, `drain` or `disabled`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
 }
 
 impl ConfigFile {

@@ -38,6 +38,7 @@ pub struct Daemon {
     pins: PathBuf,
     log: PathBuf,
     notify: PathBuf,
+    state: PathBuf,
     kept: bool,
     log_wanted: Cell<bool>,
 }
@@ -61,6 +62,7 @@ impl Daemon {
             pins: Path::new(bpffs::MOUNT_POINT).join(format!("{}-{}", scratch.name(), node.name)),
             log: file("log"),
             notify: file("notify"),
+            state: file("state"),
             kept: false,
             log_wanted: Cell::new(false),
         };
@@ -120,6 +122,8 @@ impl Daemon {
             .arg("--config")
             .arg(&self.config_path)
             .env("NOTIFY_SOCKET", &self.notify)
+            // As systemd does: a state of its own, also for binaries that know of none.
+            .env("STATE_DIRECTORY", &self.state)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -180,7 +184,28 @@ impl Daemon {
     ///
     /// It exits with anything but 0.
     pub fn ask(&self, arguments: &[&str]) -> Result<String> {
-        command::output_of(Command::new(&self.binary).arg("--socket").arg(&self.socket).args(arguments))
+        command::output_of(&mut self.command(arguments))
+    }
+
+    /// As [`Self::ask`], whatever the exit code: that, and what is printed on standard output and on standard error.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be run, or is killed.
+    pub fn ask_code(&self, arguments: &[&str]) -> Result<(i32, String, String)> {
+        let output = self.command(arguments).output().context("run the command")?;
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        let code =
+            output.status.code().with_context(|| format!("{arguments:?} ended with {}", output.status))?;
+        Ok((code, text(&output.stdout), text(&output.stderr)))
+    }
+
+    /// `vip-lb --socket ...` with these arguments, to be run.
+    #[must_use]
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.arg("--socket").arg(&self.socket).args(arguments);
+        command
     }
 
     /// As [`Self::ask`], with `--json`, read into a type.
@@ -254,6 +279,18 @@ impl Daemon {
         let path = path.to_str().context("a path in UTF-8")?;
         let text = command::run("bpftool", &["-j", "map", "dump", "pinned", path])?;
         serde_json::from_str(&text).with_context(|| format!("read bpftool's dump of {path}: {text}"))
+    }
+
+    /// Folder of what outlives the daemon, unless the configuration says otherwise.
+    #[must_use]
+    pub fn state(&self) -> &Path {
+        &self.state
+    }
+
+    /// The configuration file.
+    #[must_use]
+    pub fn config_path(&self) -> &Path {
+        &self.config_path
     }
 
     /// Folder of the pins.

@@ -104,6 +104,8 @@ impl SiteOptions {
                 on_exit: None,
                 socket: None,
                 pins: None,
+                state_dir: None,
+                watch: None,
             },
             vips: vec![VipConfig {
                 address: vip(self.family),
@@ -125,6 +127,7 @@ impl SiteOptions {
             port: None,
             mode: self.other_modes.get(&index).copied(),
             weight,
+            state: None,
         }
     }
 }

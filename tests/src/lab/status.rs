@@ -21,6 +21,8 @@ pub struct Status {
     pub vips: Vec<Vip>,
     /// How full the tables are.
     pub tables: Vec<Table>,
+    /// What an operator should know.
+    pub warnings: Vec<String>,
 }
 
 /// A table of the packet path.
@@ -46,6 +48,12 @@ pub struct Interface {
 pub struct ConfigInfo {
     /// Fingerprint of the file's text.
     pub hash: String,
+    /// The number under which it is kept.
+    #[serde(default)]
+    pub revision: Option<u64>,
+    /// What is in force instead of the file.
+    #[serde(default)]
+    pub instead_of_file: Option<String>,
 }
 
 /// A VIP.
@@ -91,6 +99,127 @@ pub struct Backend {
     pub entries: u64,
     /// Translated connections to it.
     pub nat_connections: u64,
+    /// The operator's order that holds for it.
+    #[serde(default)]
+    pub operator_order: Option<OperatorOrder>,
+}
+
+/// An operator's order.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct OperatorOrder {
+    /// `drain` or `cut`.
+    pub order: String,
+    /// Since when, Unix seconds.
+    pub since: u64,
+}
+
+/// The answer to `plan` and `reload`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Plan {
+    /// `nothing`, `safe` or `loses_connections`.
+    pub outcome: String,
+    /// The services that the change concerns.
+    pub services: Vec<PlannedService>,
+    /// Whose connections are lost.
+    pub lost: Vec<Loss>,
+    /// What is taken for granted.
+    pub assumptions: Vec<String>,
+    /// What an operator should know.
+    pub warnings: Vec<String>,
+    /// The number under which the configuration is kept; only of `reload`.
+    #[serde(default)]
+    pub revision: Option<u64>,
+}
+
+/// What a change does to a service.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct PlannedService {
+    /// Its name.
+    pub name: String,
+    /// Slots whose new connections go elsewhere.
+    pub moved_slots: u32,
+    /// The same, 0 to 1.
+    pub moved_share: f64,
+    /// Those that remember the backend they had.
+    pub remembering_slots: u32,
+    /// Connections that will be recorded at a time.
+    #[serde(default)]
+    pub recorded_estimate: Option<u64>,
+    /// Its backends.
+    pub backends: Vec<PlannedBackend>,
+}
+
+/// What a change does to a backend.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct PlannedBackend {
+    /// Its name.
+    pub name: String,
+    /// Slots that are its own afterwards.
+    pub slots_after: u32,
+    /// `none`, `kept` or `lost`.
+    pub connections: String,
+}
+
+/// Whose connections are lost.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Loss {
+    /// `SERVICE/BACKEND`.
+    pub of: String,
+    /// Why.
+    pub reason: String,
+    /// Recorded ones among them.
+    pub recorded: u64,
+    /// Translated ones among them.
+    pub translated: u64,
+}
+
+impl Plan {
+    /// What it says of a service.
+    ///
+    /// # Errors
+    ///
+    /// Nothing.
+    pub fn service(&self, name: &str) -> Result<&PlannedService> {
+        let found = self.services.iter().find(|service| service.name == name);
+        found.ok_or_else(|| anyhow::anyhow!("the plan has no service `{name}`: {self:?}"))
+    }
+}
+
+/// The answer to `drain`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct DrainReport {
+    /// One per backend.
+    pub backends: Vec<Drained>,
+    /// What an operator should know.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+/// How far a backend is drained.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Drained {
+    /// How it is, in words.
+    pub now: String,
+    /// What it still has.
+    pub remaining: Remaining,
+}
+
+/// What a backend still has.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Remaining {
+    /// Open slots that remember it.
+    pub open_slots: u32,
+    /// Recorded connections.
+    pub recorded: u64,
+    /// Translated connections.
+    pub translated: u64,
+    /// Older connections, an estimate.
+    pub settled_estimate: u64,
+    /// Whether nothing is left.
+    pub drained: bool,
+    /// Seconds until it can be drained.
+    #[serde(default)]
+    pub seconds_left: Option<u32>,
 }
 
 /// What the checks found.

@@ -14,8 +14,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::{net::UnixStream, time::timeout};
 
 use super::model::{
-    ApiError, BackendSelector, Counters, DrainReport, DrainRequest, Event, ExplainRequest, Explanation,
-    Liveness, ReloadReport, Status,
+    ApiError, BackendRequest, BackendSelector, ConfigRequest, Counters, DrainReport, DrainRequest, Event,
+    ExplainRequest, Explanation, Liveness, Plan, ReloadReport, Revisions, Status,
 };
 use crate::config::model::Protocol;
 
@@ -181,13 +181,22 @@ impl Client {
         })
     }
 
-    /// Takes backends out of the rings and lets their connections end.
+    /// Takes backends out of the rings and lets their connections end, or cuts them.
     ///
     /// # Errors
     ///
     /// See [`ClientError`].
-    pub async fn drain(&self, backend: BackendSelector) -> Result<DrainReport, ClientError> {
-        self.post("/v1/drain", &DrainRequest { backend }).await
+    pub async fn drain(&self, request: &DrainRequest) -> Result<DrainReport, ClientError> {
+        self.post("/v1/drain", request).await
+    }
+
+    /// What backends still have.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn remaining(&self, backend: &BackendSelector) -> Result<DrainReport, ClientError> {
+        self.get(&format!("/v1/remaining?backend={}", escaped(&backend.to_string()))).await
     }
 
     /// Withdraws [`drain`](Self::drain).
@@ -196,16 +205,34 @@ impl Client {
     ///
     /// See [`ClientError`].
     pub async fn undrain(&self, backend: BackendSelector) -> Result<DrainReport, ClientError> {
-        self.post("/v1/undrain", &DrainRequest { backend }).await
+        self.post("/v1/undrain", &BackendRequest { backend }).await
     }
 
-    /// Makes the daemon read its configuration file again.
+    /// What a configuration would change.
     ///
     /// # Errors
     ///
-    /// See [`ClientError`]; a file with mistakes is [`ClientError::Refused`].
-    pub async fn reload(&self) -> Result<ReloadReport, ClientError> {
-        self.post("/v1/reload", &()).await
+    /// As [`reload`](Self::reload).
+    pub async fn plan(&self, request: &ConfigRequest) -> Result<Plan, ClientError> {
+        self.post("/v1/plan", request).await
+    }
+
+    /// Makes the daemon read its configuration file again, or take another configuration.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`]; a configuration with mistakes is [`ClientError::Refused`].
+    pub async fn reload(&self, request: &ConfigRequest) -> Result<ReloadReport, ClientError> {
+        self.post("/v1/reload", request).await
+    }
+
+    /// The configurations that were in force and are kept.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn revisions(&self) -> Result<Revisions, ClientError> {
+        self.get("/v1/revisions").await
     }
 
     async fn get<T: DeserializeOwned>(&self, target: &str) -> Result<T, ClientError> {
@@ -356,6 +383,14 @@ impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
     }
+}
+
+/// A text as the value of a query: what has a meaning there is written in hexadecimal digits (RFC 3986 section 2.1).
+fn escaped(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/:".contains(&byte);
+    text.bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
 }
 
 #[cfg(test)]

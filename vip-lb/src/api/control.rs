@@ -5,7 +5,8 @@ use std::future::Future;
 use super::{
     events::Subscription,
     model::{
-        ApiError, BackendSelector, Counters, DrainReport, ExplainRequest, Explanation, ReloadReport, Status,
+        ApiError, BackendSelector, ConfigRequest, Counters, DrainReport, DrainRequest, ExplainRequest,
+        Explanation, Plan, ReloadReport, Revisions, Status,
     },
 };
 use crate::metrics::Facts;
@@ -30,12 +31,22 @@ pub trait Control: Send + Sync + 'static {
     /// A reader of the events behind the one of this number; of those from now on without it.
     fn events(&self, after: Option<u64>) -> Subscription;
 
-    /// Takes a backend out of the rings and lets its connections end. Draining twice changes nothing.
+    /// Takes a backend out of the rings and lets its connections end, or cuts them. Draining twice changes nothing.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::NotFound`](super::model::ErrorKind::NotFound) if the selector matches no backend.
-    fn drain(&self, backend: BackendSelector) -> impl Future<Output = Result<DrainReport, ApiError>> + Send;
+    fn drain(&self, request: DrainRequest) -> impl Future<Output = Result<DrainReport, ApiError>> + Send;
+
+    /// What backends still have. Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`](super::model::ErrorKind::NotFound) if the selector matches no backend.
+    fn remaining(
+        &self,
+        backend: BackendSelector,
+    ) -> impl Future<Output = Result<DrainReport, ApiError>> + Send;
 
     /// Withdraws [`drain`](Self::drain); what the configuration says of the backend holds again.
     ///
@@ -45,11 +56,25 @@ pub trait Control: Send + Sync + 'static {
     fn undrain(&self, backend: BackendSelector)
     -> impl Future<Output = Result<DrainReport, ApiError>> + Send;
 
-    /// Reads the configuration file again and applies what changed.
+    /// What a configuration would change. Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`reload`](Self::reload).
+    fn plan(&self, request: ConfigRequest) -> impl Future<Output = Result<Plan, ApiError>> + Send;
+
+    /// Reads the configuration file again, or takes another configuration, and applies what changed.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::InvalidConfig`](super::model::ErrorKind::InvalidConfig) with one line per mistake in
     /// [`ApiError::details`]; then nothing was changed.
-    fn reload(&self) -> impl Future<Output = Result<ReloadReport, ApiError>> + Send;
+    fn reload(&self, request: ConfigRequest) -> impl Future<Output = Result<ReloadReport, ApiError>> + Send;
+
+    /// The configurations that were in force and are kept.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be read.
+    fn revisions(&self) -> impl Future<Output = Result<Revisions, ApiError>> + Send;
 }

@@ -62,8 +62,18 @@ impl Description {
     }
 
     /// Takes a `B` as the body.
-    pub(super) fn takes_json<B: JsonSchema>(mut self) -> Self {
-        let body = json!({"required": true, "content": {"application/json": {"schema": question::<B>()}}});
+    pub(super) fn takes_json<B: JsonSchema>(self) -> Self {
+        self.body::<B>(true)
+    }
+
+    /// Takes a `B` as the body, or none.
+    pub(super) fn may_take_json<B: JsonSchema>(self) -> Self {
+        self.body::<B>(false)
+    }
+
+    fn body<B: JsonSchema>(mut self, required: bool) -> Self {
+        let body =
+            json!({"required": required, "content": {"application/json": {"schema": question::<B>()}}});
         self.operation.insert("requestBody".into(), body);
         self
     }

@@ -10,8 +10,11 @@
 //! | `GET /metrics` | what Prometheus collects | [`metrics`](crate::metrics) |
 //! | `GET /openapi.json` | what can be asked | OpenAPI 3.1 |
 //! | `POST /v1/drain` | [`DrainRequest`](model::DrainRequest) | [`DrainReport`](model::DrainReport) |
-//! | `POST /v1/undrain` | [`DrainRequest`](model::DrainRequest) | [`DrainReport`](model::DrainReport) |
-//! | `POST /v1/reload` | read the configuration file again | [`ReloadReport`](model::ReloadReport) |
+//! | `GET /v1/remaining?backend=..` | what backends still have | [`DrainReport`](model::DrainReport) |
+//! | `POST /v1/undrain` | [`BackendRequest`](model::BackendRequest) | [`DrainReport`](model::DrainReport) |
+//! | `POST /v1/plan` | [`ConfigRequest`](model::ConfigRequest), or none for the file | [`Plan`](model::Plan) |
+//! | `POST /v1/reload` | the same, to be brought in force | [`ReloadReport`](model::ReloadReport) |
+//! | `GET /v1/revisions` | what was in force and is kept | [`Revisions`](model::Revisions) |
 //!
 //! The routes are in [`server::router`]; each is defined once, and the document at `/openapi.json` is made of the same types.
 //! Whatever is refused is answered with an [`ApiError`](model::ApiError). Nothing here decides anything about

@@ -4,14 +4,22 @@ mod change;
 mod error;
 mod event;
 mod explain;
+mod plan;
 mod status;
 
-pub use change::{BackendChange, BackendSelector, DrainReport, DrainRequest, EmptySelector, ReloadReport};
+pub use change::{
+    BackendChange, BackendRequest, BackendSelector, DrainReport, DrainRequest, EmptySelector, OperatorOrder,
+    OrderKind, ReloadReport, Remaining,
+};
 pub use error::{ApiError, ErrorKind};
 pub use event::{Event, EventsRequest, Occurrence};
 pub use explain::{
     ChosenBackend, ExplainRequest, ExplainedService, Explanation, FlowHash, NotAFlowHash, Slot, SlotState,
     Step,
+};
+pub use plan::{
+    BackendPlan, Change, ChangeAction, ConfigRequest, ConfigText, ConnectionFate, Loss, Outcome, Plan,
+    RevisionInfo, Revisions, ServicePlan, Subject,
 };
 pub use status::{
     Action, AttachedMode, BackendStatus, BondMemberState, BondMemberStatus, BondStatus, ConfigInfo, Counters,

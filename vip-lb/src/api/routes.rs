@@ -5,7 +5,7 @@ use std::{future::Future, sync::Arc};
 use axum::{
     Json, Router,
     extract::{
-        Query, State,
+        DefaultBodyLimit, FromRequest, Query, Request, State,
         rejection::{JsonRejection, QueryRejection},
     },
     http::{HeaderMap, HeaderValue, StatusCode, header},
@@ -16,6 +16,7 @@ use axum::{
     routing::{get, post},
 };
 use futures_util::Stream;
+use hyper::body::Body as _;
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -94,20 +95,24 @@ impl<C: Control> Routes<C> {
         self.route(path, post(handler))
     }
 
-    /// `POST` without a body: an order that needs no words.
-    pub(super) fn command<A, F>(
+    /// `POST` with a body that may be missing and may have up to `limit` bytes: an order that may need many words, or none.
+    pub(super) fn wordy_order<B, A, F>(
         mut self,
         path: &'static str,
         summary: &'static str,
-        handler: impl Fn(Arc<C>) -> F + Clone + Send + Sync + 'static,
+        limit: usize,
+        handler: impl Fn(Arc<C>, B) -> F + Clone + Send + Sync + 'static,
     ) -> Self
     where
+        B: DeserializeOwned + Default + JsonSchema + Send + 'static,
         A: Serialize + JsonSchema,
         F: Future<Output = Answer<A>> + Send,
     {
-        self.document.add(Description::post(path, summary).answers_json::<A>());
-        let handler = async move |State(control): State<Arc<C>>| answer(handler(control).await);
-        self.route(path, post(handler))
+        self.document.add(Description::post(path, summary).may_take_json::<B>().answers_json::<A>());
+        let handler = async move |State(control): State<Arc<C>>, body: Result<OrDefault<B>, Refusal>| {
+            answer(handler(control, body?.0).await)
+        };
+        self.route(path, post(handler).layer(DefaultBodyLimit::max(limit)))
     }
 
     /// `GET` of the stream of events: server-sent events, each with the JSON of an [`Event`] as its data.
@@ -161,6 +166,21 @@ impl<C: Control> Routes<C> {
 
     fn route(self, path: &'static str, handler: axum::routing::MethodRouter<Arc<C>>) -> Self {
         Self { router: self.router.route(path, handler), document: self.document }
+    }
+}
+
+/// A body that may be missing, or `null`.
+struct OrDefault<B>(B);
+
+impl<S: Send + Sync, B: DeserializeOwned + Default> FromRequest<S> for OrDefault<B> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        if request.body().size_hint().exact() == Some(0) {
+            return Ok(Self(B::default()));
+        }
+        let Json(body) = Json::<Option<B>>::from_request(request, state).await?;
+        Ok(Self(body.unwrap_or_default()))
     }
 }
 

@@ -60,6 +60,7 @@ fn backend(name: &str, address: &str, next_hop: &str) -> BackendStatus {
         weight: 100,
         admin: AdminState::Enabled,
         drained_by_operator: false,
+        operator_order: None,
         health: Health {
             state: HealthState::Up,
             reason: None,
@@ -154,6 +155,8 @@ pub(crate) fn status() -> Status {
             path: "/etc/vip-lb/vip-lb.yaml".into(),
             hash: "3f9a12bc".into(),
             loaded_at: NOW - 300,
+            revision: Some(17),
+            instead_of_file: None,
         },
         interfaces: vec![
             InterfaceStatus {

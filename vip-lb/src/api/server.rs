@@ -23,7 +23,7 @@ use tokio::{
 use super::{
     Control,
     limited::Limited,
-    model::{ApiError, DrainRequest, ErrorKind, ExplainRequest, Liveness},
+    model::{ApiError, BackendRequest, ErrorKind, ExplainRequest, Liveness},
     routes::{Refusal, Routes},
     token::Token,
 };
@@ -31,6 +31,9 @@ use crate::metrics;
 
 /// Bytes of a request body that are read at most; a sensible one has a hundred.
 pub const BODY_LIMIT: usize = 64 * 1024;
+
+/// The same of a request that brings a configuration along. The largest valid one, 65535 backends, has some six million.
+pub const CONFIG_LIMIT: usize = 16 * 1024 * 1024;
 
 /// Connections over TCP at a time.
 const TCP_CONNECTIONS: usize = 64;
@@ -132,14 +135,29 @@ pub fn router<C: Control>(control: Arc<C>) -> Router {
         .events("/v1/events", "What happens, as it happens", |daemon: Arc<C>, after| daemon.events(after))
         .order(
             "/v1/drain",
-            "Give a backend no new connections",
-            async |daemon: Arc<C>, request: DrainRequest| daemon.drain(request.backend).await,
+            "Give backends no new connections, or cut them",
+            async |daemon: Arc<C>, request| daemon.drain(request).await,
         )
-        .order("/v1/undrain", "Withdraw an order to drain", async |daemon: Arc<C>, request: DrainRequest| {
+        .ask("/v1/remaining", "What backends still have", async |daemon: Arc<C>, request: BackendRequest| {
+            daemon.remaining(request.backend).await
+        })
+        .order("/v1/undrain", "Withdraw an order", async |daemon: Arc<C>, request: BackendRequest| {
             daemon.undrain(request.backend).await
         })
-        .command("/v1/reload", "Read the configuration file again", async |daemon: Arc<C>| {
-            daemon.reload().await
+        .wordy_order(
+            "/v1/plan",
+            "What a configuration would change",
+            CONFIG_LIMIT,
+            async |daemon: Arc<C>, request| daemon.plan(request).await,
+        )
+        .wordy_order(
+            "/v1/reload",
+            "Read the configuration file again, or take another configuration",
+            CONFIG_LIMIT,
+            async |daemon: Arc<C>, request| daemon.reload(request).await,
+        )
+        .get("/v1/revisions", "The configurations that were in force", async |daemon: Arc<C>| {
+            daemon.revisions().await
         })
         .described_at("/openapi.json", "This document")
         .fallback(unknown_route)

@@ -7,7 +7,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use super::address::{Destination, Prefix, Source};
 use crate::{
     api::model::BackendSelector,
-    config::model::{DEFAULT_GUE_PORT, Protocol},
+    config::model::{self, DEFAULT_GUE_PORT, Protocol},
 };
 
 /// Where the daemon listens unless told otherwise.
@@ -22,7 +22,15 @@ Exit codes:
   1  the operation failed
   2  the command line makes no sense
   3  the configuration is not valid
-  4  the daemon cannot be reached";
+  4  the daemon cannot be reached
+`plan`, `drain --wait` and what they say of it have some of their own.";
+
+const PLAN_CODES: &str = "\
+Exit codes:
+  0   nothing would change
+  10  something would change, and every connection stays
+  11  connections would be lost
+  3   the configuration is not valid, or cannot be brought in force";
 
 /// An eBPF/XDP layer-4 load balancer for virtual IPs.
 #[derive(Debug, Parser)]
@@ -107,12 +115,20 @@ Examples:
 
     /// Give a backend no new connections and let those it has end
     #[command(after_help = "\
-Examples:
-  vip-lb drain b1        every backend of that name, in all services
-  vip-lb drain web/b1    only the one of the service web")]
-    Drain(BackendArgs),
+The order outlives the daemon; `vip-lb undrain` withdraws it.
 
-    /// Withdraw `drain`: what the configuration says of the backend holds again
+Examples:
+  vip-lb drain b1                               every backend of that name, in all services
+  vip-lb drain web/b1                           only the one of the service web
+  vip-lb drain 10.0.0.11                        every backend on that server
+  vip-lb drain b1 --wait --deadline 30m         until nothing is left of it, or for half an hour
+  vip-lb drain b1 --wait --deadline 30m --force the same, and what is left then is cut
+  vip-lb drain b1 --force                       its connections are cut now
+
+With --wait it exits with 12 if the deadline passed and the backend is not drained.")]
+    Drain(DrainArgs),
+
+    /// Withdraw `drain`, forced or not: what the configuration says of the backend holds again
     #[command(after_help = "\
 Examples:
   vip-lb undrain b1
@@ -146,14 +162,38 @@ Examples:
 
 Ends when the daemon ends.")]
     Events(EventsArgs),
+    /// Show what a configuration would change, and whose connections would be lost, without changing anything
+    #[command(after_help = format!("\
+Examples:
+  vip-lb plan            what `vip-lb reload` would do
+  vip-lb plan new.yaml   what `vip-lb reload new.yaml` would do
+  vip-lb plan --json | jq '.lost'
+
+{PLAN_CODES}"))]
+    Plan(PlanArgs),
 
     /// Make the daemon read its configuration file again and apply what changed
-    #[command(after_help = "\
+    #[command(after_help = format!("\
 Examples:
   vip-lb reload
+  vip-lb reload --dry-run
+  vip-lb reload new.yaml   takes this text; the daemon's own file is left as it is
 
-A file with mistakes changes nothing, and the exit code is 3.")]
-    Reload(OutputArgs),
+A file with mistakes changes nothing, and the exit code is 3.
+
+With --dry-run: {PLAN_CODES}"))]
+    Reload(ReloadArgs),
+
+    /// Return to a configuration that was in force
+    #[command(after_help = "\
+It stays in force until the daemon's file changes or `vip-lb reload` is run, also if the daemon starts anew.
+
+Examples:
+  vip-lb rollback            to the one before the one in force
+  vip-lb rollback --list     which there are
+  vip-lb rollback 17         to the 17th
+  vip-lb rollback --dry-run  what would change; exits as `vip-lb plan` does")]
+    Rollback(RollbackArgs),
 }
 
 /// Arguments of `run`.
@@ -269,10 +309,82 @@ pub struct EventsArgs {
     pub recent: bool,
 }
 
-/// Arguments of `drain` and `undrain`.
+/// Arguments of `plan`.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// A configuration file; without it, the file that the daemon was started with
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `reload`.
+#[derive(Debug, Args)]
+pub struct ReloadArgs {
+    /// Another configuration file than the one that the daemon was started with
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+
+    /// Change nothing and show the plan
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `rollback`.
+#[derive(Debug, Args)]
+pub struct RollbackArgs {
+    /// The configuration to return to; without it, the one before the one in force
+    #[arg(value_name = "REVISION")]
+    pub revision: Option<u64>,
+
+    /// List the configurations that are kept
+    #[arg(long, conflicts_with_all = ["revision", "dry_run"])]
+    pub list: bool,
+
+    /// Change nothing and show the plan
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `drain`.
+#[derive(Debug, Args)]
+pub struct DrainArgs {
+    /// SERVICE/BACKEND, or BACKEND for the backends of that name in all services; an address does as well as a name
+    #[arg(value_name = "BACKEND")]
+    pub backend: BackendSelector,
+
+    /// Stay until no slot and no entry names the backend
+    #[arg(long)]
+    pub wait: bool,
+
+    /// Stay no longer than this, such as 90s or 10m
+    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "wait")]
+    pub deadline: Option<Duration>,
+
+    /// Cut what connections it has: now, or at the deadline
+    #[arg(long)]
+    pub force: bool,
+
+    /// Print JSON; with --wait only when the waiting is over
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `undrain`.
 #[derive(Debug, Args)]
 pub struct BackendArgs {
-    /// SERVICE/BACKEND, or BACKEND for the backends of that name in all services
+    /// SERVICE/BACKEND, or BACKEND for the backends of that name in all services; an address does as well as a name
     #[arg(value_name = "BACKEND")]
     pub backend: BackendSelector,
 
@@ -307,6 +419,10 @@ pub struct ExplainArgs {
 fn seconds(text: &str) -> Result<Duration, &'static str> {
     let seconds = text.parse().ok().filter(|seconds| (0.1..=60.0).contains(seconds));
     seconds.map(Duration::from_secs_f64).ok_or("expected a number from 0.1 to 60")
+}
+
+fn duration(text: &str) -> Result<Duration, &'static str> {
+    model::duration(text).ok_or("expected a whole number and ms, s, m or h")
 }
 
 fn protocol(text: &str) -> Result<Protocol, &'static str> {
@@ -356,6 +472,10 @@ mod tests {
             "vip-lb decap --interface eth0 --unload --gue-port 6081",
             "vip-lb decap --interface eth0 --from 10.0.0.0/24 --vip 192.0.2.1 --gue-port 0",
             "vip-lb drain /b1",
+            "vip-lb drain b1 --deadline 10m",
+            "vip-lb drain b1 --wait --deadline 10",
+            "vip-lb rollback one",
+            "vip-lb rollback 3 --list",
             "vip-lb explain 10.0.0.1",
             "vip-lb explain 10.0.0.1 192.0.2.1:80 --protocol sctp",
             "vip-lb run --config a --log-format xml",

@@ -20,6 +20,12 @@ pub enum Exit {
     InvalidConfig,
     /// 4: the daemon cannot be reached.
     Unreachable,
+    /// 10: a plan changes something and loses no connection.
+    SafeChange,
+    /// 11: a plan loses connections.
+    LossyChange,
+    /// 12: the deadline of a drain passed.
+    NotDrained,
 }
 
 impl Exit {
@@ -61,6 +67,9 @@ impl From<Exit> for ExitCode {
             Exit::Usage => 2,
             Exit::InvalidConfig => 3,
             Exit::Unreachable => 4,
+            Exit::SafeChange => 10,
+            Exit::LossyChange => 11,
+            Exit::NotDrained => 12,
         })
     }
 }

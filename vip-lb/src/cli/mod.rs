@@ -2,8 +2,10 @@
 
 pub mod address;
 pub mod arguments;
+mod change;
 mod check;
 pub mod daemon;
+mod drain;
 pub mod exit;
 mod logging;
 mod output;
@@ -34,12 +36,14 @@ pub fn execute(cli: Cli) -> Exit {
         Command::Check(args) => check::check(&args),
         Command::Status(args) => remote::status(&client(), &args),
         Command::Explain(args) => remote::explain(&client(), &args),
-        Command::Drain(args) => remote::drain(&client(), args),
-        Command::Undrain(args) => remote::undrain(&client(), args),
+        Command::Drain(args) => drain::drain(&client(), args),
+        Command::Undrain(args) => drain::undrain(&client(), args),
         Command::Counters(args) => remote::counters(&client(), &args),
         Command::Top(args) => remote::run(top::top(&client(), &args)),
         Command::Events(args) => remote::events(&client(), &args),
-        Command::Reload(args) => remote::reload(&client(), &args),
+        Command::Plan(args) => change::plan(&client(), &args),
+        Command::Reload(args) => change::reload(&client(), &args),
+        Command::Rollback(args) => change::rollback(&client(), &args),
     };
     result.unwrap_or_else(|error| {
         output::complain(&error);

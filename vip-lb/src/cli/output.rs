@@ -36,6 +36,12 @@ pub(super) fn print_json(answer: &impl Serialize) -> anyhow::Result<()> {
     print(&text)
 }
 
+/// Says something on standard error that is no part of the answer.
+pub(super) fn remark(text: &str) {
+    // Nobody misses it if standard error is gone.
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
 /// Says on standard error what went wrong.
 pub(super) fn complain(error: &anyhow::Error) {
     // If standard error is gone, the exit code has to do.

@@ -9,14 +9,11 @@ use std::{
 use anyhow::Context as _;
 
 use super::{
-    arguments::{BackendArgs, CountersArgs, DEFAULT_SOCKET, EventsArgs, ExplainArgs, OutputArgs},
+    arguments::{CountersArgs, DEFAULT_SOCKET, EventsArgs, ExplainArgs, OutputArgs},
     exit::{Exit, UsageError},
     output, render,
 };
-use crate::api::{
-    Client, ClientError,
-    model::{DrainReport, ErrorKind, ExplainRequest},
-};
+use crate::api::{Client, ClientError, model::ExplainRequest};
 
 /// A client of the daemon on this socket, or on the default one.
 pub(super) fn client(socket: Option<&Path>) -> Client {
@@ -55,28 +52,6 @@ pub(super) fn explain(client: &Client, args: &ExplainArgs) -> anyhow::Result<Exi
     Ok(Exit::Success)
 }
 
-pub(super) fn drain(client: &Client, args: BackendArgs) -> anyhow::Result<Exit> {
-    report(&ask(client.drain(args.backend))?, args.json)
-}
-
-pub(super) fn undrain(client: &Client, args: BackendArgs) -> anyhow::Result<Exit> {
-    report(&ask(client.undrain(args.backend))?, args.json)
-}
-
-pub(super) fn reload(client: &Client, args: &OutputArgs) -> anyhow::Result<Exit> {
-    match ask(client.reload()) {
-        Ok(report) if args.json => output::print_json(&report)?,
-        Ok(report) => output::print(&render::reload(&report))?,
-        // The mistakes are what the script asked for, so they come where the answer comes.
-        Err(ClientError::Refused(error)) if args.json && error.kind == ErrorKind::InvalidConfig => {
-            output::print_json(&error)?;
-            return Ok(Exit::InvalidConfig);
-        }
-        Err(error) => return Err(error.into()),
-    }
-    Ok(Exit::Success)
-}
-
 pub(super) fn events(client: &Client, args: &EventsArgs) -> anyhow::Result<Exit> {
     run(async {
         let mut stream = client.events(args.recent.then_some(0)).await?;
@@ -92,15 +67,6 @@ pub(super) fn events(client: &Client, args: &EventsArgs) -> anyhow::Result<Exit>
         }
         Ok(Exit::Success)
     })
-}
-
-fn report(report: &DrainReport, json: bool) -> anyhow::Result<Exit> {
-    if json {
-        output::print_json(report)?;
-    } else {
-        output::print(&render::drain(report))?;
-    }
-    Ok(Exit::Success)
 }
 
 fn request(args: &ExplainArgs) -> Result<ExplainRequest, UsageError> {
@@ -121,7 +87,7 @@ fn request(args: &ExplainArgs) -> Result<ExplainRequest, UsageError> {
 }
 
 /// Waits for one answer.
-fn ask<T>(answer: impl Future<Output = Result<T, ClientError>>) -> Result<T, ClientError> {
+pub(super) fn ask<T>(answer: impl Future<Output = Result<T, ClientError>>) -> Result<T, ClientError> {
     run(answer)
 }
 

@@ -12,7 +12,7 @@ use super::{
     decode::Kind,
     model::{
         AdminState, Affinity, AttachMode, ForwardMode, MetricsAccess, OnDown, OnExit, Ownership, Ports,
-        Protocol, RingSize, UnknownService,
+        Protocol, RingSize, UnknownService, Watch,
     },
     ports,
     tree::{Node, Value},
@@ -105,6 +105,8 @@ pub(super) const LISTEN: Kind<SocketAddr> =
     });
 pub(super) const TOKEN_FILE: Kind<PathBuf> =
     Kind::new("an absolute path of at most 4095 bytes", |node| absolute(node, 4095));
+pub(super) const STATE_DIR: Kind<PathBuf> =
+    Kind::new("an absolute path of a folder, of at most 255 bytes", |node| absolute(node, 255));
 
 pub(super) const URL_PATH: Kind<String> = Kind::new(
     "a path that begins with a slash, with its query if it has one, of visible ASCII characters, at most 1024",
@@ -129,6 +131,7 @@ pub(super) const STATUS: Kind<(u16, u16)> =
 pub(super) const ATTACH: Kind<AttachMode> = Kind::new("one of auto, native, generic", named);
 pub(super) const METRICS_ACCESS: Kind<MetricsAccess> = Kind::new("one of token, open", named);
 pub(super) const ON_EXIT: Kind<OnExit> = Kind::new("one of keep, unload", named);
+pub(super) const WATCH: Kind<Watch> = Kind::new("one of never, safe, always", named);
 pub(super) const OWNERSHIP: Kind<Ownership> = Kind::new("always", named);
 pub(super) const UNKNOWN_SERVICE: Kind<UnknownService> = Kind::new("one of drop, pass", named);
 pub(super) const PROTOCOL: Kind<Protocol> = Kind::new("one of tcp, udp", named);
@@ -142,7 +145,7 @@ pub(super) const RING: Kind<RingSize> = Kind::new("one of 16381, 65537, 131071",
 });
 
 /// A duration as the file writes it: a whole number and `ms`, `s`, `m` or `h`.
-pub(super) fn shown_duration(duration: Duration) -> String {
+pub(crate) fn shown_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
     match UNITS.iter().rev().find(|(_, unit)| millis.is_multiple_of(u128::from(*unit))) {
         Some((name, unit)) if millis > 0 => format!("{}{name}", millis / u128::from(*unit)),
@@ -153,7 +156,8 @@ pub(super) fn shown_duration(duration: Duration) -> String {
 /// Names of the units of time with their milliseconds, the shortest first.
 const UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
 
-fn duration(text: &str) -> Option<Duration> {
+/// Reads what [`shown_duration`] writes.
+pub(crate) fn duration(text: &str) -> Option<Duration> {
     let end = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, name) = text.split_at(end);
     let (_, unit) = UNITS.iter().find(|(known, _)| *known == name)?;
@@ -239,6 +243,7 @@ mod tests {
         names(&ATTACH, AttachMode::ALL, AttachMode::as_str);
         names(&METRICS_ACCESS, MetricsAccess::ALL, MetricsAccess::as_str);
         names(&ON_EXIT, OnExit::ALL, OnExit::as_str);
+        names(&WATCH, Watch::ALL, Watch::as_str);
         names(&OWNERSHIP, Ownership::ALL, Ownership::as_str);
         names(&UNKNOWN_SERVICE, UnknownService::ALL, UnknownService::as_str);
         names(&PROTOCOL, Protocol::ALL, Protocol::as_str);

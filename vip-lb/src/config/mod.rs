@@ -38,11 +38,18 @@ pub struct Loaded {
 ///
 /// Everything that is wrong with the file, or why it cannot be read.
 pub fn load(path: &Path) -> Result<Loaded, ConfigErrors> {
+    parse(&read(path)?, path)
+}
+
+/// Reads the text of a file, which [`parse`] validates.
+///
+/// # Errors
+///
+/// Why it cannot be read, or that it is not text.
+pub fn read(path: &Path) -> Result<String, ConfigErrors> {
     match fs::read(path) {
-        Ok(bytes) => match String::from_utf8(bytes) {
-            Ok(text) => parse(&text, path),
-            Err(error) => Err(not_utf8(path, error.as_bytes(), error.utf8_error().valid_up_to())),
-        },
+        Ok(bytes) => String::from_utf8(bytes)
+            .map_err(|error| not_utf8(path, error.as_bytes(), error.utf8_error().valid_up_to())),
         Err(error) => {
             let mut issues = Issues::new(path);
             issues.error(&Place::file(), format!("no readable file ({error})"), "a YAML file");

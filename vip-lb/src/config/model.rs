@@ -12,6 +12,7 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use super::kinds::{duration, shown_duration};
 pub use super::ports::{PortBlock, Ports};
 
 /// Gives an enum its names in the configuration file, on the command line and in answers: the same everywhere.
@@ -62,6 +63,7 @@ pub struct UnknownName {
 named!(AttachMode { Auto = "auto", Native = "native", Generic = "generic" });
 named!(MetricsAccess { Token = "token", Open = "open" });
 named!(OnExit { Keep = "keep", Unload = "unload" });
+named!(Watch { Never = "never", Safe = "safe", Always = "always" });
 named!(Ownership { Always = "always" });
 named!(UnknownService { Drop = "drop", Pass = "pass" });
 named!(Protocol { Tcp = "tcp", Udp = "udp" });
@@ -110,6 +112,10 @@ pub struct Node {
     pub api: Option<Api>,
     /// Folder of the pins on bpffs, by default `/sys/fs/bpf/vip-lb`.
     pub pins: PathBuf,
+    /// Folder of what outlives the daemon; see [`state::folder_of`](crate::state::folder_of) for what holds where absent.
+    pub state_dir: Option<PathBuf>,
+    /// Whether the file is read again when it changes.
+    pub watch: Watch,
     /// Sizes of the tables.
     pub tables: Tables,
 }
@@ -176,6 +182,18 @@ pub enum OnExit {
     Keep,
     /// Detach and remove the pins.
     Unload,
+}
+
+/// What a change of the configuration file sets off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Watch {
+    /// Nothing: it is read again when somebody says so. The default.
+    Never,
+    /// It is read again, if no connection is lost by that.
+    Safe,
+    /// It is read again.
+    Always,
 }
 
 /// How translated packets leave this node.

@@ -13,7 +13,7 @@ use super::{
     kinds,
     model::{
         AdminState, Affinity, AttachMode, ForwardMode, MetricsAccess, OnDown, OnExit, Ownership, Ports,
-        Protocol, RingSize, UnknownService,
+        Protocol, RingSize, UnknownService, Watch,
     },
     tree::{Node, Value},
 };
@@ -51,6 +51,8 @@ pub(super) struct RawNode {
     pub(super) socket: Field<PathBuf>,
     pub(super) api: Field<RawApi>,
     pub(super) pins: Field<PathBuf>,
+    pub(super) state_dir: Field<PathBuf>,
+    pub(super) watch: Field<Watch>,
     pub(super) tables: Field<RawTables>,
 }
 
@@ -167,6 +169,8 @@ fn node(node: &Node, place: Place, issues: &mut Issues) -> Option<RawNode> {
         "socket",
         "api",
         "pins",
+        "state_dir",
+        "watch",
         "tables",
     ];
     let fields = Fields::open(node, place, KEYS, NODE, issues)?;
@@ -184,6 +188,8 @@ fn node(node: &Node, place: Place, issues: &mut Issues) -> Option<RawNode> {
         socket: fields.optional("socket", &kinds::SOCKET, issues),
         api: fields.with("api", issues, api),
         pins: fields.optional("pins", &kinds::PINS, issues),
+        state_dir: fields.optional("state_dir", &kinds::STATE_DIR, issues),
+        watch: fields.optional("watch", &kinds::WATCH, issues),
         tables: fields.with("tables", issues, tables),
     })
 }

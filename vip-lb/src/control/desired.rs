@@ -137,7 +137,7 @@ pub struct Link {
 /// What the daemon knows besides the configuration.
 pub trait Facts {
     /// Where a backend of a service stands.
-    fn standing(&self, service: &model::Service, backend: &model::Backend) -> Standing;
+    fn standing(&self, service: &ServiceKey, backend: &model::Backend) -> Standing;
 
     /// Where packets to an address go; none while that is not known.
     fn next_hop(&self, address: IpAddr) -> Option<&NextHop>;
@@ -208,7 +208,7 @@ fn desired_service(
         let wanted = DesiredBackend {
             identity: identity(key.vip, key.ports, key.protocol.number(), backend.address),
             weight: backend.weight.get(),
-            standing: facts.standing(service, backend),
+            standing: facts.standing(&key, backend),
             path: Path::new(backend, source_of(backend, node), facts.next_hop(backend.address)),
         };
         (backend.address, wanted)

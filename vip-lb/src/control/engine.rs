@@ -28,8 +28,8 @@ mod adopt;
 #[cfg(test)]
 mod tests;
 
-/// Decides over all maps.
-#[derive(Debug)]
+/// Decides over all maps. A copy decides the same as the original.
+#[derive(Clone, Debug)]
 pub struct Engine {
     seed: [u8; 32],
     services: BTreeMap<ServiceKey, Service>,

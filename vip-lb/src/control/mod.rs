@@ -5,7 +5,7 @@
 //! ```
 //!
 //! One task ([`daemon`]) owns all map writes. What it wants is computed from facts alone ([`desired`], [`standing`]), how to get there is planned
-//! without IO ([`engine`], [`service`], [`indices`], [`pacing`]).
+//! without IO ([`engine`], [`service`], [`indices`], [`pacing`]), and can be tried first ([`rehearsal`]).
 
 pub mod apply;
 mod changes;
@@ -16,6 +16,7 @@ pub mod explain;
 pub mod indices;
 mod observed;
 pub mod pacing;
+pub mod rehearsal;
 pub mod service;
 pub mod standing;
 

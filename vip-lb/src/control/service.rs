@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// A service as it is published.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Service {
     /// How the packet path names it.
     pub reference: ServiceRef,
@@ -236,6 +236,13 @@ impl Service {
     #[must_use]
     pub fn references(&self) -> HashSet<BackendRef> {
         self.alive()
+    }
+
+    /// Whether connections to one of its backends may be alive: a slot or a record names it, or it is translated to.
+    #[must_use]
+    pub fn may_have_connections(&self, member: &Member) -> bool {
+        let is_known = member.standing.is_alive() && member.written.is_some();
+        is_known && (member.translation.is_some() || self.ring.names(member.reference))
     }
 
     /// Whether packets to some backend, one that lingers included, go another than the usual way.

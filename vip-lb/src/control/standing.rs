@@ -5,6 +5,7 @@ use std::fmt;
 use crate::{
     config::model::{AdminState, OnDown},
     health::{Connections, DownCause, State},
+    state::OrderKind,
 };
 
 /// What a backend may do.
@@ -25,6 +26,8 @@ pub enum Cause {
     Configured,
     /// `vip-lb drain`.
     Operator,
+    /// `vip-lb drain --force`.
+    Cut,
     /// `state: disabled` in the configuration.
     Disabled,
     /// Its check found it answering, but not well.
@@ -42,6 +45,7 @@ impl fmt::Display for Cause {
         f.write_str(match self {
             Self::Configured => "drained in the configuration",
             Self::Operator => "drained by the operator",
+            Self::Cut => "cut by the operator",
             Self::Disabled => "disabled in the configuration",
             Self::Unhealthy => "unhealthy",
             Self::Unreachable => "unreachable",
@@ -54,9 +58,12 @@ impl fmt::Display for Cause {
 impl Standing {
     /// The standing of a configured backend. `health` is `None` where nothing is checked.
     #[must_use]
-    pub fn of(admin: AdminState, drained_by_operator: bool, health: Option<&State>, on_down: OnDown) -> Self {
+    pub fn of(admin: AdminState, order: Option<OrderKind>, health: Option<&State>, on_down: OnDown) -> Self {
         if admin == AdminState::Disabled {
             return Self::Out(Cause::Disabled);
+        }
+        if order == Some(OrderKind::Cut) {
+            return Self::Out(Cause::Cut);
         }
         match health {
             Some(State::Down(down)) => {
@@ -70,7 +77,7 @@ impl Standing {
                 }
             }
             _ if admin == AdminState::Drain => Self::Draining(Cause::Configured),
-            _ if drained_by_operator => Self::Draining(Cause::Operator),
+            _ if order == Some(OrderKind::Drain) => Self::Draining(Cause::Operator),
             Some(State::Unknown) => Self::Draining(Cause::NotChecked),
             Some(State::Up) | None => Self::Serving,
         }
@@ -105,43 +112,47 @@ mod tests {
         let unreachable = down(DownCause::Unreachable);
         use AdminState::{Disabled, Drain, Enabled};
         use Standing::{Draining, Out, Serving};
+        let (drain, cut) = (Some(OrderKind::Drain), Some(OrderKind::Cut));
         let table = [
-            ("healthy", Enabled, false, &up, OnDown::Auto, Serving),
-            ("unchecked", Enabled, false, &None, OnDown::Auto, Serving),
-            ("new", Enabled, false, &unknown, OnDown::Auto, Draining(Cause::NotChecked)),
-            ("operator's drain", Enabled, true, &up, OnDown::Auto, Draining(Cause::Operator)),
+            ("healthy", Enabled, None, &up, OnDown::Auto, Serving),
+            ("unchecked", Enabled, None, &None, OnDown::Auto, Serving),
+            ("new", Enabled, None, &unknown, OnDown::Auto, Draining(Cause::NotChecked)),
+            ("operator's drain", Enabled, drain, &up, OnDown::Auto, Draining(Cause::Operator)),
             (
                 "operator's drain of a dead one",
                 Enabled,
-                true,
+                drain,
                 &unreachable,
                 OnDown::Auto,
                 Out(Cause::Unreachable),
             ),
-            ("configured drain", Drain, false, &up, OnDown::Auto, Draining(Cause::Configured)),
+            ("configured drain", Drain, None, &up, OnDown::Auto, Draining(Cause::Configured)),
             (
                 "configured drain of a dead one",
                 Drain,
-                false,
+                None,
                 &unreachable,
                 OnDown::Auto,
                 Out(Cause::Unreachable),
             ),
-            ("disabled though up", Disabled, false, &up, OnDown::Drain, Out(Cause::Disabled)),
-            ("answers badly", Enabled, false, &unhealthy, OnDown::Auto, Draining(Cause::Unhealthy)),
-            ("does not answer", Enabled, false, &unreachable, OnDown::Auto, Out(Cause::Unreachable)),
-            ("answers badly, cut", Enabled, false, &unhealthy, OnDown::Cut, Out(Cause::Unhealthy)),
+            ("disabled though up", Disabled, None, &up, OnDown::Drain, Out(Cause::Disabled)),
+            ("answers badly", Enabled, None, &unhealthy, OnDown::Auto, Draining(Cause::Unhealthy)),
+            ("does not answer", Enabled, None, &unreachable, OnDown::Auto, Out(Cause::Unreachable)),
+            ("answers badly, cut", Enabled, None, &unhealthy, OnDown::Cut, Out(Cause::Unhealthy)),
             (
                 "does not answer, drain",
                 Enabled,
-                false,
+                None,
                 &unreachable,
                 OnDown::Drain,
                 Draining(Cause::Unreachable),
             ),
+            ("operator's cut", Enabled, cut, &up, OnDown::Drain, Out(Cause::Cut)),
+            ("operator's cut of an unchecked one", Drain, cut, &None, OnDown::Auto, Out(Cause::Cut)),
+            ("disabled and cut", Disabled, cut, &up, OnDown::Auto, Out(Cause::Disabled)),
         ];
-        for (name, admin, operator, health, on_down, expected) in table {
-            assert_eq!(Standing::of(admin, operator, health.as_ref(), on_down), expected, "{name}");
+        for (name, admin, order, health, on_down, expected) in table {
+            assert_eq!(Standing::of(admin, order, health.as_ref(), on_down), expected, "{name}");
         }
     }
 }

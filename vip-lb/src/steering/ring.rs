@@ -294,6 +294,18 @@ impl ServiceRing {
             || self.slots.iter().any(|slot| slot.current == backend || slot.previous == backend)
     }
 
+    /// Ticks until the open slots that remember the backend may close at the earliest: without another sign of life, and whatever is
+    /// recorded. None if there are no such slots.
+    pub fn closes_in(&self, backend: BackendRef, now: u32) -> Option<u32> {
+        let open = self.open.iter().filter_map(|(&index, life)| {
+            let slot = &self.slots[index as usize];
+            let quiet_since = life.opened_at.max(slot.unrecorded_at);
+            let closes_at = quiet_since.saturating_add(self.timeouts.idle).saturating_add(1);
+            (slot.previous == backend).then(|| closes_at.saturating_sub(now))
+        });
+        open.max()
+    }
+
     /// Whether the program honours a record: it is of this opening of an open slot, and its backend lives.
     fn is_valid(&self, entry: &FlowEntry, alive: impl Fn(BackendRef) -> bool) -> bool {
         self.open.contains_key(&entry.slot)

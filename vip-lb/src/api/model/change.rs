@@ -1,11 +1,15 @@
 //! Orders that change something, and what they changed.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, net::IpAddr, str::FromStr};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Names backends: `SERVICE/BACKEND`, or `BACKEND` for the backends of that name in all services.
+use super::plan::Plan;
+pub use crate::state::OrderKind;
+
+/// Names backends: `SERVICE/BACKEND`, or `BACKEND` for the backends of that name in all services. The address of a server does as well as a
+/// name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct BackendSelector {
@@ -14,9 +18,10 @@ pub struct BackendSelector {
 }
 
 impl BackendSelector {
-    /// Whether this backend of this service is meant.
-    pub fn matches(&self, service: &str, backend: &str) -> bool {
-        self.backend == backend && self.service.as_deref().is_none_or(|name| name == service)
+    /// Whether this backend of this service is meant, by its name or its address.
+    pub fn matches(&self, service: &str, backend: &str, address: IpAddr) -> bool {
+        let is_meant = self.backend == backend || self.backend.parse() == Ok(address);
+        is_meant && self.service.as_deref().is_none_or(|name| name == service)
     }
 }
 
@@ -63,23 +68,45 @@ impl fmt::Display for BackendSelector {
     }
 }
 
-/// Body of `POST /v1/drain` and `POST /v1/undrain`.
+/// Body of `POST /v1/drain`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DrainRequest {
     /// Which backends.
     pub backend: BackendSelector,
+    /// Cuts them instead: the connections that they have are lost.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
 }
 
-/// What draining or undraining did, one entry per backend that the selector matched.
+/// Body of `POST /v1/undrain`, and the query of `GET /v1/remaining`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BackendRequest {
+    /// Which backends.
+    pub backend: BackendSelector,
+}
+
+/// What draining or undraining did, or how far it is: one entry per backend that the selector matched.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DrainReport {
     /// Never empty: a selector that matches nothing is an error.
     pub backends: Vec<BackendChange>,
+    /// What else an operator should know, such as that the order will not outlive the daemon.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+impl DrainReport {
+    /// Whether nothing is left of any of them.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.backends.iter().all(|backend| backend.remaining.drained)
+    }
 }
 
 /// What an order meant for one backend.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BackendChange {
     /// Name of its service.
     pub service: String,
@@ -89,15 +116,50 @@ pub struct BackendChange {
     pub changed: bool,
     /// How it is now, such as `draining, 41 open slots` or `in ring`: a lower-case phrase.
     pub now: String,
+    /// The operator's order that holds for it, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<OperatorOrder>,
+    /// What it still has.
+    pub remaining: Remaining,
 }
 
-/// What reading the configuration file again did.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// An operator's order, which holds over what the configuration says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OperatorOrder {
+    /// What was ordered.
+    pub order: OrderKind,
+    /// Since when, Unix seconds.
+    pub since: u64,
+}
+
+/// What is known of the connections of a backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Remaining {
+    /// Slots that send new connections to it; as long as there are any, it cannot be drained.
+    pub current_slots: u32,
+    /// Open slots that send it what is not recorded.
+    pub open_slots: u32,
+    /// Connections begun since its slots opened, which are recorded: a count.
+    pub recorded: u64,
+    /// Translated connections (mode nat), those included that have ended a moment ago: a count.
+    pub translated: u64,
+    /// Older connections, which are not recorded: those that showed a sign of life since the slots opened and not longer ago than one idle
+    /// timeout. An estimate: a silent one is not in it, one that has ended is for that long, and in a flood some are not noted.
+    pub settled_estimate: u64,
+    /// Whether no slot and no entry names it, nor may do.
+    pub drained: bool,
+    /// Seconds until it can be drained at the earliest, unless a sign of life comes; absent if that is not for time to decide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds_left: Option<u32>,
+}
+
+/// What bringing a configuration in force did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ReloadReport {
-    /// False if the file means what is already in force.
-    pub changed: bool,
-    /// What was done, one line each.
-    pub changes: Vec<String>,
-    /// What the file says that is valid but doubtful, one line each.
-    pub warnings: Vec<String>,
+    /// What was done.
+    #[serde(flatten)]
+    pub plan: Plan,
+    /// The number under which the configuration is kept; absent if it could not be kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u64>,
 }

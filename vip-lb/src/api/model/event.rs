@@ -89,6 +89,9 @@ pub enum Occurrence {
         service: String,
         /// Name of the backend in it.
         backend: String,
+        /// Whether its connections are cut.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        force: bool,
     },
     /// An operator withdrew an order to drain.
     Undrain {

@@ -5,6 +5,8 @@ use std::{net::IpAddr, path::PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::change::OperatorOrder;
+
 use crate::config::model::{AdminState, Affinity, ForwardMode, Ownership, Ports, Protocol};
 
 /// Answer of a process that is alive, whatever its state.
@@ -51,6 +53,12 @@ pub struct ConfigInfo {
     pub hash: String,
     /// When it was read, Unix seconds.
     pub loaded_at: u64,
+    /// The number under which it is kept; absent if it is not kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u64>,
+    /// What is in force instead of the file: a revision, or a text that was given; absent if the file is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instead_of_file: Option<String>,
 }
 
 /// An interface that the packet program is attached to.
@@ -193,6 +201,9 @@ pub struct BackendStatus {
     pub admin: AdminState,
     /// Whether an operator drains it, over what the configuration says.
     pub drained_by_operator: bool,
+    /// The operator's order that holds for it, and since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator_order: Option<OperatorOrder>,
     /// Whether it is alive.
     pub health: Health,
     /// Whether it gets packets.

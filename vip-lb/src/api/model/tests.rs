@@ -14,9 +14,13 @@ fn a_selector_names_one_service_or_all() {
         ("web/b1", "mail", "b1", false),
         ("web/b1", "web", "b2", false),
         ("web/rack/b1", "web", "rack/b1", true),
+        ("10.0.0.1", "web", "b1", true),
+        ("mail/10.0.0.1", "web", "b1", false),
+        ("10.0.0.2", "web", "b1", false),
     ] {
         let selector: BackendSelector = text.parse().unwrap();
-        assert_eq!(selector.matches(service, backend), matches, "{text} on {service}/{backend}");
+        let address = "10.0.0.1".parse().unwrap();
+        assert_eq!(selector.matches(service, backend, address), matches, "{text} on {service}/{backend}");
         assert_eq!(selector.to_string(), text);
     }
     for text in ["", "/", "web/", "/b1"] {
@@ -48,7 +52,21 @@ fn json_spells_words_as_documented() {
         spelled(Slot { index: 7, state }),
         json!({"index": 7, "state": "open", "current": "b1", "previous": "b2", "epoch": 3})
     );
-    assert_eq!(spelled(DrainRequest { backend: "web/b1".parse().unwrap() }), json!({"backend": "web/b1"}));
+    let backend: BackendSelector = "web/b1".parse().unwrap();
+    let drain = |force| spelled(DrainRequest { backend: backend.clone(), force });
+    assert_eq!(drain(false), json!({"backend": "web/b1"}));
+    assert_eq!(drain(true), json!({"backend": "web/b1", "force": true}));
+    assert_eq!(spelled(ConfigRequest::default()), json!({}));
+    assert_eq!(spelled(Outcome::LosesConnections), json!("loses_connections"));
+    assert_eq!(
+        spelled(OperatorOrder { order: OrderKind::Cut, since: 7 }),
+        json!({"order": "cut", "since": 7})
+    );
+    let report = spelled(ReloadReport { plan: Plan::nothing(), revision: Some(3) });
+    assert_eq!(
+        (&report["outcome"], &report["changes"], &report["revision"]),
+        (&json!("nothing"), &json!([]), &json!(3))
+    );
     assert_eq!(
         spelled(ApiError::new(ErrorKind::NotFound, "no such backend")),
         json!({"error": "no such backend", "kind": "not_found"})

@@ -14,8 +14,9 @@ use crate::{
         Client, ClientError,
         events::{Events, Subscription},
         model::{
-            BackendChange, BackendSelector, Counters, DrainReport, Explanation, Occurrence, ReloadReport,
-            Status,
+            BackendChange, BackendSelector, Change, ChangeAction, ConfigRequest, ConfigText, Counters,
+            DrainReport, DrainRequest, Explanation, Occurrence, Outcome, Plan, ReloadReport, Remaining,
+            RevisionInfo, Revisions, Status, Subject,
         },
         samples::{self, TempFolder},
         socket::{SocketClaim, claim},
@@ -27,17 +28,29 @@ use crate::{
 /// Answers with the samples; has one backend, `web/b1`, and breaks when asked for `panic`.
 struct Fake {
     events: Events,
-    reload: Result<ReloadReport, ApiError>,
+    reload: Result<(), ApiError>,
+}
+
+fn revisions() -> Revisions {
+    let revision =
+        RevisionInfo { number: 7, since: 1_800_000_000, hash: "3f9a".into(), bytes: 812, in_force: true };
+    Revisions { revisions: vec![revision], folder: "/var/lib/vip-lb".into() }
 }
 
 impl Fake {
     fn changed(backend: &BackendSelector, now: &str) -> Result<DrainReport, ApiError> {
-        if !backend.matches("web", "b1") {
+        if !backend.matches("web", "b1", "10.0.0.1".parse().unwrap()) {
             return Err(ApiError::new(ErrorKind::NotFound, format!("no backend matches `{backend}`")));
         }
-        let change =
-            BackendChange { service: "web".into(), backend: "b1".into(), changed: true, now: now.into() };
-        Ok(DrainReport { backends: vec![change] })
+        let change = BackendChange {
+            service: "web".into(),
+            backend: "b1".into(),
+            changed: true,
+            now: now.into(),
+            order: None,
+            remaining: Remaining { open_slots: 41, seconds_left: Some(600), ..Remaining::default() },
+        };
+        Ok(DrainReport { backends: vec![change], warnings: Vec::new() })
     }
 }
 
@@ -62,17 +75,40 @@ impl Control for Fake {
         self.events.subscribe(after)
     }
 
-    async fn drain(&self, backend: BackendSelector) -> Result<DrainReport, ApiError> {
+    async fn drain(&self, DrainRequest { backend, force }: DrainRequest) -> Result<DrainReport, ApiError> {
         assert_ne!(backend.to_string(), "panic", "as asked for");
-        Self::changed(&backend, "draining")
+        Self::changed(&backend, if force { "out" } else { "draining" })
+    }
+
+    async fn remaining(&self, backend: BackendSelector) -> Result<DrainReport, ApiError> {
+        Self::changed(&backend, "draining still")
     }
 
     async fn undrain(&self, backend: BackendSelector) -> Result<DrainReport, ApiError> {
         Self::changed(&backend, "in ring")
     }
 
-    async fn reload(&self) -> Result<ReloadReport, ApiError> {
-        self.reload.clone()
+    async fn plan(&self, request: ConfigRequest) -> Result<Plan, ApiError> {
+        // What was asked for comes back as the change.
+        let change = Change {
+            subject: Subject::Backend,
+            name: request.text.map(|text| format!("{} of {} bytes", text.name, text.yaml.len())),
+            action: ChangeAction::Added,
+            key: request.revision.map(|revision| revision.to_string()),
+            from: None,
+            to: None,
+            note: None,
+        };
+        Ok(Plan { outcome: Outcome::Safe, changes: vec![change], ..Plan::nothing() })
+    }
+
+    async fn reload(&self, request: ConfigRequest) -> Result<ReloadReport, ApiError> {
+        self.reload.clone()?;
+        Ok(ReloadReport { plan: self.plan(request).await?, revision: Some(7) })
+    }
+
+    async fn revisions(&self) -> Result<Revisions, ApiError> {
+        Ok(revisions())
     }
 }
 
@@ -86,9 +122,7 @@ struct Running {
 
 impl Running {
     async fn start() -> Self {
-        let report =
-            ReloadReport { changed: true, changes: vec!["web: added b4".into()], warnings: Vec::new() };
-        Self::start_with(Fake { reload: Ok(report), events: Events::new() }).await
+        Self::start_with(Fake { reload: Ok(()), events: Events::new() }).await
     }
 
     async fn start_with(fake: Fake) -> Self {
@@ -154,13 +188,35 @@ async fn every_route_makes_the_round_trip() {
         let request = ExplainRequest { source_port, ..request() };
         assert_eq!(client.explain(&request).await.unwrap(), samples::explanation(request));
     }
-    for selector in ["b1", "web/b1"] {
-        let report = client.drain(selector.parse().unwrap()).await.unwrap();
-        assert_eq!(report.backends[0].now, "draining", "{selector}");
+    for selector in ["b1", "web/b1", "10.0.0.1", "web/10.0.0.1"] {
+        for (force, now) in [(false, "draining"), (true, "out")] {
+            let request = DrainRequest { backend: selector.parse().unwrap(), force };
+            let report = client.drain(&request).await.unwrap();
+            assert_eq!(report.backends[0].now, now, "{selector}");
+        }
+        let report = client.remaining(&selector.parse().unwrap()).await.unwrap();
+        assert_eq!(report.backends[0].remaining.open_slots, 41, "{selector}");
         let report = client.undrain(selector.parse().unwrap()).await.unwrap();
         assert_eq!(report.backends[0].now, "in ring", "{selector}");
     }
-    assert_eq!(client.reload().await.unwrap().changes, ["web: added b4"]);
+    assert_eq!(client.revisions().await.unwrap(), revisions());
+    // More than other requests may bring along.
+    let text = ConfigText { name: "new.yaml".into(), yaml: "x".repeat(4 * BODY_LIMIT) };
+    let request = ConfigRequest { text: Some(text), revision: Some(9) };
+    let plan = client.plan(&request).await.unwrap();
+    assert_eq!(plan.changes[0].name.as_deref(), Some("new.yaml of 262144 bytes"));
+    assert_eq!(plan.changes[0].key.as_deref(), Some("9"));
+    let report = client.reload(&request).await.unwrap();
+    assert_eq!((report.plan, report.revision), (plan, Some(7)));
+    let json = "Content-Type: application/json\r\n";
+    for (header, body) in [("", ""), (json, "null"), (json, "{}")] {
+        let request = format!(
+            "POST /v1/reload HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{header}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let answer = raw(&server.path(), request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "the file is meant by {body:?}: {answer}");
+    }
 }
 
 #[tokio::test]
@@ -171,11 +227,11 @@ async fn a_refusal_of_the_daemon_arrives_whole() {
     );
     let server = Running::start_with(Fake { reload: Err(invalid.clone()), events: Events::new() }).await;
     let client = server.client();
-    match client.reload().await {
+    match client.reload(&ConfigRequest::default()).await {
         Err(ClientError::Refused(error)) => assert_eq!(error, invalid),
         other => panic!("{other:?}"),
     }
-    match client.drain("mail/b1".parse().unwrap()).await {
+    match client.undrain("mail/b1".parse().unwrap()).await {
         Err(ClientError::Refused(error)) => {
             assert_eq!(error, ApiError::new(ErrorKind::NotFound, "no backend matches `mail/b1`"));
         }
@@ -188,10 +244,12 @@ async fn bad_requests_are_answered_with_a_json_error() {
     let server = Running::start().await;
     let json = "Content-Type: application/json\r\n";
     let large = format!(r#"{{"backend": "{}"}}"#, "b".repeat(BODY_LIMIT));
-    let cases: [(&str, &str, &str, u16, &str); 9] = [
+    let cases: [(&str, &str, &str, u16, &str); 11] = [
         ("GET /v2/status", "", "", 404, "there is no route /v2/status"),
         ("DELETE /v1/status", "", "", 405, "/v1/status does not take DELETE"),
-        ("GET /v1/drain", "", "", 405, "/v1/drain does not take GET"),
+        ("GET /v1/undrain", "", "", 405, "/v1/undrain does not take GET"),
+        ("GET /v1/remaining", "", "", 400, "missing field `backend`"),
+        ("POST /v1/reload", json, r#"{"file": "/etc/passwd"}"#, 422, "unknown field `file`"),
         ("POST /v1/drain", "", r#"{"backend": "b1"}"#, 415, "Content-Type"),
         ("POST /v1/drain", json, "{", 400, "EOF while parsing"),
         ("POST /v1/drain", json, r#"{"backend": "/"}"#, 422, "SERVICE/BACKEND"),
@@ -241,7 +299,11 @@ async fn garbage_disturbs_nobody() {
 #[tokio::test]
 async fn a_panic_ends_one_connection_only() {
     let server = Running::start().await;
-    let error = server.client().drain("panic".parse().unwrap()).await.unwrap_err();
+    let error = server
+        .client()
+        .drain(&DrainRequest { backend: "panic".parse().unwrap(), force: false })
+        .await
+        .unwrap_err();
     assert!(matches!(error, ClientError::BrokenOff { .. }), "{error}");
     assert!(server.client().status().await.is_ok());
 }

@@ -45,8 +45,9 @@ fn words(what: &Occurrence) -> (String, Tone, &[String]) {
             };
             (format!("{service}/{backend}: {change}"), tone)
         }
-        Occurrence::Drain { service, backend } => {
-            (format!("{service}/{backend}: an operator drains it"), Tone::Neutral)
+        Occurrence::Drain { service, backend, force } => {
+            let does = if *force { "cuts" } else { "drains" };
+            (format!("{service}/{backend}: an operator {does} it"), Tone::Neutral)
         }
         Occurrence::Undrain { service, backend } => {
             (format!("{service}/{backend}: an operator no longer drains it"), Tone::Neutral)

@@ -3,6 +3,7 @@
 mod counters;
 mod event;
 mod explanation;
+mod plan;
 pub(in crate::cli) mod quantity;
 mod reports;
 mod status;
@@ -11,7 +12,8 @@ mod table;
 pub(super) use counters::counters;
 pub(super) use event::event;
 pub(super) use explanation::explanation;
-pub(super) use reports::{drain, reload};
+pub(super) use plan::plan;
+pub(super) use reports::{drain, reload, revisions};
 pub(super) use status::{notes as backend_notes, status};
 
 use std::{

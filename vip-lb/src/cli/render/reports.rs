@@ -1,64 +1,185 @@
 //! What orders changed.
 
-use crate::api::model::{DrainReport, ReloadReport};
+use super::{
+    Style,
+    quantity::{count, duration},
+    table::{Align, Table},
+};
+use crate::api::model::{BackendChange, DrainReport, Outcome, ReloadReport, Revisions};
 
-/// One line per backend.
-pub(in crate::cli) fn drain(report: &DrainReport) -> String {
-    report
-        .backends
-        .iter()
-        .map(|change| {
-            let unchanged = if change.changed { "" } else { " (unchanged)" };
-            format!("{}/{}: {}{unchanged}\n", change.service, change.backend, change.now)
-        })
-        .collect()
-}
-
-/// One line per change, then the warnings.
-pub(in crate::cli) fn reload(report: &ReloadReport) -> String {
-    let mut text = String::new();
-    if report.changed {
-        text.push_str("reloaded\n");
-    } else {
-        text.push_str("reloaded, nothing changed\n");
-    }
-    for change in &report.changes {
-        text.push_str(&format!("  {change}\n"));
-    }
+/// One line per backend, one for what it still has, then the warnings.
+pub(in crate::cli) fn drain(report: &DrainReport, now: u64) -> String {
+    let mut text: String = report.backends.iter().map(|change| backend(change, now)).collect();
     for warning in &report.warnings {
         text.push_str(&format!("warning: {warning}\n"));
     }
     text
 }
 
+fn backend(change: &BackendChange, now: u64) -> String {
+    let since = change.order.map_or_else(String::new, |order| {
+        format!(", ordered {} ago", duration(now.saturating_sub(order.since)))
+    });
+    let unchanged = if change.changed { "" } else { " (unchanged)" };
+    let mut text = format!("{}/{}: {}{since}{unchanged}\n", change.service, change.backend, change.now);
+    let left = &change.remaining;
+    if left.drained || left.current_slots > 0 {
+        return text;
+    }
+    let mut parts = vec![format!("{} open slots", left.open_slots)];
+    parts.push(format!("{} recorded connections", left.recorded));
+    if left.translated > 0 {
+        parts.push(format!("{} translated ones", left.translated));
+    }
+    parts.push(format!("about {} older ones (an estimate)", left.settled_estimate));
+    text.push_str(&format!("  still named by {}", parts.join(", ")));
+    if let Some(seconds) = left.seconds_left {
+        text.push_str(&format!("; drained in {} at the earliest", duration(seconds.into())));
+    }
+    text.push('\n');
+    text
+}
+
+/// One line per change, then the warnings.
+pub(in crate::cli) fn reload(report: &ReloadReport) -> String {
+    let plan = &report.plan;
+    let mut text = String::new();
+    if plan.outcome == Outcome::Nothing {
+        text.push_str("reloaded, nothing changed\n");
+    } else {
+        text.push_str("reloaded\n");
+    }
+    for change in &plan.changes {
+        text.push_str(&format!("  {change}\n"));
+    }
+    text.push_str(&super::plan::consequences(plan));
+    text
+}
+
+/// The configurations that are kept.
+pub(in crate::cli) fn revisions(revisions: &Revisions, now: u64) -> String {
+    if revisions.revisions.is_empty() {
+        return format!("no configuration is kept in {}\n", revisions.folder.display());
+    }
+    let mut table = Table::new([
+        ("REVISION", Align::Right),
+        ("CAME IN FORCE", Align::Left),
+        ("HASH", Align::Left),
+        ("BYTES", Align::Right),
+        ("", Align::Left),
+    ]);
+    for revision in revisions.revisions.iter().rev() {
+        table.row([
+            revision.number.to_string().into(),
+            format!("{} ago", duration(now.saturating_sub(revision.since))).into(),
+            revision.hash.as_str().into(),
+            count(revision.bytes).into(),
+            if revision.in_force { "in force" } else { "" }.into(),
+        ]);
+    }
+    table.render("", Style::Plain)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::model::BackendChange;
+    use crate::api::model::{
+        Change, ChangeAction, OperatorOrder, OrderKind, Plan, Remaining, RevisionInfo, Subject,
+    };
+
+    const NOW: u64 = 1_800_000_000;
 
     #[test]
-    fn draining_names_each_backend() {
-        let change = |service: &str, changed| BackendChange {
+    fn draining_names_each_backend_and_what_it_has() {
+        let order = Some(OperatorOrder { order: OrderKind::Drain, since: NOW - 65 });
+        let change = |service: &str, changed, now: &str, remaining| BackendChange {
             service: service.into(),
             backend: "b1".into(),
             changed,
-            now: "draining, 41 open slots".into(),
+            now: now.into(),
+            order,
+            remaining,
+        };
+        let left = Remaining {
+            open_slots: 41,
+            recorded: 3,
+            settled_estimate: 12,
+            seconds_left: Some(535),
+            ..Remaining::default()
+        };
+        let translated = Remaining { translated: 7, seconds_left: None, ..left };
+        let drained = Remaining { drained: true, ..Remaining::default() };
+        let draining = "draining (drained by the operator)";
+        let report = DrainReport {
+            backends: vec![
+                change("web", true, draining, left),
+                change("mail", false, draining, translated),
+                change("old", false, "drained (drained by the operator)", drained),
+                BackendChange {
+                    order: None,
+                    ..change("new", true, "in ring", Remaining { current_slots: 9, ..drained })
+                },
+            ],
+            warnings: vec!["the order may not outlive the daemon".into()],
         };
         assert_eq!(
-            drain(&DrainReport { backends: vec![change("web", true), change("mail", false)] }),
-            "web/b1: draining, 41 open slots\nmail/b1: draining, 41 open slots (unchanged)\n"
+            drain(&report, NOW),
+            "web/b1: draining (drained by the operator), ordered 1m 5s ago\n  \
+             still named by 41 open slots, 3 recorded connections, about 12 older ones (an estimate); drained in 8m 55s at the earliest\n\
+             mail/b1: draining (drained by the operator), ordered 1m 5s ago (unchanged)\n  \
+             still named by 41 open slots, 3 recorded connections, 7 translated ones, about 12 older ones (an estimate)\n\
+             old/b1: drained (drained by the operator), ordered 1m 5s ago (unchanged)\n\
+             new/b1: in ring\n\
+             warning: the order may not outlive the daemon\n"
         );
     }
 
     #[test]
     fn reloading_lists_changes_and_warnings() {
-        let report = ReloadReport {
-            changed: true,
-            changes: vec!["web: added b4".into()],
-            warnings: vec!["vip-lb.yaml:3:5: doubtful".into()],
+        let change = Change {
+            subject: Subject::Backend,
+            name: Some("web/b4".into()),
+            action: ChangeAction::Added,
+            key: None,
+            from: None,
+            to: None,
+            note: None,
         };
-        assert_eq!(reload(&report), "reloaded\n  web: added b4\nwarning: vip-lb.yaml:3:5: doubtful\n");
-        let report = ReloadReport { changed: false, changes: vec![], warnings: vec![] };
+        let plan = Plan {
+            outcome: Outcome::Safe,
+            changes: vec![change],
+            warnings: vec!["vip-lb.yaml:3:5: doubtful".into()],
+            ..Plan::nothing()
+        };
+        let report = ReloadReport { plan, revision: Some(3) };
+        assert_eq!(
+            reload(&report),
+            "reloaded\n  backend web/b4: added\nwarning: vip-lb.yaml:3:5: doubtful\n"
+        );
+        let report = ReloadReport { plan: Plan::nothing(), revision: None };
         assert_eq!(reload(&report), "reloaded, nothing changed\n");
+    }
+
+    #[test]
+    fn revisions_are_listed_from_the_newest() {
+        let revision = |number, age, in_force| RevisionInfo {
+            number,
+            since: NOW - age,
+            hash: "3f9a12bc00000000".into(),
+            bytes: 812,
+            in_force,
+        };
+        let mut kept = Revisions {
+            revisions: vec![revision(9, 7300, false), revision(10, 5, true)],
+            folder: "/var/lib/vip-lb".into(),
+        };
+        assert_eq!(
+            revisions(&kept, NOW),
+            "REVISION  CAME IN FORCE  HASH              BYTES\n      \
+             10  5s ago         3f9a12bc00000000    812  in force\n       \
+             9  2h 1m ago      3f9a12bc00000000    812\n"
+        );
+        kept.revisions.clear();
+        assert_eq!(revisions(&kept, NOW), "no configuration is kept in /var/lib/vip-lb\n");
     }
 }

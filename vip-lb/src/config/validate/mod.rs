@@ -21,7 +21,7 @@ use super::{
     issue::{Issues, Place},
     model::{
         Api, AttachMode, Config, DEFAULT_GUE_PORT, HashSeed, Interface, MetricsAccess, Nat, Node, OnExit,
-        Ownership, Tables, UnknownService, Vip,
+        Ownership, Tables, UnknownService, Vip, Watch,
     },
     raw::{RawApi, RawConfig, RawInterface, RawNat, RawNode, RawTables, RawVip},
 };
@@ -138,6 +138,8 @@ impl<'a> Validator<'a> {
                 None => None,
             },
             pins: raw.pins.value().cloned().unwrap_or_else(|| PathBuf::from(PINS)),
+            state_dir: raw.state_dir.value().cloned(),
+            watch: raw.watch.or(Watch::Never),
             tables: raw.tables.value().map_or_else(Tables::default, tables),
         })
     }

@@ -93,11 +93,13 @@ impl Daemon {
         for (_, service) in self.engine.services() {
             if let Ok(stats) = self.dataplane.service_stats(service.reference.id) {
                 self.service_rates.read(service.reference.id, stats, now);
+                self.service_arrivals.read(service.reference.id, stats.new_connections, now);
             }
             for member in service.members.values() {
                 backends += 1;
                 if let Ok(stats) = self.dataplane.backend_stats(member.reference.index) {
                     self.backend_rates.read(member.reference.index, stats, now);
+                    self.backend_arrivals.read(member.reference.index, stats.new_connections, now);
                 }
             }
         }
@@ -105,6 +107,8 @@ impl Daemon {
         self.tell_changes();
         self.service_rates.keep_read_at(now);
         self.backend_rates.keep_read_at(now);
+        self.service_arrivals.keep_read_at(now);
+        self.backend_arrivals.keep_read_at(now);
         self.next_reading = now + Duration::from_secs(if backends > MANY_BACKENDS { 5 } else { 1 });
     }
 }

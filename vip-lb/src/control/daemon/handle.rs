@@ -6,13 +6,13 @@ use crate::api::{
     Control,
     events::{Events, Subscription},
     model::{
-        ApiError, BackendSelector, Counters, DrainReport, ErrorKind, ExplainRequest, Explanation,
-        ReloadReport, Status,
+        ApiError, BackendSelector, ConfigRequest, Counters, DrainReport, DrainRequest, ErrorKind,
+        ExplainRequest, Explanation, Plan, ReloadReport, Revisions, Status,
     },
 };
 use crate::metrics::Facts;
 
-type Answer<T> = oneshot::Sender<Result<T, ApiError>>;
+pub(super) type Answer<T> = oneshot::Sender<Result<T, ApiError>>;
 
 /// An order to the daemon.
 pub(super) enum Order {
@@ -20,9 +20,12 @@ pub(super) enum Order {
     Counters(Answer<Counters>),
     Metrics(Answer<Facts>),
     Explain(ExplainRequest, Answer<Explanation>),
-    Drain(BackendSelector, Answer<DrainReport>),
+    Drain(DrainRequest, Answer<DrainReport>),
     Undrain(BackendSelector, Answer<DrainReport>),
-    Reload(Answer<ReloadReport>),
+    Remaining(BackendSelector, Answer<DrainReport>),
+    Plan(ConfigRequest, Answer<Plan>),
+    Reload(ConfigRequest, Answer<ReloadReport>),
+    Revisions(Answer<Revisions>),
 }
 
 /// Hands orders to the daemon.
@@ -65,15 +68,27 @@ impl Control for Handle {
         self.events.subscribe(after)
     }
 
-    async fn drain(&self, backend: BackendSelector) -> Result<DrainReport, ApiError> {
-        self.ask(|answer| Order::Drain(backend, answer)).await
+    async fn drain(&self, request: DrainRequest) -> Result<DrainReport, ApiError> {
+        self.ask(|answer| Order::Drain(request, answer)).await
+    }
+
+    async fn remaining(&self, backend: BackendSelector) -> Result<DrainReport, ApiError> {
+        self.ask(|answer| Order::Remaining(backend, answer)).await
     }
 
     async fn undrain(&self, backend: BackendSelector) -> Result<DrainReport, ApiError> {
         self.ask(|answer| Order::Undrain(backend, answer)).await
     }
 
-    async fn reload(&self) -> Result<ReloadReport, ApiError> {
-        self.ask(Order::Reload).await
+    async fn plan(&self, request: ConfigRequest) -> Result<Plan, ApiError> {
+        self.ask(|answer| Order::Plan(request, answer)).await
+    }
+
+    async fn reload(&self, request: ConfigRequest) -> Result<ReloadReport, ApiError> {
+        self.ask(|answer| Order::Reload(request, answer)).await
+    }
+
+    async fn revisions(&self) -> Result<Revisions, ApiError> {
+        self.ask(Order::Revisions).await
     }
 }

@@ -1,8 +1,11 @@
 //! The daemon: one task that owns all map writes, fed by health, network, signals and the API.
 
+mod arrivals;
 mod bonds;
+mod candidate;
 mod checks;
 mod collection;
+mod follow;
 mod handle;
 mod interfaces;
 mod listener;
@@ -11,14 +14,16 @@ mod nat;
 mod news;
 mod next_hops;
 mod orders;
+mod plan;
 mod rates;
 mod reach;
+mod remaining;
 mod status;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -32,21 +37,28 @@ use tokio::{
 use tracing::{debug, error, info, warn};
 use vip_lb_common::{HashKey, abi::Settings};
 
-use self::{handle::Handle, interfaces::Interfaces, rates::Rates};
+use self::{
+    arrivals::Arrivals,
+    candidate::{Candidate, ConfigFile, at_start},
+    handle::Handle,
+    interfaces::Interfaces,
+    rates::Rates,
+};
 use super::{
     apply::apply,
-    desired::{Desired, Facts},
+    desired::{Desired, Facts, ServiceKey},
     engine::{Engine, Plan},
     observed::Observed,
     standing::Standing,
 };
 use crate::{
     api::{events::Events, model::Occurrence, server, socket},
-    config::{self, Config, InvalidConfig, Loaded, model},
+    config::{Config, InvalidConfig, model},
     dataplane::{self, Capacities, Dataplane, LoadOptions, Write},
     health::{self, HealthEvent, Target},
     metrics::Reloads,
     network::{self, Network, NextHop, Resolver},
+    state::{self, Folder, Keeper, OrderKey, Orders},
     steering::{Budget, Limits, Ticker},
 };
 
@@ -59,19 +71,18 @@ const WAITING_ORDERS: usize = 64;
 ///
 /// What kept it from starting, or [`InvalidConfig`]. Once it runs, it goes on whatever fails, and says what failed.
 pub async fn run(path: &Path, socket: Option<&Path>) -> anyhow::Result<()> {
-    let Loaded { mut config, warnings } =
-        config::load(path).map_err(|errors| InvalidConfig::new(path, &errors.errors))?;
+    let mut candidate = at_start(path).map_err(|errors| InvalidConfig::new(path, &errors.errors))?;
     if let Some(socket) = socket {
-        config.node.socket = socket.to_owned();
+        candidate.config.node.socket = socket.to_owned();
     }
-    for warning in &warnings {
+    for warning in &candidate.warnings {
         warn!("{warning}");
     }
     // First of all: a second daemon must not touch anything.
-    let (socket_listener, claim) = socket::claim(&config.node.socket).await?;
+    let (socket_listener, claim) = socket::claim(&candidate.config.node.socket).await?;
     let mut signals = Signals::new()?;
     let mut network_events = network::Monitor::open().context("cannot listen to network changes")?;
-    let (mut daemon, mut health_events) = Daemon::start(path, config, &mut network_events).await?;
+    let (mut daemon, mut health_events) = Daemon::start(candidate, &mut network_events).await?;
 
     let (orders, mut waiting) = mpsc::channel(WAITING_ORDERS);
     let (stop, stopping) = watch::channel(false);
@@ -89,6 +100,7 @@ pub async fn run(path: &Path, socket: Option<&Path>) -> anyhow::Result<()> {
     });
     info!(node = daemon.config.node.name, services = daemon.engine.services().count(), "ready");
 
+    let mut file_changes = follow::follow(daemon.file.path.clone());
     let mut ticks = interval(Duration::from_millis(200));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -110,14 +122,8 @@ pub async fn run(path: &Path, socket: Option<&Path>) -> anyhow::Result<()> {
                 }
             },
             Some(order) = waiting.recv() => daemon.order(order).await,
-            _ = signals.hang_up.recv() => {
-                let result = daemon.reload().await;
-                daemon.tell_reload(&result);
-                if let Err(error) = result {
-                    error!("reload refused, nothing was changed: {error}");
-                    for line in &error.details { error!("{line}"); }
-                }
-            }
+            _ = signals.hang_up.recv() => daemon.hang_up().await,
+            Some(()) = file_changes.recv() => daemon.file_changed().await,
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,
         }
@@ -160,13 +166,6 @@ fn notify(state: &[sd_notify::NotifyState<'_>]) {
     }
 }
 
-/// The configuration file in force.
-struct ConfigFile {
-    path: PathBuf,
-    hash: String,
-    loaded_at: SystemTime,
-}
-
 /// Everything the owner of the maps knows.
 struct Daemon {
     config: Config,
@@ -183,8 +182,12 @@ struct Daemon {
     reported: BTreeSet<String>,
     service_rates: Rates<u16>,
     backend_rates: Rates<u16>,
-    /// (service, backend) names that the operator drained.
-    drained: BTreeSet<(String, String)>,
+    service_arrivals: Arrivals<u16>,
+    backend_arrivals: Arrivals<u16>,
+    orders: Orders,
+    keeper: Arc<Keeper>,
+    /// Why a file that changed by itself is not in force.
+    file_doubt: Option<String>,
     /// What went wrong and still may matter.
     warnings: Vec<String>,
     /// Why the API is not served over TCP.
@@ -209,8 +212,7 @@ struct Daemon {
 
 impl Daemon {
     async fn start(
-        path: &Path,
-        config: Config,
+        Candidate { config, file, .. }: Candidate,
         network_events: &mut network::Monitor,
     ) -> anyhow::Result<(Self, mpsc::UnboundedReceiver<HealthEvent>)> {
         let started_at = now();
@@ -244,8 +246,11 @@ impl Daemon {
         let limits = Limits { flows, newborn, survivors, cpus: Dataplane::possible_cpus()? };
         let tick = found.settings.map_or(1, |settings| settings.tick);
         let (health, health_events) = health::Monitor::start();
+        let state_folder = Folder::new(&state::folder_of(config.node.state_dir.as_deref()));
+        let keeper = Keeper::start(state_folder).context("cannot start the thread that keeps the state")?;
+        let left = keeper.found();
         let mut daemon = Self {
-            file: ConfigFile::read(path)?,
+            file,
             started: wall_clock(),
             dataplane,
             engine,
@@ -256,7 +261,11 @@ impl Daemon {
             reported: BTreeSet::new(),
             service_rates: Rates::default(),
             backend_rates: Rates::default(),
-            drained: BTreeSet::new(),
+            service_arrivals: Arrivals::default(),
+            backend_arrivals: Arrivals::default(),
+            orders: left.orders,
+            keeper: Arc::new(keeper),
+            file_doubt: None,
             warnings: Vec::new(),
             api_problem: None,
             events: Events::new(),
@@ -279,6 +288,7 @@ impl Daemon {
             next_reading: started_at,
             config,
         };
+        left.warnings.into_iter().for_each(|warning| daemon.warn(warning));
         let model::Tables { flows, newborn, survivors, nat, fragments } = daemon.config.node.tables;
         if capacities != (Capacities { flows, newborn, survivors, nat, fragments }) {
             daemon.warn(
@@ -318,6 +328,8 @@ impl Daemon {
         daemon.interfaces.refresh(&daemon.network).await?;
         daemon.advance_bonds();
         daemon.report_problems();
+        // If that fails, status says so.
+        drop(daemon.keep_config());
         daemon.tell_changes();
         Ok((daemon, health_events))
     }
@@ -387,6 +399,17 @@ impl Daemon {
         }
     }
 
+    /// Where a backend stands if its check says so.
+    fn standing_with(
+        &self,
+        service: &ServiceKey,
+        backend: &model::Backend,
+        health: Option<&health::State>,
+    ) -> Standing {
+        let order = self.orders.of(&OrderKey { service: *service, backend: backend.address });
+        Standing::of(backend.state, order.map(|order| order.kind), health, backend.on_down)
+    }
+
     fn health_changed(&mut self, events: &[HealthEvent]) {
         debug!(changes = events.len(), "health changed");
         self.reconcile();
@@ -395,11 +418,10 @@ impl Daemon {
 }
 
 impl Facts for Daemon {
-    fn standing(&self, service: &model::Service, backend: &model::Backend) -> Standing {
-        let drained = self.drained.contains(&(service.name.clone(), backend.name.clone()));
+    fn standing(&self, service: &ServiceKey, backend: &model::Backend) -> Standing {
         let health =
             target(backend).map(|target| self.health.state(&target).unwrap_or(health::State::Unknown));
-        Standing::of(backend.state, drained, health.as_ref(), backend.on_down)
+        self.standing_with(service, backend, health.as_ref())
     }
 
     fn next_hop(&self, address: IpAddr) -> Option<&NextHop> {
@@ -408,16 +430,6 @@ impl Facts for Daemon {
 
     fn is_of_host(&self, address: IpAddr) -> bool {
         !self.foreign_sources.contains(&address)
-    }
-}
-
-impl ConfigFile {
-    fn read(path: &Path) -> anyhow::Result<Self> {
-        use sha2::Digest as _;
-        let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let digest = sha2::Sha256::digest(&text);
-        let hash = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { path: path.to_owned(), hash, loaded_at: wall_clock() })
     }
 }
 

@@ -6,9 +6,10 @@ use super::{Daemon, interfaces::attached_mode, status, target, wall_clock};
 use crate::{
     api::model::{ApiError, Occurrence, ReloadReport},
     control::{
-        desired::Facts as _,
+        desired::{Facts as _, ServiceKey},
         observed::{Backend, Observed},
     },
+    state::{OrderKey, OrderKind},
 };
 
 impl Daemon {
@@ -30,16 +31,16 @@ impl Daemon {
         self.observed = observed;
     }
 
-    /// Tells how reading the configuration again ended.
-    pub(super) fn tell_reload(&mut self, result: &Result<ReloadReport, ApiError>) {
+    /// Tells how it ended to bring a configuration in force.
+    pub(super) fn tell_reload(&mut self, result: Result<&ReloadReport, &ApiError>) {
         let count = if result.is_ok() { &mut self.reloads.succeeded } else { &mut self.reloads.failed };
         *count += 1;
         self.reloads.last_failed = result.is_err();
         self.tell(match result {
-            Ok(report) => Occurrence::ConfigReloaded {
+            Ok(ReloadReport { plan, .. }) => Occurrence::ConfigReloaded {
                 hash: self.file.hash.clone(),
-                changes: told(&report.changes),
-                warnings: told(&report.warnings),
+                changes: told(&plan.changes.iter().map(ToString::to_string).collect::<Vec<_>>()),
+                warnings: told(&plan.warnings),
             },
             Err(error) => {
                 Occurrence::ReloadRefused { error: error.error.clone(), details: told(&error.details) }
@@ -47,16 +48,29 @@ impl Daemon {
         });
     }
 
+    /// Tells of an order about backends, or that it was withdrawn.
+    pub(super) fn tell_orders(&self, keys: &[OrderKey], order: Option<OrderKind>) {
+        let named = self.backend_keys().filter(|(key, ..)| keys.contains(key));
+        for (_, service, backend) in named {
+            let (service, backend) = (service.name.clone(), backend.name.clone());
+            self.tell(match order {
+                None => Occurrence::Undrain { service, backend },
+                Some(kind) => Occurrence::Drain { service, backend, force: kind == OrderKind::Cut },
+            });
+        }
+    }
+
     fn observe(&self) -> Observed {
         let mut observed = Observed::default();
         for vip in &self.config.vips {
             observed.vips.insert(vip.address, true);
             for service in &vip.services {
+                let key = ServiceKey { vip: vip.address, ports: service.ports, protocol: service.protocol };
                 for backend in &service.backends {
                     let health = target(backend)
                         .map(|target| self.health.state(&target).unwrap_or(crate::health::State::Unknown));
                     let (health, health_reason) = status::health_state(health.as_ref());
-                    let forwarding = status::forwarding(self.standing(service, backend));
+                    let forwarding = status::forwarding(self.standing(&key, backend));
                     observed.backends.insert(
                         (service.name.clone(), backend.name.clone()),
                         Backend { health, health_reason, forwarding },

@@ -1,16 +1,26 @@
 //! What operators order: over the API, or by SIGHUP.
 
-use std::collections::BTreeSet;
+use std::time::UNIX_EPOCH;
 
-use tracing::info;
+use tracing::{info, warn};
 
-use super::{ConfigFile, Daemon, handle::Order, interfaces::Interfaces, target};
+use super::{
+    Candidate, Daemon,
+    handle::{Answer, Order},
+    interfaces::Interfaces,
+    target, wall_clock,
+};
 use crate::{
     api::model::{
-        ApiError, BackendChange, BackendSelector, DrainReport, ErrorKind, Occurrence, ReloadReport,
+        ApiError, BackendSelector, ConfigRequest, DrainReport, ErrorKind, Outcome, Plan, ReloadReport,
+        RevisionInfo, Revisions,
     },
-    config::{self, Config, Loaded},
-    control::{changes::changes, desired::Desired, explain::MixedFamilies},
+    config::{Config, model},
+    control::{
+        desired::{Desired, ServiceKey},
+        explain::MixedFamilies,
+    },
+    state::{self, InForce, Kept, OrderKey, OrderKind, Orders},
 };
 
 impl Daemon {
@@ -21,64 +31,121 @@ impl Daemon {
             Order::Counters(answer) => drop(answer.send(self.counters().map_err(internal))),
             Order::Metrics(answer) => drop(answer.send(self.metrics().map_err(internal))),
             Order::Explain(request, answer) => drop(answer.send(self.explain(&request).map_err(internal))),
-            Order::Drain(backend, answer) => drop(answer.send(self.drain(&backend, true))),
-            Order::Undrain(backend, answer) => drop(answer.send(self.drain(&backend, false))),
-            Order::Reload(answer) => {
-                let result = self.reload().await;
-                self.tell_reload(&result);
-                drop(answer.send(result));
+            Order::Drain(request, answer) => {
+                let kind = if request.force { OrderKind::Cut } else { OrderKind::Drain };
+                self.order_backends(&request.backend, Some(kind), answer);
+            }
+            Order::Undrain(backend, answer) => self.order_backends(&backend, None, answer),
+            Order::Remaining(backend, answer) => drop(answer.send(self.remaining(&backend, |_| false))),
+            Order::Plan(request, answer) => drop(answer.send(self.plan(&request).await)),
+            Order::Reload(request, answer) => self.order_reload(&request, answer).await,
+            Order::Revisions(answer) => self.list_revisions(answer),
+        }
+    }
+
+    /// Gives an order about backends, or withdraws it, and answers once it is kept.
+    fn order_backends(
+        &mut self,
+        selector: &BackendSelector,
+        kind: Option<OrderKind>,
+        answer: Answer<DrainReport>,
+    ) {
+        let since = wall_clock().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let named: Vec<OrderKey> = self.selected(selector).into_iter().map(|(key, _)| key).collect();
+        let give = |key: &OrderKey, orders: &mut Orders| match kind {
+            Some(kind) => orders.give(*key, kind, since),
+            None => orders.withdraw(key),
+        };
+        let changed: Vec<OrderKey> = named.into_iter().filter(|key| give(key, &mut self.orders)).collect();
+        if changed.is_empty() {
+            return drop(answer.send(self.remaining(selector, |_| false)));
+        }
+        info!(%selector, order = ?kind, "order of the operator");
+        self.reconcile();
+        self.tell_orders(&changed, kind);
+        self.tell_changes();
+        let kept = self.keeper.keep_orders(self.orders.clone());
+        let report = self.remaining(selector, |key| changed.contains(key));
+        // The disk may take its time; the daemon has none to wait for it.
+        tokio::spawn(async move {
+            let lasting = kept.wait().await;
+            let report = report.map(|mut report| {
+                report.warnings.extend(lasting.err().map(|error| {
+                    format!(
+                        "the order holds, but may not outlive the daemon, because it cannot be kept: {error}"
+                    )
+                }));
+                report
+            });
+            answer.send(report)
+        });
+    }
+
+    async fn plan(&self, request: &ConfigRequest) -> Result<Plan, ApiError> {
+        let candidate = self.candidate(request).await?;
+        Interfaces::look_up(&candidate.config, &self.network).await.map_err(internal)?;
+        self.plan_of(&candidate).map_err(internal)
+    }
+
+    async fn reload(&mut self, request: &ConfigRequest) -> Result<(ReloadReport, Kept<()>), ApiError> {
+        let outcome = match self.candidate(request).await {
+            Ok(candidate) => self.bring_in(candidate).await,
+            Err(error) => Err(error),
+        };
+        self.tell_reload(outcome.as_ref().map(|(report, _)| report));
+        outcome
+    }
+
+    async fn order_reload(&mut self, request: &ConfigRequest, answer: Answer<ReloadReport>) {
+        let (mut report, kept) = match self.reload(request).await {
+            Ok(done) => done,
+            Err(error) => return drop(answer.send(Err(error))),
+        };
+        let keeper = std::sync::Arc::clone(&self.keeper);
+        tokio::spawn(async move {
+            match kept.wait().await {
+                Ok(()) => report.revision = keeper.in_force(),
+                Err(error) => report.plan.warnings.push(format!(
+                    "the configuration is in force, but nothing can return to it, because it cannot be kept: {error}"
+                )),
+            }
+            answer.send(Ok(report))
+        });
+    }
+
+    /// Reads the file again, as SIGHUP asks for. What comes of it is for the log.
+    pub(super) async fn hang_up(&mut self) {
+        match self.reload(&ConfigRequest::default()).await {
+            Ok((report, _)) => report.plan.changes.iter().for_each(|change| info!("{change}")),
+            Err(error) => {
+                tracing::error!("reload refused, nothing was changed: {error}");
+                for line in &error.details {
+                    tracing::error!("{line}");
+                }
             }
         }
     }
 
-    pub(super) fn drain(&mut self, selector: &BackendSelector, drain: bool) -> Result<DrainReport, ApiError> {
-        let named: Vec<_> =
-            self.backend_names().filter(|(service, backend)| selector.matches(service, backend)).collect();
-        if named.is_empty() {
-            return Err(ApiError::new(ErrorKind::NotFound, format!("no backend is called `{selector}`")));
+    /// Brings a configuration in force.
+    pub(super) async fn bring_in(
+        &mut self,
+        candidate: Candidate,
+    ) -> Result<(ReloadReport, Kept<()>), ApiError> {
+        let interfaces = Interfaces::look_up(&candidate.config, &self.network).await.map_err(internal)?;
+        let plan = self.plan_of(&candidate).map_err(internal)?;
+        for loss in &plan.lost {
+            warn!(of = loss.of, reason = loss.reason, "connections are lost by this change");
         }
-        let order = |key: &(String, String)| {
-            if drain { self.drained.insert(key.clone()) } else { self.drained.remove(key) }
-        };
-        let changed: Vec<_> = named.iter().map(order).collect();
-        info!(%selector, drain, "order of the operator");
-        self.reconcile();
-        for ((service, backend), _) in named.iter().zip(&changed).filter(|(_, changed)| **changed) {
-            let (service, backend) = (service.clone(), backend.clone());
-            self.tell(if drain {
-                Occurrence::Drain { service, backend }
-            } else {
-                Occurrence::Undrain { service, backend }
-            });
-        }
-        self.tell_changes();
-        let backends = named.into_iter().zip(changed).map(|((service, backend), changed)| {
-            let now = self.standing_of(&service, &backend);
-            BackendChange { service, backend, changed, now }
-        });
-        Ok(DrainReport { backends: backends.collect() })
-    }
-
-    pub(super) async fn reload(&mut self) -> Result<ReloadReport, ApiError> {
-        let path = self.file.path.clone();
-        let refused =
-            |lines: Vec<String>| ApiError::invalid_config(format!("cannot reload {}", path.display()), lines);
-        let Loaded { mut config, warnings } = config::load(&path)
-            .map_err(|errors| refused(errors.errors.iter().map(ToString::to_string).collect()))?;
-        // Given on the command line, it is not the file's to change.
-        config.node.socket.clone_from(&self.config.node.socket);
-        let refusals = self.refusals(&config);
-        if !refusals.is_empty() {
-            return Err(refused(refusals));
-        }
-        let interfaces = Interfaces::look_up(&config, &self.network).await.map_err(internal)?;
-        let file = ConfigFile::read(&path).map_err(internal)?;
-        let changes = changes(&self.config, &config);
+        let Candidate { config, file, .. } = candidate;
         self.look_up_nat_sources(&config).await;
         let before = std::mem::replace(&mut self.config, config);
         self.file = file;
-        let names: BTreeSet<_> = self.backend_names().collect();
-        self.drained.retain(|name| names.contains(name));
+        self.file_doubt = None;
+        let keys: std::collections::BTreeSet<_> = self.backend_keys().map(|(key, ..)| key).collect();
+        if self.orders.retain(|key| keys.contains(key)) {
+            // Nobody waits for that; if it fails, status says so.
+            drop(self.keeper.keep_orders(self.orders.clone()));
+        }
         self.warnings.clear();
         self.check_nat_ports();
         self.want_next_hops();
@@ -104,12 +171,41 @@ impl Daemon {
         self.advance_bonds();
         self.report_problems();
         self.tell_changes();
-        info!(changes = changes.len(), "reloaded");
-        Ok(ReloadReport {
-            changed: !changes.is_empty(),
-            changes,
-            warnings: warnings.iter().map(ToString::to_string).collect(),
-        })
+        if plan.outcome == Outcome::Nothing {
+            info!("reloaded, nothing changed");
+        } else {
+            info!(changes = plan.changes.len(), lost = plan.lost.len(), "reloaded");
+        }
+        let kept = self.keep_config();
+        Ok((ReloadReport { plan, revision: None }, kept))
+    }
+
+    /// Keeps the configuration in force.
+    pub(super) fn keep_config(&self) -> Kept<()> {
+        let file = &self.file;
+        let since = file.loaded_at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let instead_of = file
+            .replaced
+            .as_ref()
+            .map(|replaced| InForce { hash: file.hash.clone(), instead_of: replaced.of_file.clone() });
+        self.keeper.keep_config(std::sync::Arc::clone(&file.text), since, instead_of)
+    }
+
+    fn list_revisions(&self, answer: Answer<Revisions>) {
+        let (kept, keeper) = (self.keeper.revisions(), std::sync::Arc::clone(&self.keeper));
+        tokio::spawn(async move {
+            let in_force = keeper.in_force();
+            let info = |of: state::Revision| RevisionInfo {
+                number: of.number,
+                since: of.since,
+                hash: of.hash,
+                bytes: of.bytes,
+                in_force: in_force == Some(of.number),
+            };
+            let folder = keeper.folder().path().to_owned();
+            let revisions = kept.wait().await.map(|all| all.into_iter().map(info).collect());
+            answer.send(revisions.map(|revisions| Revisions { revisions, folder }).map_err(internal))
+        });
     }
 
     /// What a new configuration may not change while connections are to be kept.
@@ -122,6 +218,9 @@ impl Daemon {
         }
         if old.pins != new.pins {
             refusals.push("node.pins: cannot change while the daemon runs".to_owned());
+        }
+        if state::folder_of(new.state_dir.as_deref()) != self.keeper.folder().path() {
+            refusals.push("node.state_dir: cannot change while the daemon runs".to_owned());
         }
         if old.tables != new.tables {
             refusals.push("node.tables: the tables keep their size until `vip-lb unload`".to_owned());
@@ -142,23 +241,26 @@ impl Daemon {
         refusals
     }
 
-    pub(super) fn standing_of(&self, service: &str, backend: &str) -> String {
-        let mut services =
-            self.config.vips.iter().flat_map(|vip| vip.services.iter().map(move |of| (vip.address, of)));
-        let (vip, configured) = services.find(|(_, of)| of.name == service).expect("a configured name");
-        let backend = configured.backends.iter().find(|of| of.name == backend).expect("a configured name");
-        self.standing_in_words(vip, configured, backend)
+    /// The configured backends that a selector means.
+    pub(super) fn selected(&self, selector: &BackendSelector) -> Vec<(OrderKey, &model::Backend)> {
+        let meant = self
+            .backend_keys()
+            .filter(|(_, service, backend)| selector.matches(&service.name, &backend.name, backend.address));
+        meant.map(|(key, _, backend)| (key, backend)).collect()
     }
 
-    pub(super) fn backend_names(&self) -> impl Iterator<Item = (String, String)> {
-        let services = self.config.vips.iter().flat_map(|vip| &vip.services);
-        services.flat_map(|service| {
-            service.backends.iter().map(|backend| (service.name.clone(), backend.name.clone()))
+    pub(super) fn backend_keys(&self) -> impl Iterator<Item = (OrderKey, &model::Service, &model::Backend)> {
+        let services = self.config.vips.iter().flat_map(|vip| vip.services.iter().map(move |of| (vip, of)));
+        services.flat_map(|(vip, of)| {
+            let service = ServiceKey { vip: vip.address, ports: of.ports, protocol: of.protocol };
+            of.backends
+                .iter()
+                .map(move |backend| (OrderKey { service, backend: backend.address }, of, backend))
         })
     }
 }
 
-fn internal(error: impl Into<anyhow::Error>) -> ApiError {
+pub(super) fn internal(error: impl Into<anyhow::Error>) -> ApiError {
     let error = error.into();
     let kind = if error.is::<MixedFamilies>() { ErrorKind::BadRequest } else { ErrorKind::Internal };
     ApiError::new(kind, format!("{error:#}"))

@@ -8,7 +8,7 @@ use std::{
 
 use vip_lb_common::abi::{BackendRef, FlowKey, NatFlow};
 
-use super::{Daemon, interfaces::attached_mode, target};
+use super::{Daemon, interfaces::attached_mode, plan::find_service, target};
 use crate::control::{
     desired::{Facts as _, Path, ServiceKey},
     explain::{BackendName, Names, ServiceName, explain},
@@ -20,21 +20,22 @@ use crate::{
         self, BackendStatus, ConfigInfo, Counters, Forwarding, ForwardingState, Health, HealthState,
         InterfaceStatus, ServiceStatus, Status, TableStatus, VerdictCount, VipStatus,
     },
-    config::model::{Backend, ForwardMode, Service as Configured, Vip},
+    config::model::{Backend, Service as Configured, Vip},
     health::{State, TargetHealth},
     network::{NextHop, Via},
+    state::{OrderKey, OrderKind},
     steering::identity,
 };
 
 /// What the tables hold at the moment.
 #[derive(Default)]
-struct Entries {
+pub(super) struct Entries {
     tables: Vec<TableStatus>,
     flows: HashMap<u16, u64>,
     newborn: HashMap<u16, u64>,
     survivors: HashMap<u16, u64>,
-    backends: HashMap<BackendRef, u64>,
-    connections: HashMap<BackendRef, u64>,
+    pub(super) backends: HashMap<BackendRef, u64>,
+    pub(super) connections: HashMap<BackendRef, u64>,
 }
 
 impl Daemon {
@@ -65,13 +66,29 @@ impl Daemon {
                 path: self.file.path.clone(),
                 hash: self.file.hash.clone(),
                 loaded_at: seconds(self.file.loaded_at),
+                revision: self.keeper.in_force(),
+                instead_of_file: self.file.replaced.as_ref().map(|replaced| replaced.name.clone()),
             },
             interfaces: self.interface_status(),
             bonds: self.interfaces.bond_status(),
             vips: self.config.vips.iter().map(vip_status).collect::<anyhow::Result<_>>()?,
             tables: entries.tables,
-            warnings: self.warnings.iter().cloned().chain(self.problems()).collect(),
+            warnings: self.warnings.iter().cloned().chain(self.doubts()).chain(self.problems()).collect(),
         })
+    }
+
+    /// What an operator should know of configuration and state.
+    fn doubts(&self) -> Vec<String> {
+        let mut doubts = self.keeper.troubles();
+        doubts.extend(self.file_doubt.clone());
+        if let Some(replaced) = &self.file.replaced {
+            doubts.push(format!(
+                "{} is in force and not {}: `vip-lb reload` brings the file in force",
+                replaced.name,
+                self.file.path.display()
+            ));
+        }
+        doubts
     }
 
     pub(super) fn counters(&self) -> anyhow::Result<Counters> {
@@ -85,34 +102,6 @@ impl Daemon {
 
     pub(super) fn explain(&self, request: &model::ExplainRequest) -> anyhow::Result<model::Explanation> {
         explain(&self.dataplane, request, self)
-    }
-
-    /// How a backend stands after an order, in words.
-    pub(super) fn standing_in_words(&self, vip: IpAddr, service: &Configured, backend: &Backend) -> String {
-        let key = ServiceKey { vip, ports: service.ports, protocol: service.protocol };
-        let standing = self.standing(service, backend);
-        let published = self.engine.published(&key);
-        let member = member(published, &key, backend);
-        let slots = published.zip(member).map_or(0, |(service, member)| {
-            let named = |slot: &&vip_lb_common::abi::Slot| slot.previous == member.reference;
-            service.ring.slots().iter().filter(|slot| slot.phase != 0).filter(named).count()
-        });
-        match standing {
-            Standing::Serving => "in ring".to_owned(),
-            Standing::Draining(cause) if backend.mode == ForwardMode::Nat => {
-                let of = |connections: HashMap<BackendRef, u64>| {
-                    member.and_then(|member| connections.get(&member.reference).copied()).unwrap_or(0)
-                };
-                let connections = self.dataplane.nat_flows().map(|flows| of(connections(&flows)));
-                let connections = connections
-                    .map_or_else(|error| format!("an unknown number ({error:#})"), |of| of.to_string());
-                format!(
-                    "draining ({cause}), still named by {slots} open slots and {connections} translated connections"
-                )
-            }
-            Standing::Draining(cause) => format!("draining ({cause}), still named by {slots} open slots"),
-            Standing::Out(cause) => format!("out ({cause})"),
-        }
     }
 
     fn service_status<'h>(
@@ -132,7 +121,16 @@ impl Daemon {
         };
         let backends = service.backends.iter().map(|backend| {
             let member = member(published, key, backend);
-            self.backend_status(service, backend, published, member, &shares, entries, health_of(backend))
+            self.backend_status(
+                key,
+                service,
+                backend,
+                published,
+                member,
+                &shares,
+                entries,
+                health_of(backend),
+            )
         });
         Ok(ServiceStatus {
             name: service.name.clone(),
@@ -152,6 +150,7 @@ impl Daemon {
     #[expect(clippy::too_many_arguments, reason = "the row of a table has as many sources")]
     fn backend_status(
         &self,
+        key: &ServiceKey,
         service: &Configured,
         backend: &Backend,
         published: Option<&Service>,
@@ -160,6 +159,7 @@ impl Daemon {
         entries: &Entries,
         health: Option<&TargetHealth>,
     ) -> anyhow::Result<BackendStatus> {
+        let order = self.orders.of(&OrderKey { service: *key, backend: backend.address });
         let reference = member.map_or(BackendRef::NONE, |member| member.reference);
         let ring_slots = shares.get(&reference).copied().unwrap_or(0) as u32;
         let previous = |slot: &&vip_lb_common::abi::Slot| slot.phase != 0 && slot.previous == reference;
@@ -174,9 +174,10 @@ impl Daemon {
             mode: backend.mode,
             weight: backend.weight.get(),
             admin: backend.state,
-            drained_by_operator: self.drained.contains(&(service.name.clone(), backend.name.clone())),
+            drained_by_operator: order.is_some_and(|order| order.kind == OrderKind::Drain),
+            operator_order: order.map(|order| model::OperatorOrder { order: order.kind, since: order.since }),
             health: health_status(health, self.started),
-            forwarding: forwarding(self.standing(service, backend)),
+            forwarding: forwarding(self.standing(key, backend)),
             ring_slots,
             ring_share: f64::from(ring_slots) / f64::from(service.ring.slots()),
             previous_slots: published
@@ -209,8 +210,7 @@ impl Daemon {
     }
 
     fn configured(&self, key: &ServiceKey) -> Option<&Configured> {
-        let vip = self.config.vips.iter().find(|vip| vip.address == key.vip)?;
-        vip.services.iter().find(|service| service.ports == key.ports && service.protocol == key.protocol)
+        find_service(&self.config, key)
     }
 
     fn interface_status(&self) -> Vec<InterfaceStatus> {
@@ -224,7 +224,7 @@ impl Daemon {
         status.collect()
     }
 
-    fn entries(&self) -> anyhow::Result<Entries> {
+    pub(super) fn entries(&self) -> anyhow::Result<Entries> {
         let mut entries = Entries::default();
         let [mut flows, mut newborn, mut survivors] = [0; 3];
         for (key, entry) in self.dataplane.flows()? {

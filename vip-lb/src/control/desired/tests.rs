@@ -29,7 +29,7 @@ impl Site {
 }
 
 impl Facts for Site {
-    fn standing(&self, _: &model::Service, _: &model::Backend) -> Standing {
+    fn standing(&self, _: &ServiceKey, _: &model::Backend) -> Standing {
         Standing::Serving
     }
 

@@ -18,14 +18,14 @@ use crate::{
 };
 
 /// What no VIP leads to: a daemon ended between its writes.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Strays {
     pub(super) rings: Vec<(u16, RingClass)>,
     pub(super) backends: Vec<u16>,
 }
 
 /// A service that waits for its configuration.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Orphan {
     pub(super) reference: ServiceRef,
     slots: Vec<Slot>,

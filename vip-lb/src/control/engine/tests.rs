@@ -20,6 +20,7 @@ use maps::Maps;
 
 mod histories;
 mod maps;
+mod rehearsal;
 mod translation;
 
 const SEED: [u8; 32] = [7; 32];

@@ -3,6 +3,7 @@
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
+use crate::control::rehearsal::Effects;
 
 /// What is wanted of each backend of a service; none if it is not configured.
 type Backends = Vec<Option<Standing>>;
@@ -108,7 +109,10 @@ proptest! {
         let mut world = World::new();
         for era in &eras {
             let desired = era.desired();
+            let (before, maps) = (world.engine.clone(), world.maps.clone());
+            let rehearsed = world.engine.rehearse(&desired, world.now);
             let plan = world.engine.reconcile(&desired, world.now);
+            prop_assert_eq!(&rehearsed, &Effects::between(&before, &world.engine), "not what was done");
             match era.ends_after.filter(|&writes| writes < plan.writes.len()) {
                 None => world.maps.carry_out(&mut world.engine, &plan),
                 Some(lived) => {
@@ -120,6 +124,9 @@ proptest! {
                 }
             }
             check(&world, &desired);
+            if era.ends_after.is_none() {
+                rehearsal::check(&rehearsed, &maps, &world.maps);
+            }
             prop_assert_eq!(world.engine.reconcile(&desired, world.now).writes, []);
             world.now += era.passes;
             world.collect(&[]);
