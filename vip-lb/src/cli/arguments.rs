@@ -75,6 +75,14 @@ Examples:
 Exits with 3 if the file is not valid.")]
     Check(CheckArgs),
 
+    /// Print the JSON Schema of the configuration file, which editors complete and check by
+    #[command(after_help = "\
+Examples:
+  vip-lb schema > vip-lb.schema.json
+
+With the first line `# yaml-language-server: $schema=vip-lb.schema.json` in a file, editors with the YAML language server use it.")]
+    Schema,
+
     /// Detach the packet program and remove all pins, after the daemon has been stopped
     #[command(after_help = "\
 Examples:

@@ -34,6 +34,7 @@ pub fn execute(cli: Cli) -> Exit {
             daemon::decap(&args).map(|()| Exit::Success)
         }
         Command::Check(args) => check::check(&args),
+        Command::Schema => output::print_json(&crate::config::schema()).map(|()| Exit::Success),
         Command::Status(args) => remote::status(&client(), &args),
         Command::Explain(args) => remote::explain(&client(), &args),
         Command::Drain(args) => drain::drain(&client(), args),

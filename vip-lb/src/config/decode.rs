@@ -6,6 +6,7 @@
 
 use super::{
     issue::{Issues, Place},
+    sketch::{Drawn, Shape, Sketch},
     tree::{Node, Position, Value},
 };
 
@@ -59,6 +60,8 @@ impl<T: Copy> Field<T> {
 pub(super) struct Kind<T> {
     /// Completes the sentence "expected ...".
     pub(super) expected: &'static str,
+    /// What the schema says of it.
+    pub(super) shape: Shape,
     /// The value, if it is well-formed.
     pub(super) read: fn(&Node) -> Option<T>,
     /// Whether an error may show what was found.
@@ -66,17 +69,21 @@ pub(super) struct Kind<T> {
 }
 
 impl<T> Kind<T> {
-    pub(super) const fn new(expected: &'static str, read: fn(&Node) -> Option<T>) -> Self {
-        Self { expected, read, secret: false }
+    pub(super) const fn new(expected: &'static str, shape: Shape, read: fn(&Node) -> Option<T>) -> Self {
+        Self { expected, shape, read, secret: false }
     }
 
     /// For values that must not appear in errors and logs.
-    pub(super) const fn secret(expected: &'static str, read: fn(&Node) -> Option<T>) -> Self {
-        Self { expected, read, secret: true }
+    pub(super) const fn secret(expected: &'static str, shape: Shape, read: fn(&Node) -> Option<T>) -> Self {
+        Self { expected, shape, read, secret: true }
     }
 
     /// Reads a node that stands by itself, such as an item of a list.
     pub(super) fn decode(&self, node: &Node, place: Place, issues: &mut Issues) -> Option<At<T>> {
+        if let Some(sketch) = issues.sketch() {
+            sketch.note(Drawn::Scalar(self.expected, self.shape));
+            return None;
+        }
         match (self.read)(node) {
             Some(value) => Some(At { value, place }),
             None => {
@@ -127,6 +134,10 @@ impl<'a> Fields<'a> {
         expected: &str,
         issues: &mut Issues,
     ) -> Option<Self> {
+        if let Some(sketch) = issues.sketch() {
+            sketch.note(Drawn::Map(Vec::new()));
+            return Some(Self { place, entries: Vec::new() });
+        }
         let Value::Map(pairs) = &node.value else {
             issues.error(&place, node.shown(), expected);
             return None;
@@ -153,6 +164,10 @@ impl<'a> Fields<'a> {
 
     /// A field that may be missing.
     pub(super) fn optional<T>(&self, name: &str, kind: &Kind<T>, issues: &mut Issues) -> Field<T> {
+        if let Some(sketch) = issues.sketch() {
+            sketch.key(name, vec![Drawn::Scalar(kind.expected, kind.shape)]);
+            return Field::Absent;
+        }
         let Some((node, place)) = self.entry(name) else {
             return Field::Absent;
         };
@@ -172,6 +187,12 @@ impl<'a> Fields<'a> {
         issues: &mut Issues,
         decode: impl FnOnce(&Node, Place, &mut Issues) -> Option<T>,
     ) -> Field<T> {
+        if let Some(sketch) = issues.sketch() {
+            sketch.enter();
+            let values = drawn(issues, decode);
+            issues.sketch().expect("it stays").key(name, values);
+            return Field::Absent;
+        }
         let Some((node, place)) = self.entry(name) else {
             return Field::Absent;
         };
@@ -187,6 +208,13 @@ impl<'a> Fields<'a> {
         issues: &mut Issues,
         mut decode: impl FnMut(&Node, Place, &mut Issues) -> Option<T>,
     ) -> Field<Vec<T>> {
+        if let Some(sketch) = issues.sketch() {
+            sketch.enter();
+            let items = drawn(issues, decode);
+            let list = Drawn::List { items, may_be_empty: list.may_be_empty };
+            issues.sketch().expect("it stays").key(name, vec![list]);
+            return Field::Absent;
+        }
         self.with(name, issues, |node, place, issues| {
             let Value::List(nodes) = &node.value else {
                 issues.error(&place, node.shown(), list.expected);
@@ -221,6 +249,10 @@ impl<'a> Fields<'a> {
         expected: &str,
         issues: &mut Issues,
     ) -> Field<T> {
+        if let Some(sketch) = issues.sketch() {
+            sketch.require(name);
+            return field;
+        }
         match field {
             Field::Absent => {
                 issues.error(&self.place.missing(name), "nothing", expected);
@@ -234,6 +266,13 @@ impl<'a> Fields<'a> {
         let entry = self.entries.iter().find(|entry| entry.name == name)?;
         Some((entry.node, self.place.key(name, entry.node.at)))
     }
+}
+
+/// What a value may be that `decode` reads, which was begun in the sketch.
+fn drawn<T>(issues: &mut Issues, decode: impl FnOnce(&Node, Place, &mut Issues) -> Option<T>) -> Vec<Drawn> {
+    // What is read while nothing is there comes to nothing.
+    drop(decode(&Node::nothing(), Place::file(), issues));
+    issues.sketch().map(Sketch::leave).unwrap_or_default()
 }
 
 /// The allowed keys as a phrase, with the one that was probably meant.

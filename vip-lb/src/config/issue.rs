@@ -4,7 +4,10 @@ use std::{fmt, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use super::tree::{Position, quoted};
+use super::{
+    sketch::Sketch,
+    tree::{Position, quoted},
+};
 
 /// One complaint about one place of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,11 +113,23 @@ pub(super) struct Issues {
     file: String,
     errors: Vec<Issue>,
     warnings: Vec<Issue>,
+    /// Set where nothing is read, and what is asked for is noted.
+    sketch: Option<Sketch>,
 }
 
 impl Issues {
     pub(super) fn new(file: &Path) -> Self {
-        Self { file: file.display().to_string(), errors: Vec::new(), warnings: Vec::new() }
+        Self { file: file.display().to_string(), errors: Vec::new(), warnings: Vec::new(), sketch: None }
+    }
+
+    /// For a decoder that runs without a file.
+    pub(super) fn sketching() -> Self {
+        Self { sketch: Some(Sketch::new()), ..Self::new(Path::new("")) }
+    }
+
+    /// Where to note what is asked for, if nothing is read.
+    pub(super) fn sketch(&mut self) -> Option<&mut Sketch> {
+        self.sketch.as_mut()
     }
 
     /// The file is not valid.

@@ -15,14 +15,23 @@ use super::{
         Protocol, RingSize, UnknownService, Watch,
     },
     ports,
+    sketch::Shape,
     tree::{Node, Value},
 };
 
+/// A duration with its unit.
+const DURATION: Shape = Shape::Text("^[0-9]+(ms|s|m|h)$");
+/// Two ports.
+const RANGE: &str = "^[0-9]+-[0-9]+$";
+
 pub(super) const NODE_NAME: Kind<String> =
-    Kind::new("a name of 1 to 64 visible ASCII characters", |node| visible(node, 64));
+    Kind::new("a name of 1 to 64 visible ASCII characters", Shape::Text("^[!-~]{1,64}$"), |node| {
+        visible(node, 64)
+    });
 
 pub(super) const NAME: Kind<String> = Kind::new(
     "a name of 1 to 63 letters, digits, dots, dashes and underscores, beginning with a letter or digit",
+    Shape::Text("^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"),
     |node| {
         let name = node.text()?;
         let letters = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
@@ -34,6 +43,7 @@ pub(super) const NAME: Kind<String> = Kind::new(
 /// What the kernel takes for a device name (`dev_valid_name` in net/core/dev.c).
 pub(super) const INTERFACE: Kind<String> = Kind::new(
     "the name of a network interface: 1 to 15 bytes, no slash, colon or blank, not . or ..",
+    Shape::Text("^[^/:\\s]{1,15}$"),
     |node| {
         let name = node.text()?;
         let allowed = !name.contains(|c: char| matches!(c, '/' | ':') || c.is_whitespace() || c.is_control());
@@ -45,6 +55,7 @@ pub(super) const INTERFACE: Kind<String> = Kind::new(
 pub(super) const SEED: Kind<String> = Kind::secret(
     "a text in quotes, at least 8 characters, the same on every node and known to nobody else, because whoever knows it \
      can aim connections at one backend",
+    Shape::Text("[^ ]"),
     |node| {
         let text = node.text()?;
         (text.trim().chars().count() >= 8).then(|| text.to_owned())
@@ -52,97 +63,136 @@ pub(super) const SEED: Kind<String> = Kind::secret(
 );
 
 pub(super) const ADDRESS: Kind<IpAddr> =
-    Kind::new("an IPv4 or IPv6 address", |node| node.text()?.parse().ok());
-pub(super) const ADDRESS_V4: Kind<Ipv4Addr> = Kind::new("an IPv4 address", |node| node.text()?.parse().ok());
-pub(super) const ADDRESS_V6: Kind<Ipv6Addr> = Kind::new("an IPv6 address", |node| node.text()?.parse().ok());
+    Kind::new("an IPv4 or IPv6 address", Shape::Text("^[0-9A-Fa-f.:]+$"), |node| node.text()?.parse().ok());
+pub(super) const ADDRESS_V4: Kind<Ipv4Addr> =
+    Kind::new("an IPv4 address", Shape::Text("^[0-9.]+$"), |node| node.text()?.parse().ok());
+pub(super) const ADDRESS_V6: Kind<Ipv6Addr> =
+    Kind::new("an IPv6 address", Shape::Text("^[0-9A-Fa-f.:]+$"), |node| node.text()?.parse().ok());
 
-pub(super) const SERVICE_PORT: Kind<Ports> =
-    Kind::new("a port between 0 and 65535, 0 meaning every port, or a range such as 8000-8999", |node| {
-        match &node.value {
-            Value::Text(text) => Ports::from_range(text),
-            _ => node.integer(0, 65_535).map(Ports::from_number),
-        }
-    });
-pub(super) const PORT: Kind<u16> = Kind::new("a port between 1 and 65535", |node| node.integer(1, 65_535));
+pub(super) const SERVICE_PORT: Kind<Ports> = Kind::new(
+    "a port between 0 and 65535, 0 meaning every port, or a range such as 8000-8999",
+    Shape::IntegerOrText((0, 65_535), RANGE),
+    |node| match &node.value {
+        Value::Text(text) => Ports::from_range(text),
+        _ => node.integer(0, 65_535).map(Ports::from_number),
+    },
+);
+pub(super) const PORT: Kind<u16> =
+    Kind::new("a port between 1 and 65535", Shape::Integer(1, 65_535), |node| node.integer(1, 65_535));
 pub(super) const BACKEND_PORT: Kind<NonZeroU16> =
-    Kind::new(PORT.expected, |node| node.integer(1, 65_535).and_then(NonZeroU16::new));
+    Kind::new(PORT.expected, PORT.shape, |node| node.integer(1, 65_535).and_then(NonZeroU16::new));
 pub(super) const PORT_RANGE: Kind<(u16, u16)> =
-    Kind::new("a range of ports within 1 to 65535, such as 61000-65535", |node| ports::range(node.text()?));
+    Kind::new("a range of ports within 1 to 65535, such as 61000-65535", Shape::Text(RANGE), |node| {
+        ports::range(node.text()?)
+    });
 /// From what every IPv4 host takes (RFC 9293 section 3.7.1) to what jumbo frames hold.
 pub(super) const MSS: Kind<u16> =
-    Kind::new("a number of bytes between 536 and 9000", |node| node.integer(536, 9000));
+    Kind::new("a number of bytes between 536 and 9000", Shape::Integer(536, 9000), |node| {
+        node.integer(536, 9000)
+    });
 pub(super) const ICMP_RATE: Kind<u16> =
-    Kind::new("a number of packets per second between 0 and 65535", |node| node.integer(0, 65_535));
+    Kind::new("a number of packets per second between 0 and 65535", Shape::Integer(0, 65_535), |node| {
+        node.integer(0, 65_535)
+    });
 pub(super) const WEIGHT: Kind<NonZeroU16> =
-    Kind::new("a weight between 1 and 65535", |node| node.integer(1, 65_535).and_then(NonZeroU16::new));
+    Kind::new("a weight between 1 and 65535", Shape::Integer(1, 65_535), |node| {
+        node.integer(1, 65_535).and_then(NonZeroU16::new)
+    });
 pub(super) const TABLE: Kind<u32> =
-    Kind::new("a number of entries between 1024 and 16777216", |node| node.integer(1024, 16_777_216));
-pub(super) const THRESHOLD: Kind<u32> = Kind::new("a number between 1 and 100", |node| node.integer(1, 100));
+    Kind::new("a number of entries between 1024 and 16777216", Shape::Integer(1024, 16_777_216), |node| {
+        node.integer(1024, 16_777_216)
+    });
+pub(super) const THRESHOLD: Kind<u32> =
+    Kind::new("a number between 1 and 100", Shape::Integer(1, 100), |node| node.integer(1, 100));
 pub(super) const JITTER: Kind<u8> =
-    Kind::new("a number of percent between 0 and 50", |node| node.integer(0, 50));
+    Kind::new("a number of percent between 0 and 50", Shape::Integer(0, 50), |node| node.integer(0, 50));
 
-pub(super) const IDLE_TIMEOUT: Kind<Duration> = Kind::new("a duration from 1s to 24h, such as 10m", |node| {
-    duration_in(node, Duration::from_secs(1), Duration::from_hours(24))
-});
-pub(super) const INTERVAL: Kind<Duration> = Kind::new("a duration from 10ms to 1h, such as 2s", |node| {
-    duration_in(node, Duration::from_millis(10), Duration::from_hours(1))
-});
-pub(super) const TIMEOUT: Kind<Duration> = Kind::new("a duration from 1ms to 1h, such as 500ms", |node| {
-    duration_in(node, Duration::from_millis(1), Duration::from_hours(1))
-});
+pub(super) const IDLE_TIMEOUT: Kind<Duration> =
+    Kind::new("a duration from 1s to 24h, such as 10m", DURATION, |node| {
+        duration_in(node, Duration::from_secs(1), Duration::from_hours(24))
+    });
+pub(super) const INTERVAL: Kind<Duration> =
+    Kind::new("a duration from 10ms to 1h, such as 2s", DURATION, |node| {
+        duration_in(node, Duration::from_millis(10), Duration::from_hours(1))
+    });
+pub(super) const TIMEOUT: Kind<Duration> =
+    Kind::new("a duration from 1ms to 1h, such as 500ms", DURATION, |node| {
+        duration_in(node, Duration::from_millis(1), Duration::from_hours(1))
+    });
 
 /// `sun_path` of a Unix socket's address holds 108 bytes, the last of which is 0.
 pub(super) const SOCKET: Kind<PathBuf> =
-    Kind::new("an absolute path of at most 107 bytes", |node| absolute(node, 107));
+    Kind::new("an absolute path of at most 107 bytes", Shape::Text("^/"), |node| absolute(node, 107));
 pub(super) const PINS: Kind<PathBuf> =
-    Kind::new("an absolute path of a folder on a bpffs, of at most 255 bytes", |node| absolute(node, 255));
+    Kind::new("an absolute path of a folder on a bpffs, of at most 255 bytes", Shape::Text("^/"), |node| {
+        absolute(node, 255)
+    });
 
 /// Over a network the token would be read by others: that is for a proxy with TLS.
 pub(super) const LISTEN: Kind<SocketAddr> =
-    Kind::new("a loopback address with a port, such as 127.0.0.1:9177 or \"[::1]:9177\"", |node| {
+    Kind::new("a loopback address with a port, such as 127.0.0.1:9177 or \"[::1]:9177\"", Shape::Text(":[0-9]+$"), |node| {
         let address: SocketAddr = node.text()?.parse().ok()?;
         (address.ip().is_loopback() && address.port() != 0).then_some(address)
     });
 pub(super) const TOKEN_FILE: Kind<PathBuf> =
-    Kind::new("an absolute path of at most 4095 bytes", |node| absolute(node, 4095));
+    Kind::new("an absolute path of at most 4095 bytes", Shape::Text("^/"), |node| absolute(node, 4095));
 pub(super) const STATE_DIR: Kind<PathBuf> =
-    Kind::new("an absolute path of a folder, of at most 255 bytes", |node| absolute(node, 255));
+    Kind::new("an absolute path of a folder, of at most 255 bytes", Shape::Text("^/"), |node| {
+        absolute(node, 255)
+    });
 
 pub(super) const URL_PATH: Kind<String> = Kind::new(
     "a path that begins with a slash, with its query if it has one, of visible ASCII characters, at most 1024",
+    Shape::Text("^/[!-~]*$"),
     |node| visible(node, 1024).filter(|path| path.starts_with('/') && !path.contains('#')),
 );
-pub(super) const HOST: Kind<String> =
-    Kind::new("a host name, with a port if it has one, of visible ASCII characters, at most 255", |node| {
-        visible(node, 255).filter(|host| !host.contains(['/', '@', '?', '#']))
-    });
-pub(super) const STATUS: Kind<(u16, u16)> =
-    Kind::new("a status code between 100 and 599 or a range of them such as 200-399", |node| {
-        match &node.value {
-            Value::Text(text) => {
-                let (first, last) = text.split_once('-')?;
-                let (first, last) = (status(first)?, status(last)?);
-                (first <= last).then_some((first, last))
+pub(super) const HOST: Kind<String> = Kind::new(
+    "a host name, with a port if it has one, of visible ASCII characters, at most 255",
+    Shape::Text("^[^/@?#]+$"),
+    |node| visible(node, 255).filter(|host| !host.contains(['/', '@', '?', '#'])),
+);
+pub(super) const STATUS: Kind<(u16, u16)> = Kind::new(
+    "a status code between 100 and 599 or a range of them such as 200-399",
+    Shape::IntegerOrText((100, 599), "^[1-5][0-9]{2}-[1-5][0-9]{2}$"),
+    |node| match &node.value {
+        Value::Text(text) => {
+            let (first, last) = text.split_once('-')?;
+            let (first, last) = (status(first)?, status(last)?);
+            (first <= last).then_some((first, last))
+        }
+        _ => node.integer(100, 599).map(|code| (code, code)),
+    },
+);
+
+pub(super) const ATTACH: Kind<AttachMode> =
+    Kind::new("one of auto, native, generic", Shape::Words(AttachMode::NAMES), named);
+pub(super) const METRICS_ACCESS: Kind<MetricsAccess> =
+    Kind::new("one of token, open", Shape::Words(MetricsAccess::NAMES), named);
+pub(super) const ON_EXIT: Kind<OnExit> = Kind::new("one of keep, unload", Shape::Words(OnExit::NAMES), named);
+pub(super) const WATCH: Kind<Watch> =
+    Kind::new("one of never, safe, always", Shape::Words(Watch::NAMES), named);
+pub(super) const OWNERSHIP: Kind<Ownership> = Kind::new("always", Shape::Words(Ownership::NAMES), named);
+pub(super) const UNKNOWN_SERVICE: Kind<UnknownService> =
+    Kind::new("one of drop, pass", Shape::Words(UnknownService::NAMES), named);
+pub(super) const PROTOCOL: Kind<Protocol> =
+    Kind::new("one of tcp, udp", Shape::Words(Protocol::NAMES), named);
+pub(super) const AFFINITY: Kind<Affinity> =
+    Kind::new("one of flow, source", Shape::Words(Affinity::NAMES), named);
+pub(super) const MODE: Kind<ForwardMode> =
+    Kind::new("one of l2, ipip, gue, nat", Shape::Words(ForwardMode::NAMES), named);
+pub(super) const STATE: Kind<AdminState> =
+    Kind::new("one of enabled, drain, disabled", Shape::Words(AdminState::NAMES), named);
+pub(super) const ON_DOWN: Kind<OnDown> =
+    Kind::new("one of auto, cut, drain", Shape::Words(OnDown::NAMES), named);
+pub(super) const RING: Kind<RingSize> =
+    Kind::new("one of 16381, 65537, 131071", Shape::Numbers(&[16_381, 65_537, 131_071]), |node| {
+        match node.value {
+            Value::Integer(slots) => {
+                RingSize::ALL.iter().copied().find(|ring| i128::from(ring.slots()) == slots)
             }
-            _ => node.integer(100, 599).map(|code| (code, code)),
+            _ => None,
         }
     });
-
-pub(super) const ATTACH: Kind<AttachMode> = Kind::new("one of auto, native, generic", named);
-pub(super) const METRICS_ACCESS: Kind<MetricsAccess> = Kind::new("one of token, open", named);
-pub(super) const ON_EXIT: Kind<OnExit> = Kind::new("one of keep, unload", named);
-pub(super) const WATCH: Kind<Watch> = Kind::new("one of never, safe, always", named);
-pub(super) const OWNERSHIP: Kind<Ownership> = Kind::new("always", named);
-pub(super) const UNKNOWN_SERVICE: Kind<UnknownService> = Kind::new("one of drop, pass", named);
-pub(super) const PROTOCOL: Kind<Protocol> = Kind::new("one of tcp, udp", named);
-pub(super) const AFFINITY: Kind<Affinity> = Kind::new("one of flow, source", named);
-pub(super) const MODE: Kind<ForwardMode> = Kind::new("one of l2, ipip, gue, nat", named);
-pub(super) const STATE: Kind<AdminState> = Kind::new("one of enabled, drain, disabled", named);
-pub(super) const ON_DOWN: Kind<OnDown> = Kind::new("one of auto, cut, drain", named);
-pub(super) const RING: Kind<RingSize> = Kind::new("one of 16381, 65537, 131071", |node| match node.value {
-    Value::Integer(slots) => RingSize::ALL.iter().copied().find(|ring| i128::from(ring.slots()) == slots),
-    _ => None,
-});
 
 /// A duration as the file writes it: a whole number and `ms`, `s`, `m` or `h`.
 pub(crate) fn shown_duration(duration: Duration) -> String {

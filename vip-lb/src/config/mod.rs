@@ -11,7 +11,9 @@ mod kinds;
 pub mod model;
 mod ports;
 mod raw;
+mod schema;
 mod seed;
+mod sketch;
 mod tree;
 mod validate;
 
@@ -21,6 +23,7 @@ pub use invalid::InvalidConfig;
 pub use issue::{ConfigErrors, Issue};
 use issue::{Issues, Place};
 pub use model::Config;
+pub use schema::schema;
 pub use validate::{MAX_BACKENDS, MAX_SERVICES};
 
 /// A valid file.

@@ -22,6 +22,9 @@ macro_rules! named {
             /// Every value, in the order of declaration.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
+            /// Their names, in the same order.
+            pub const NAMES: &[&'static str] = &[$($name),+];
+
             /// The name in the configuration file.
             pub const fn as_str(self) -> &'static str {
                 match self {

@@ -15,6 +15,7 @@ use super::{
         AdminState, Affinity, AttachMode, ForwardMode, MetricsAccess, OnDown, OnExit, Ownership, Ports,
         Protocol, RingSize, UnknownService, Watch,
     },
+    sketch::{Drawn, Shape, Sketch},
     tree::{Node, Value},
 };
 
@@ -26,11 +27,12 @@ const VIPS: List = List::any("a list of virtual IPs");
 const SERVICES: List = List::not_empty("a list of at least one service");
 const BACKENDS: List = List::not_empty("a list of at least one backend");
 const STATUSES: List = List::not_empty("a list of at least one status code or range, such as [200-399]");
-const CHECK: Kind<RawKind> = Kind::new("one of tcp, http", |node| match node.text()? {
-    "tcp" => Some(RawKind::Tcp),
-    "http" => Some(RawKind::Http),
-    _ => None,
-});
+const CHECK: Kind<RawKind> =
+    Kind::new("one of tcp, http", Shape::Words(&["tcp", "http"]), |node| match node.text()? {
+        "tcp" => Some(RawKind::Tcp),
+        "http" => Some(RawKind::Http),
+        _ => None,
+    });
 pub(super) const HEALTH: &str = "none, tcp, http or a mapping that describes a check";
 
 pub(super) struct RawConfig {
@@ -144,6 +146,13 @@ pub(super) enum RawKind {
     Http,
 }
 
+/// The shape of the file: what [`decode`] asks for.
+pub(super) fn sketch() -> Vec<Drawn> {
+    let mut issues = Issues::sketching();
+    drop(decode(&Node::nothing(), &mut issues));
+    issues.sketch().map(Sketch::leave).unwrap_or_default()
+}
+
 /// Reads the whole file. `None` if it is not even a mapping.
 pub(super) fn decode(root: &Node, issues: &mut Issues) -> Option<RawConfig> {
     let place = Place { at: Some(root.at), key: String::new() };
@@ -196,7 +205,9 @@ fn node(node: &Node, place: Place, issues: &mut Issues) -> Option<RawNode> {
 
 /// An interface is its name, or a mapping where more than the name is to be said.
 fn interface(node: &Node, place: Place, issues: &mut Issues) -> Option<RawInterface> {
-    if !matches!(node.value, Value::Map(_)) {
+    if issues.sketch().is_some() {
+        kinds::INTERFACE.decode(node, place.clone(), issues);
+    } else if !matches!(node.value, Value::Map(_)) {
         let name = kinds::INTERFACE.decode(node, place, issues)?;
         return Some(RawInterface { name: Field::Given(name), attach: Field::Absent });
     }
@@ -314,6 +325,9 @@ fn defaults(fields: &Fields<'_>, issues: &mut Issues) -> RawDefaults {
 fn health(node: &Node, place: Place, issues: &mut Issues) -> Option<RawHealth> {
     const KEYS: &[&str] =
         &["kind", "port", "interval", "timeout", "rise", "fall", "jitter", "path", "host", "expected_status"];
+    if let Some(sketch) = issues.sketch() {
+        sketch.note(Drawn::Scalar(HEALTH, Shape::Words(&["none", "tcp", "http"])));
+    }
     if node.text() == Some("none") {
         return Some(RawHealth::None);
     }

@@ -54,6 +54,11 @@ pub(super) fn read(text: &str) -> Result<Node, SyntaxError> {
 }
 
 impl Node {
+    /// What stands where no file is read.
+    pub(super) fn nothing() -> Self {
+        Self { at: Position { line: 1, column: 1 }, value: Value::Null }
+    }
+
     /// The text, if it is text.
     pub(super) fn text(&self) -> Option<&str> {
         match &self.value {

@@ -32,6 +32,7 @@ pub(crate) const PACKAGES: &[Package] = &[
     package("prometheus", "promtool", "checks metrics and alert rules as a Prometheus server reads them"),
     package("tmux", "tmux", "the terminal that `vip-lb top` is tried in"),
     package("python3-pip", "pip3", "installs the validator of OpenAPI documents"),
+    package("python3-jsonschema", "jsonschema", "a second opinion on what the configuration's schema admits"),
     package("ipvsadm", "ipvsadm", "Linux IPVS, which vip-lb is compared with"),
     package("qemu-system-x86", "qemu-system-x86_64", "other kernels, and counting instructions"),
     package("busybox-static", "busybox", "the userland of the guests"),
