@@ -173,6 +173,57 @@ fn rollback_returns_to_what_was_in_force_and_outlives_the_daemon() -> Result<()>
     Ok(())
 }
 
+/// With `watch: safe` a file is in force soon after it was written, unless connections would be lost by it or it is not valid.
+#[test]
+fn a_watched_file_comes_in_force_by_itself_if_that_is_safe() -> Result<()> {
+    let options = SiteOptions::new(Mode::L2, Family::V4)?;
+    let with = |weights: &[u16]| {
+        let mut config = options.config(weights);
+        config.node.watch = Some("safe".to_owned());
+        config
+    };
+    let [first, second] = [[100, 100, 200], [100, 300, 200]].map(|weights| with(&weights));
+    let site = Site::start(options.clone(), &first)?;
+    let daemon = site.daemon();
+    let connections = LongConnections::open(&site.lab.client.namespace, site.echo(), 40)?;
+    wait_kept(&site)?;
+    let warns = |of: &'static str| {
+        wait_for("the status to warn", LIMIT, || {
+            Ok(daemon.status()?.warnings.iter().any(|warning| warning.contains(of)).then_some(()))
+        })
+        .with_context(|| format!("of {of}: {:?}", daemon.status().map(|status| status.warnings)))
+    };
+
+    // Written beside and renamed, as an editor does.
+    let beside = daemon.config_path().with_extension("new");
+    let kept = daemon.config_text()?;
+    daemon.write_config(&second)?;
+    let text = daemon.config_text()?;
+    std::fs::write(&beside, &text)?;
+    std::fs::write(daemon.config_path(), &kept)?;
+    std::fs::rename(&beside, daemon.config_path())?;
+    daemon.wait_service("web", "the new weights", LIMIT, |service| {
+        service.backend("backend-2").is_some_and(|backend| backend.ring_share > 0.45)
+    })?;
+    let in_force = daemon.status()?.config.hash;
+
+    daemon.write_config(&disabled(&second, 0))?;
+    warns("would lose the connections of echo/backend-1")?;
+    daemon.write_config_text("node: [")?;
+    warns("is not in force: cannot apply")?;
+    ensure!(daemon.status()?.config.hash == in_force, "something came in force");
+    daemon.write_config_text(&text)?;
+    wait_for("the warning to end", LIMIT, || Ok(daemon.status()?.warnings.is_empty().then_some(())))?;
+
+    // Whoever reloads wants it.
+    daemon.reload(&disabled(&second, 0))?;
+    ensure!(daemon.status()?.config.hash != in_force);
+    connections.exchange(3)?;
+    ensure!(!connections.broken().is_empty(), "nothing was cut");
+    site.succeeded();
+    Ok(())
+}
+
 /// The plan of a configuration, which is left beside the daemon's own file, has to have this exit code.
 fn plan(site: &Site, config: &ConfigFile, code: i32) -> Result<Plan> {
     let kept = site.daemon().config_text()?;

@@ -129,11 +129,14 @@ pub(super) const PINS: Kind<PathBuf> =
     });
 
 /// Over a network the token would be read by others: that is for a proxy with TLS.
-pub(super) const LISTEN: Kind<SocketAddr> =
-    Kind::new("a loopback address with a port, such as 127.0.0.1:9177 or \"[::1]:9177\"", Shape::Text(":[0-9]+$"), |node| {
+pub(super) const LISTEN: Kind<SocketAddr> = Kind::new(
+    "a loopback address with a port, such as 127.0.0.1:9177 or \"[::1]:9177\"",
+    Shape::Text(":[0-9]+$"),
+    |node| {
         let address: SocketAddr = node.text()?.parse().ok()?;
         (address.ip().is_loopback() && address.port() != 0).then_some(address)
-    });
+    },
+);
 pub(super) const TOKEN_FILE: Kind<PathBuf> =
     Kind::new("an absolute path of at most 4095 bytes", Shape::Text("^/"), |node| absolute(node, 4095));
 pub(super) const STATE_DIR: Kind<PathBuf> =

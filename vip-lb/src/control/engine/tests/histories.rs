@@ -124,7 +124,8 @@ proptest! {
                 }
             }
             check(&world, &desired);
-            if era.ends_after.is_none() {
+            // To compare all rings slot by slot takes long without optimisation.
+            if era.ends_after.is_none() && era.passes == 30 {
                 rehearsal::check(&rehearsed, &maps, &world.maps);
             }
             prop_assert_eq!(world.engine.reconcile(&desired, world.now).writes, []);
