@@ -8,7 +8,13 @@ import socket
 import sys
 
 from scapy.layers.inet import IP, TCP, UDP, in4_chksum
-from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6NDOptDstLLAddr, IPv6, in6_chksum
+from scapy.layers.inet6 import (
+    ICMPv6ND_NA,
+    ICMPv6NDOptDstLLAddr,
+    IPv6,
+    IPv6ExtHdrFragment,
+    in6_chksum,
+)
 from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
 from scapy.utils import checksum
 
@@ -194,6 +200,38 @@ def translated(before, after):
     expect("hop limit", after.hops, before.hops - 1)
     if before.protocol in (6, 17):
         expect("payload", payload(after), payload(before))
+    if before.is_v4 != after.is_v4:
+        if before.protocol in (1, 58):
+            crossed(before, after)
+        elif before.is_fragment:
+            expect("place among the fragments", place(after), place(before))
+
+
+def place(packet):
+    """Offset in bytes, whether more follow, and the half of the identification that both families have."""
+    if packet.is_v4:
+        return (packet.ip.frag * 8, bool(packet.ip.flags.MF), packet.ip.id)
+    fragment = packet.ip[IPv6ExtHdrFragment]
+    return (fragment.offset * 8, bool(fragment.m), fragment.id & 0xFFFF)
+
+
+def crossed(before, after):
+    """An ICMP error in the other family (RFC 7915)."""
+    expect("protocol", after.protocol, 1 if after.is_v4 else 58)
+    was, found = before.transport[0], after.transport[0]
+    # Unreachable may become a parameter problem and too big, and the reverse.
+    kinds = {3: (1, 2, 4), 11: (3,), 12: (4,)} if before.is_v4 else {1: (3,), 2: (3,), 3: (11,), 4: (12, 3)}
+    expect(f"type {was} as {found}", found in kinds[was], True)
+    if not after.is_v4 and found == 2:
+        expect("MTU of at least 1280", int.from_bytes(after.transport[4:8], "big") >= 1280, True)
+    if after.is_v4 and after.transport[:2] == b"\x03\x04":
+        expect("MTU of at least 68", int.from_bytes(after.transport[6:8], "big") >= 68, True)
+    quotes = [IP(after.transport[8:]), IPv6(before.transport[8:])]
+    if before.is_v4:
+        quotes = [IPv6(after.transport[8:]), IP(before.transport[8:])]
+    expect("quoted ends", [quotes[0].src, quotes[0].dst], ends(after)[::-1])
+    hops = [quote.ttl if isinstance(quote, IP) else quote.hlim for quote in quotes]
+    expect("quoted hop limit", hops[0], hops[1])
 
 
 def echoed(before, after):

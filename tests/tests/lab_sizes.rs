@@ -4,8 +4,8 @@ use std::fs;
 
 use anyhow::{Context, Result, bail, ensure};
 use vip_lb_tests::lab::{
-    Family, FarClient, HttpServer, Mode, Node, Site, SiteOptions, StackCounters, Transfer,
-    config::ConfigFile, learned_mtu,
+    Family, FarHost, HttpServer, Mode, Node, Site, SiteOptions, StackCounters, Transfer, config::ConfigFile,
+    learned_mtu,
 };
 
 const FILE: usize = 8 << 20;
@@ -99,7 +99,7 @@ fn an_upload_that_does_not_fit_is_told_so(mode: Mode, family: Family, fits: u32)
 fn a_narrow_router_is_heard_by_the_backend(family: Family) -> Result<()> {
     let files = Files::start(Mode::L2, family, |_| {})?;
     let lab = &files.site.lab;
-    let client = FarClient::new(lab, NARROW_MTU)?;
+    let client = FarHost::behind(&lab.client, lab, NARROW_MTU)?;
     let web = files.site.web();
     let mut deaf = lab.backends.iter().collect::<Vec<_>>();
     // Every connection is another flow, so each backend's turn comes.
@@ -111,7 +111,7 @@ fn a_narrow_router_is_heard_by_the_backend(family: Family) -> Result<()> {
         let mut still_deaf = Vec::new();
         for node in deaf {
             let heard = too_big_heard(node, family)?;
-            let learned = learned_mtu(&node.namespace, FarClient::address(family))?;
+            let learned = learned_mtu(&node.namespace, FarHost::address(family))?;
             match (heard, learned) {
                 (0, None) => still_deaf.push(node),
                 (_, Some(NARROW_MTU)) => {}

@@ -90,6 +90,26 @@ impl Delta {
         Self(self.0 + new as u64)
     }
 
+    /// These words are covered: what it takes to add them all, or with [`without`](Self::without) to remove them.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of<const N: usize>(words: &[u32; N]) -> Self {
+        let mut delta = Self(0);
+        let mut index = 0;
+        while index < N {
+            delta = delta.add(words[index]);
+            index += 1;
+        }
+        delta
+    }
+
+    /// What the other adds is no longer covered.
+    #[inline(always)]
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        self.remove(other.folded())
+    }
+
     /// An address became another, of the same family or not. The prefix of an IPv4 address in its long form sums up to nothing.
     #[inline(always)]
     #[must_use]
@@ -105,14 +125,18 @@ impl Delta {
         Self(self.0 + other.0)
     }
 
+    #[inline(always)]
+    const fn folded(self) -> u32 {
+        // From at most 40 bits to 32.
+        let sum = (self.0 >> 32) + (self.0 & 0xffff_ffff);
+        ((sum >> 32) + (sum & 0xffff_ffff)) as u32
+    }
+
     /// The checksum field after the change.
     #[inline(always)]
     #[must_use]
     pub const fn apply(self, field: u16) -> u16 {
-        let sum = self.0 + !field as u64;
-        // From at most 40 bits to 32, and to 16.
-        let sum = (sum >> 32) + (sum & 0xffff_ffff);
-        let sum = (sum >> 32) + (sum & 0xffff_ffff);
+        let sum = self.add(!field as u32).folded() as u64;
         let sum = (sum >> 16) + (sum & 0xffff);
         let sum = (sum >> 16) + (sum & 0xffff);
         !(sum as u16)

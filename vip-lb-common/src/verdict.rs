@@ -119,7 +119,7 @@ verdicts! {
     NatExhausted = 34, "nat_exhausted", Drop;
     /// Of a connection to or from a translated backend that did not begin here.
     NatUnknown = 35, "nat_unknown", Drop;
-    /// It has no equivalent in the backend's address family: options, extension headers, fragments, ICMP errors, or UDP without a checksum.
+    /// It has no equivalent in the other address family: options, extension headers, UDP without a checksum, or an ICMP error that only one has.
     NatUntranslatable = 36, "nat_untranslatable", Drop;
     /// An ICMP error that quotes too little to tell a flow by, or nothing that this VIP sent.
     IcmpQuote = 37, "icmp_quote", Drop;

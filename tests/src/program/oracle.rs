@@ -4,6 +4,7 @@
 //! the pipeline or of the oracle, and either is worth knowing.
 
 mod answered;
+mod errors;
 mod expected;
 mod forwarded;
 mod seen;
@@ -87,7 +88,7 @@ impl Oracle {
             Verdict::ForwardedL2 => self.by_l2(&both(judged)?),
             Verdict::ForwardedIpip | Verdict::ForwardedGue => self.by_tunnel(&both(judged)?, verdict),
             Verdict::ForwardedNat => self.by_nat(&both(judged)?, judged.tables),
-            Verdict::TranslatedReply => translated::reply(&both(judged)?, judged.tables),
+            Verdict::TranslatedReply => translated::reply(self, &both(judged)?, judged.tables),
             Verdict::EchoAnswered => answered::echo(&both(judged)?),
             Verdict::ArpAnswered => self.arp(&both(judged)?),
             Verdict::NeighbourAnswered => self.neighbour(&both(judged)?, &outcome.frame),

@@ -4,7 +4,7 @@ use core::mem::offset_of;
 
 use network_types::ip::Ipv4Hdr;
 
-use super::IPV4_LEN;
+use super::{IPV4_LEN, Place};
 use crate::{
     Packet, Verdict, View,
     abi::Address,
@@ -79,7 +79,20 @@ impl<'p> Ipv4<'p> {
     /// More fragments follow.
     #[inline(always)]
     pub fn more_fragments(&self) -> bool {
-        self.0.be16(offset_of!(Ipv4Hdr, frags)) & 0x2000 != 0
+        self.0.be16(offset_of!(Ipv4Hdr, frags)) & MORE_FRAGMENTS != 0
+    }
+
+    /// What it says of fragments.
+    #[inline(always)]
+    pub fn place(&self) -> Place {
+        Place { offset: self.fragment_offset() << 3, more: self.more_fragments() }
+    }
+
+    /// All of it as a part of what a checksum covers.
+    #[inline(always)]
+    pub fn covered(&self) -> Delta {
+        let words = [self.0.word(0), self.0.word(4), self.0.word(8), self.0.word(12), self.0.word(16)];
+        Delta::of(&words)
     }
 
     /// Time to live.
@@ -164,13 +177,13 @@ impl<'p> Ipv4<'p> {
         self.0.set_half_word(check, delta.apply(self.0.half_word(check)));
     }
 
-    /// Writes a whole header without options for a packet that is no fragment.
+    /// Writes a whole header without options.
     #[inline(always)]
     pub fn write(&self, header: &HeaderV4) {
         let [.., source] = header.source.words();
         let [.., destination] = header.destination.words();
         let first = 0x4500_0000 | (header.traffic_class as u32) << 16 | header.total_len as u32;
-        let second = (header.id as u32) << 16 | if header.dont_fragment { 0x4000 } else { 0 };
+        let second = (header.id as u32) << 16 | header.fragments.bits() as u32;
         let third = (header.ttl as u32) << 24 | (header.protocol as u32) << 16;
         let checksum = checksum::Sum::default()
             .add_u32(first)
@@ -217,8 +230,8 @@ pub struct HeaderV4 {
     pub total_len: u16,
     /// Identification.
     pub id: u16,
-    /// "Don't fragment".
-    pub dont_fragment: bool,
+    /// What it says of fragments.
+    pub fragments: Fragments,
     /// Time to live.
     pub ttl: u8,
     /// Protocol of the payload.
@@ -228,6 +241,29 @@ pub struct HeaderV4 {
     /// Destination address.
     pub destination: Address,
 }
+
+/// What an IPv4 header says of fragments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fragments {
+    /// It is whole, and routers must not fragment it.
+    Forbidden,
+    /// It is whole or a fragment, and may be fragmented.
+    Allowed(Place),
+}
+
+impl Fragments {
+    /// Flags and fragment offset.
+    #[inline(always)]
+    fn bits(self) -> u16 {
+        match self {
+            Self::Forbidden => DONT_FRAGMENT,
+            Self::Allowed(place) => place.offset >> 3 | if place.more { MORE_FRAGMENTS } else { 0 },
+        }
+    }
+}
+
+const DONT_FRAGMENT: u16 = 0x4000;
+const MORE_FRAGMENTS: u16 = 0x2000;
 
 /// What distinguishes one outer IPv4 header from another.
 pub struct OuterV4 {

@@ -4,8 +4,8 @@ use core::mem::offset_of;
 
 use network_types::ip::Ipv6Hdr;
 
-use super::IPV6_LEN;
-use crate::{Packet, Verdict, View, abi::Address};
+use super::{FRAGMENT_LEN, IPV6_LEN, Place};
+use crate::{Packet, Verdict, View, abi::Address, checksum::Delta};
 
 /// An IPv6 header (RFC 8200 section 3).
 #[derive(Clone, Copy)]
@@ -123,8 +123,60 @@ impl<'p> Ipv6<'p> {
         self.0.set_be32(4, (payload_len as u32) << 16 | (next_header as u32) << 8 | hop_limit as u32);
     }
 
+    /// All of it as a part of what a checksum covers.
+    #[inline(always)]
+    pub fn covered(&self) -> Delta {
+        Delta::of(&[self.0.word(0), self.0.word(4)])
+            .and(Delta::of(&self.source().words()))
+            .and(Delta::of(&self.destination().words()))
+    }
+
     #[inline(always)]
     fn address(&self, at: usize) -> Address {
         Address::from_words([self.0.word(at), self.0.word(at + 4), self.0.word(at + 8), self.0.word(at + 12)])
+    }
+}
+
+/// A fragment header (RFC 8200 section 4.5).
+#[derive(Clone, Copy)]
+pub struct FragmentHeader<'p>(View<'p, FRAGMENT_LEN>);
+
+impl<'p> FragmentHeader<'p> {
+    /// The header at `offset`.
+    #[inline(always)]
+    pub fn at(packet: &'p impl Packet, offset: usize, short: Verdict) -> Result<Self, Verdict> {
+        packet.view(offset, short).map(Self)
+    }
+
+    /// Type of what the fragments of the packet carry.
+    #[inline(always)]
+    pub fn next_header(&self) -> u8 {
+        self.0.u8(0)
+    }
+
+    /// Where in its packet the fragment belongs.
+    #[inline(always)]
+    pub fn place(&self) -> Place {
+        let bits = self.0.be16(2);
+        Place { offset: bits & 0xfff8, more: bits & 1 != 0 }
+    }
+
+    /// Identification, which all fragments of a packet share.
+    #[inline(always)]
+    pub fn id(&self) -> u32 {
+        self.0.be32(4)
+    }
+
+    /// Writes the whole header.
+    #[inline(always)]
+    pub fn write(&self, next_header: u8, place: Place, id: u32) {
+        self.0.set_be32(0, (next_header as u32) << 24 | place.offset as u32 | place.more as u32);
+        self.0.set_be32(4, id);
+    }
+
+    /// All of it as a part of what a checksum covers.
+    #[inline(always)]
+    pub fn covered(&self) -> Delta {
+        Delta::of(&[self.0.word(0), self.0.word(4)])
     }
 }

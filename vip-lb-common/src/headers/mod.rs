@@ -17,8 +17,8 @@ use network_types::{
 };
 
 pub use ethernet::{Arp, Ethernet};
-pub use ipv4::{HeaderV4, Ipv4, OUTER_TTL, OuterV4, outer_checksum_base};
-pub use ipv6::Ipv6;
+pub use ipv4::{Fragments, HeaderV4, Ipv4, OUTER_TTL, OuterV4, outer_checksum_base};
+pub use ipv6::{FragmentHeader, Ipv6};
 pub use transport::{Icmp, TCP_CHECKSUM, Tcp, TcpFlags, UDP_CHECKSUM, Udp};
 
 /// Bytes of an Ethernet header without tags.
@@ -29,6 +29,8 @@ pub const VLAN_LEN: usize = 4;
 pub const IPV4_LEN: usize = Ipv4Hdr::LEN;
 /// Bytes of an IPv6 header.
 pub const IPV6_LEN: usize = Ipv6Hdr::LEN;
+/// Bytes of an IPv6 fragment header.
+pub const FRAGMENT_LEN: usize = 8;
 /// Bytes of a TCP header without options.
 pub const TCP_LEN: usize = TcpHdr::LEN;
 /// Bytes of a UDP header.
@@ -37,6 +39,15 @@ pub const UDP_LEN: usize = UdpHdr::LEN;
 pub const ICMP_LEN: usize = Icmpv4Hdr::LEN;
 /// Bytes of an ARP packet for IPv4 over Ethernet (RFC 826).
 pub const ARP_LEN: usize = ArpHdr::LEN;
+
+/// Where in its packet a fragment belongs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// In bytes, a multiple of 8.
+    pub offset: u16,
+    /// More fragments follow.
+    pub more: bool,
+}
 
 /// EtherType numbers (IEEE 802, assigned numbers).
 pub mod ether_type {

@@ -216,6 +216,29 @@ impl<'p> Icmp<'p> {
         self.0.be16(offset_of!(Icmpv4Hdr, type_))
     }
 
+    /// The second word: the MTU of "too big", the pointer of a parameter problem.
+    #[inline(always)]
+    pub fn rest(&self) -> u32 {
+        self.0.be32(4)
+    }
+
+    /// The checksum as it lies in the packet.
+    #[inline(always)]
+    pub fn checksum(&self) -> u16 {
+        self.0.half_word(offset_of!(Icmpv4Hdr, check))
+    }
+
+    /// Writes the header of a message that was another, with checksum `old`, of which `delta` says what else changed: what `kind` and `rest`
+    /// were is in there as removed. Returns the checksum as it lies there.
+    #[inline(always)]
+    pub fn rewrite(&self, kind: u16, rest: u32, old: u16, delta: Delta) -> u16 {
+        let checksum = delta.add(kind.to_be() as u32).add(rest.to_be()).apply(old);
+        self.0.set_be16(offset_of!(Icmpv4Hdr, type_), kind);
+        self.0.set_half_word(offset_of!(Icmpv4Hdr, check), checksum);
+        self.0.set_be32(4, rest);
+        checksum
+    }
+
     /// Mends the checksum after a change of what it covers.
     #[inline(always)]
     pub fn mend(&self, delta: Delta) {

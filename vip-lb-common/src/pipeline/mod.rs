@@ -109,8 +109,12 @@ pub fn nat_bind<P: Packet, T: Tables>(packet: &mut P, tables: &T, desk: &mut Des
 /// Translates a packet.
 #[inline(always)]
 pub fn translate<P: Packet, T: Tables>(packet: &mut P, tables: &T, desk: &mut Desk) -> Next {
-    fragment::remember(tables, &desk.job, desk.translation.backend);
-    let result = match nat::translate::translate(packet, &desk.job.bounded(), &desk.translation) {
+    let result = nat::translate::translate(packet, &desk.job.bounded(), &desk.translation);
+    // Of a packet that has no equivalent the other fragments would only fill their receiver's memory.
+    if !matches!(result, Err(Verdict::NatUntranslatable)) {
+        fragment::remember(tables, &desk.job, desk.translation.backend);
+    }
+    let result = match result {
         Err(Verdict::TooBig) => {
             desk.job.largest = nat::translate::largest(&desk.job, &desk.translation);
             Ok(Next::Then(Stage::TooBig))

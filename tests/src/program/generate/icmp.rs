@@ -56,13 +56,16 @@ impl Generator {
             // RFC 792, RFC 1191, RFC 1812.
             *self.dice.pick(&[
                 (3, 1),
+                (3, 2),
                 (3, 3),
                 (3, 4),
                 (3, 4),
                 (3, 13),
+                (3, 14),
                 (11, 0),
                 (11, 1),
                 (12, 0),
+                (12, 1),
                 (4, 0),
                 (5, 1),
             ])
@@ -74,7 +77,13 @@ impl Generator {
         let ip = self.ip(link, router, to);
         let mtu = *self.dice.pick(&[1500, 1480, 1280, 576, 0]);
         let [high, low] = u16::to_be_bytes(mtu);
-        let error = ip.icmp(kind, code, [0, 0, high, low]);
+        let pointer = self.dice.below(48) as u8;
+        let rest = match (kind, v4) {
+            (12, true) => [pointer, 0, 0, 0],
+            (4, false) => [0, 0, 0, pointer],
+            _ => [0, 0, high, low],
+        };
+        let error = ip.icmp(kind, code, rest);
         let header = if v4 { 20 } else { 40 };
         let len = match self.dice.below(8) {
             0 => header + 8,

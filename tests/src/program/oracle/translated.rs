@@ -9,7 +9,9 @@ use vip_lb_common::{
 };
 
 use super::{
-    Both, Oracle, same,
+    Both, Oracle,
+    errors::Piece,
+    same,
     seen::{Ip, Transport},
     transport::{Ports, headers_one_hop_further, sum},
 };
@@ -65,7 +67,7 @@ impl Oracle {
 }
 
 /// A backend's answer: from the VIP to the client.
-pub(super) fn reply(both: &Both<'_>, tables: &MemoryTables) -> Result<(), String> {
+pub(super) fn reply(oracle: &Oracle, both: &Both<'_>, tables: &MemoryTables) -> Result<(), String> {
     let (before, after) = (both.before.ip()?, both.after.ip()?);
     let replies = tables.nat_replies.borrow();
     let (old, new) = (parts(&before)?, parts(&after)?);
@@ -76,8 +78,7 @@ pub(super) fn reply(both: &Both<'_>, tables: &MemoryTables) -> Result<(), String
         };
         reply.macs == both.after.macs && both.after.tags == tags
     };
-    let oracle = Oracle { scenario: super::Scenario::default(), rings: Default::default() };
-    translated(&oracle, &before, &after)?;
+    translated(oracle, &before, &after)?;
     match (ports(old), ports(new)) {
         (Some(from), Some(to)) => {
             let found = flipped_key(&before, from, old.protocol);
@@ -105,8 +106,10 @@ pub(super) fn reply(both: &Both<'_>, tables: &MemoryTables) -> Result<(), String
 fn translated(oracle: &Oracle, before: &Ip<'_>, after: &Ip<'_>) -> Result<(), String> {
     let (old, new) = (parts(before)?, parts(after)?);
     if !matches!(old.protocol, TCP | UDP) {
-        // The packet that an ICMP error quotes is translated as well. What remains is judged by its checksum.
-        return same("hop limit", Some(after.hop_limit), before.hop_limit.checked_sub(1));
+        // The packet that an ICMP error quotes is translated as well. Within a family what remains is judged by its checksum.
+        same("hop limit", Some(after.hop_limit), before.hop_limit.checked_sub(1))?;
+        let across = before.is_v4() != after.is_v4();
+        return if across { oracle.error_of_the_other_family(before, after) } else { Ok(()) };
     }
     if before.is_v4() == after.is_v4() {
         headers_one_hop_further(before, after)?;
@@ -115,6 +118,11 @@ fn translated(oracle: &Oracle, before: &Ip<'_>, after: &Ip<'_>) -> Result<(), St
         same("traffic class", after.traffic_class, before.traffic_class)?;
         if after.is_v4() {
             same("the sum of the new IPv4 header", sum(&[after.header]), 0)?;
+        }
+        let (was, is) = (Piece::of(before)?, Piece::of(after)?);
+        same("its place among the fragments", (is.offset, is.more), (was.offset, was.more))?;
+        if was.has_id {
+            same("identification", is.id, was.id)?;
         }
     }
     oracle.same_transport(before, old, after, new, Ports::Translated)

@@ -21,7 +21,7 @@ pub(super) fn sum(parts: &[&[u8]]) -> u16 {
 }
 
 /// Bytes of the addresses, as far as a pseudo header's sum goes.
-fn addresses(ip: &Ip<'_>) -> Vec<u8> {
+pub(super) fn addresses(ip: &Ip<'_>) -> Vec<u8> {
     let octets = |address| match address {
         std::net::IpAddr::V4(v4) => v4.octets().to_vec(),
         std::net::IpAddr::V6(v6) => v6.octets().to_vec(),

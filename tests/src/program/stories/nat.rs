@@ -42,7 +42,11 @@ pub(super) const ALL: &[Told] = &[
     ("answers of nobody", world, answers_of_nobody),
     ("errors are translated both ways", world, pieces::errors_are_translated_both_ways),
     ("errors about nobody", world, pieces::errors_about_nobody),
+    ("errors cross the families", world, pieces::errors_cross_the_families),
     ("fragments are translated both ways", world, pieces::fragments_are_translated_both_ways),
+    ("fragments that do not fit are answered", world, pieces::fragments_that_do_not_fit_are_answered),
+    ("atomic fragments become whole packets", world, pieces::atomic_fragments_become_whole_packets),
+    ("fragments without an equivalent are lost", world, pieces::fragments_without_an_equivalent_are_lost),
     (
         "a later fragment of another protocol binds nothing",
         world,
@@ -380,8 +384,6 @@ fn what_has_no_equivalent_is_not_translated(story: &mut Story) {
     story.ends("UDP without checksum", &bare, lost);
     let hop = V6_TO_V4.dialled().extension(Extension::HopByHop(0));
     story.ends("an extension header", &hop.tcp(1, port::ACROSS).syn(), lost);
-    let atomic = V6_TO_V4.dialled().extension(Extension::atomic_fragment());
-    story.ends("an atomic fragment", &atomic.tcp(2, port::ACROSS).syn(), lost);
 }
 
 fn what_does_not_fit_is_not_translated(story: &mut Story) {

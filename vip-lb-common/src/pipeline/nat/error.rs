@@ -1,25 +1,45 @@
 //! ICMP errors about translated packets (RFC 5508 section 4.2): the quoted packet becomes what its sender knows.
 
+mod across;
+mod message;
+
 use super::{
     Translation,
     translate::{addresses, fits},
 };
 use crate::{
     Packet, Verdict,
+    abi::Address,
     checksum::Delta,
     headers::{ICMP_LEN, Icmp, Ipv4, Ipv6, TCP_CHECKSUM, UDP_CHECKSUM, ether_type, protocol},
-    pipeline::{Fate, Job, frame::replace_front, icmp_error},
+    pipeline::{
+        Fate, Job, Network,
+        frame::replace_front,
+        icmp_error::{self, Quote},
+    },
 };
 
 /// Rewrites an error and what it quotes: a packet of the opposite direction, from the new destination to the new source.
 #[inline(always)]
 pub(crate) fn translate<P: Packet>(packet: &mut P, job: &Job, new: &Translation) -> Result<Fate, Verdict> {
-    let network = &job.network;
-    if network.is_v4 != new.destination.is_v4() {
-        return Err(Verdict::NatUntranslatable);
+    let quote = icmp_error::quote(packet, &job.network)?;
+    match (job.network.is_v4, new.destination.is_v4()) {
+        (true, false) => across::to_v6(packet, &job.network, &quote, new)?,
+        (false, true) => across::to_v4(packet, &job.network, &quote, new)?,
+        _ => within(packet, &job.network, &quote, new)?,
     }
+    Ok(new.fate)
+}
+
+#[inline(always)]
+fn within<P: Packet>(
+    packet: &mut P,
+    network: &Network,
+    quote: &Quote,
+    new: &Translation,
+) -> Result<(), Verdict> {
     fits(network.len, new)?;
-    let delta = quoted(packet, job, new)?;
+    let delta = quoted(packet, network, quote, new)?;
     let (delta, ether_type) = if network.is_v4 {
         let ip = Ipv4::at(packet, network.offset, Verdict::ShortFrame)?;
         ip.decrement_ttl()?;
@@ -33,35 +53,58 @@ pub(crate) fn translate<P: Packet>(packet: &mut P, job: &Job, new: &Translation)
         (delta, ether_type::IPV6)
     };
     Icmp::at(packet, network.transport, Verdict::BadTransportHeader)?.mend(delta);
-    replace_front(packet, network.offset as isize, &new.macs, new.tag, ether_type)?;
-    Ok(new.fate)
+    replace_front(packet, network.offset as isize, &new.macs, new.tag, ether_type).map(|_| ())
 }
 
 /// Rewrites the quoted packet and says what that changes in the error's checksum.
 #[inline(always)]
-fn quoted(packet: &impl Packet, job: &Job, new: &Translation) -> Result<Delta, Verdict> {
-    let network = &job.network;
-    let quote = icmp_error::quote(packet, network)?;
+fn quoted(
+    packet: &impl Packet,
+    network: &Network,
+    quote: &Quote,
+    new: &Translation,
+) -> Result<Delta, Verdict> {
     let at = network.transport + ICMP_LEN;
-    let turned = Translation { source: new.destination, destination: new.source, ..*new };
-    let moved = addresses(&quote.source, &quote.destination, &turned);
-    let outside = if network.is_v4 {
+    let (moved, outside) = if network.is_v4 {
         let ip = Ipv4::at(packet, at, Verdict::IcmpQuote)?;
-        ip.set_addresses(&turned.source, &turned.destination);
+        let moved = turned(&ip.source(), &ip.destination(), new);
+        ip.set_addresses(&new.destination, &new.source);
         // With its own checksum mended, the header sums up to what it did.
-        Delta::default()
+        (moved, Delta::default())
     } else {
-        Ipv6::at(packet, at, Verdict::IcmpQuote)?.set_addresses(&turned.source, &turned.destination);
-        moved
+        let ip = Ipv6::at(packet, at, Verdict::IcmpQuote)?;
+        let moved = turned(&ip.source(), &ip.destination(), new);
+        ip.set_addresses(&new.destination, &new.source);
+        (moved, moved)
     };
-    let transport = packet.view::<8>(quote.transport, Verdict::IcmpQuote)?;
-    let (old, ports) = (transport.word(0), new.ports.rotate_left(16));
-    transport.set_word(0, ports);
-    let (outside, moved) = (outside.replace(old, ports), moved.replace(old, ports));
+    Ok(outside.and(transport(packet, network, quote.transport, quote.protocol, new.ports, moved)?))
+}
+
+/// What the quoted packet's addresses change in a checksum that covers them: they are those of the opposite direction.
+#[inline(always)]
+fn turned(source: &Address, destination: &Address, new: &Translation) -> Delta {
+    addresses(destination, source, new)
+}
+
+/// Rewrites the ports at the start of the quoted packet's transport layer, which are those of the opposite direction, and mends its checksum, of
+/// which `moved` says what else changed. Says what that changes in the error's checksum.
+#[inline(always)]
+fn transport(
+    packet: &impl Packet,
+    network: &Network,
+    at: usize,
+    protocol: u8,
+    ports: u32,
+    moved: Delta,
+) -> Result<Delta, Verdict> {
+    let view = packet.view::<8>(at, Verdict::IcmpQuote)?;
+    let (old, ports) = (view.word(0), ports.rotate_left(16));
+    view.set_word(0, ports);
+    let (outside, moved) = (Delta::default().replace(old, ports), moved.replace(old, ports));
     // As much of the header as is quoted.
     let end = network.transport + network.transport_len;
-    if quote.protocol == protocol::UDP {
-        let checksum = transport.half_word(UDP_CHECKSUM);
+    if protocol == protocol::UDP {
+        let checksum = view.half_word(UDP_CHECKSUM);
         if checksum == 0 {
             return Ok(outside);
         }
@@ -69,15 +112,15 @@ fn quoted(packet: &impl Packet, job: &Job, new: &Translation) -> Result<Delta, V
             0 => u16::MAX,
             mended => mended,
         };
-        transport.set_half_word(UDP_CHECKSUM, mended);
+        view.set_half_word(UDP_CHECKSUM, mended);
         return Ok(outside.replace(checksum as u32, mended as u32));
     }
-    if quote.transport + TCP_CHECKSUM + 2 > end {
+    if at + TCP_CHECKSUM + 2 > end {
         return Ok(outside);
     }
-    let transport = packet.view::<{ TCP_CHECKSUM + 2 }>(quote.transport, Verdict::IcmpQuote)?;
-    let checksum = transport.half_word(TCP_CHECKSUM);
+    let view = packet.view::<{ TCP_CHECKSUM + 2 }>(at, Verdict::IcmpQuote)?;
+    let checksum = view.half_word(TCP_CHECKSUM);
     let mended = moved.apply(checksum);
-    transport.set_half_word(TCP_CHECKSUM, mended);
+    view.set_half_word(TCP_CHECKSUM, mended);
     Ok(outside.replace(checksum as u32, mended as u32))
 }

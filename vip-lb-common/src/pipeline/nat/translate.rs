@@ -6,8 +6,11 @@ use crate::{
     Packet, Verdict,
     abi::{Address, BackendRef},
     checksum::Delta,
-    headers::{HeaderV4, IPV4_LEN, IPV6_LEN, Ipv4, Ipv6, Tcp, Udp, ether_type, protocol},
-    pipeline::{Fate, Job, Network, frame::replace_front},
+    headers::{
+        FRAGMENT_LEN, FragmentHeader, Fragments, HeaderV4, IPV4_LEN, IPV6_LEN, Ipv4, Ipv6, Place, Tcp, Udp,
+        ether_type, protocol,
+    },
+    pipeline::{Fate, Job, Network, frame::replace_front, parse},
 };
 
 /// What a packet becomes.
@@ -56,14 +59,17 @@ impl Translation {
 /// of the headers.
 const FRAGMENTABLE: u16 = 1260;
 
+/// Bytes by which an IPv6 header is longer than one of IPv4.
+pub(super) const DIFFERENCE: u16 = (IPV6_LEN - IPV4_LEN) as u16;
+
 /// Bytes of the largest packet that fits, as its sender counts them: across families the IP header changes its length (RFC 7915 sections 4.2
-/// and 5.2).
+/// and 5.2), and that of a fragment by the fragment header too.
 #[inline(always)]
 pub(crate) fn largest(job: &Job, new: &Translation) -> u16 {
-    const DIFFERENCE: u16 = (IPV6_LEN - IPV4_LEN) as u16;
+    let header = if job.network.piece.is_whole() { 0 } else { FRAGMENT_LEN as u16 };
     match (job.network.is_v4, new.destination.is_v4()) {
-        (true, false) => new.mtu.saturating_sub(DIFFERENCE),
-        (false, true) => new.mtu.saturating_add(DIFFERENCE),
+        (true, false) => new.mtu.saturating_sub(DIFFERENCE + header),
+        (false, true) => new.mtu.saturating_add(DIFFERENCE + header),
         _ => new.mtu,
     }
 }
@@ -79,7 +85,6 @@ pub(crate) fn translate<P: Packet>(
     match (network.is_v4, translation.destination.is_v4()) {
         (true, true) => within_v4(packet, job, translation)?,
         (false, false) => within_v6(packet, job, translation)?,
-        _ if !network.piece.is_whole() => return Err(Verdict::NatUntranslatable),
         (true, false) => to_v6(packet, network, translation)?,
         (false, true) => to_v4(packet, network, translation)?,
     }
@@ -113,7 +118,8 @@ fn within_v6<P: Packet>(packet: &mut P, job: &Job, new: &Translation) -> Result<
 /// RFC 7915 section 4.1.
 #[inline(always)]
 fn to_v6<P: Packet>(packet: &mut P, network: &Network, new: &Translation) -> Result<(), Verdict> {
-    let payload_len = network.len.wrapping_sub(IPV4_LEN as u16);
+    let header = if network.piece.is_whole() { 0 } else { FRAGMENT_LEN };
+    let payload_len = network.len.wrapping_sub(IPV4_LEN as u16).saturating_add(header as u16);
     if network.transport != network.offset + IPV4_LEN {
         return Err(Verdict::NatUntranslatable);
     }
@@ -123,52 +129,97 @@ fn to_v6<P: Packet>(packet: &mut P, network: &Network, new: &Translation) -> Res
     if ttl <= 1 {
         return Err(Verdict::TtlExpired);
     }
+    // IPv6 knows none without, and of a fragment it cannot be made: it covers all the others (RFC 7915 section 4.5).
     if network.protocol == protocol::UDP
+        && !network.piece.is_later()
         && !Udp::at(packet, network.transport, Verdict::BadTransportHeader)?.has_checksum()
     {
         return Err(Verdict::NatUntranslatable);
     }
+    let place = ip.place();
     let delta = addresses(&ip.source(), &ip.destination(), new);
     set_ports(packet, network, new.ports, delta)?;
-    let ip = network.offset as isize - (IPV6_LEN - IPV4_LEN) as isize;
+    let ip = network.offset as isize - DIFFERENCE as isize - header as isize;
     let offset = replace_front(packet, ip, &new.macs, new.tag, ether_type::IPV6)?;
     let ip = Ipv6::at(packet, offset, Verdict::ShortFrame)?;
-    ip.set_head(network.traffic_class, 0, payload_len, network.protocol, ttl - 1);
+    let next = if header == 0 { network.protocol } else { protocol::FRAGMENT };
+    ip.set_head(network.traffic_class, 0, payload_len, next, ttl - 1);
     ip.set_addresses(&new.source, &new.destination);
+    if header != 0 {
+        FragmentHeader::at(packet, offset + IPV6_LEN, Verdict::ShortFrame)?.write(
+            network.protocol,
+            place,
+            network.piece.id,
+        );
+    }
     Ok(())
 }
 
-/// RFC 7915 section 5.1.
+/// RFC 7915 sections 5.1 and 5.1.1.
 #[inline(always)]
 fn to_v4<P: Packet>(packet: &mut P, network: &Network, new: &Translation) -> Result<(), Verdict> {
-    if network.transport != network.offset + IPV6_LEN {
+    let ip = Ipv6::at(packet, network.offset, Verdict::ShortFrame)?;
+    // A later fragment may name any protocol (RFC 8200 section 4.5), but no IPv4 host would put another with the first one.
+    if !parse::has_ports(network.protocol) {
         return Err(Verdict::NatUntranslatable);
     }
-    let total_len = network.len.wrapping_sub((IPV6_LEN - IPV4_LEN) as u16);
+    let has_header = has_fragment_header(ip.next_header(), network.transport - network.offset)?;
+    let header = if has_header { FRAGMENT_LEN } else { 0 };
+    let total_len = network.len.wrapping_sub(DIFFERENCE + header as u16);
     fits(total_len, new)?;
-    let ip = Ipv6::at(packet, network.offset, Verdict::ShortFrame)?;
     let hop_limit = ip.hop_limit();
     if hop_limit <= 1 {
         return Err(Verdict::TtlExpired);
     }
+    let piece = if has_header {
+        let header = FragmentHeader::at(packet, network.offset + IPV6_LEN, Verdict::ShortFrame)?;
+        Some((Fragments::Allowed(header.place()), header.id() as u16))
+    } else {
+        None
+    };
     let delta = addresses(&ip.source(), &ip.destination(), new);
     let checksum = set_ports(packet, network, new.ports, delta)?;
-    let ip = network.offset as isize + (IPV6_LEN - IPV4_LEN) as isize;
+    let ip = network.offset as isize + DIFFERENCE as isize + header as isize;
     let offset = replace_front(packet, ip, &new.macs, new.tag, ether_type::IPV4)?;
-    let dont_fragment = total_len > FRAGMENTABLE;
+    let (fragments, id) = match piece {
+        Some(piece) => piece,
+        None => fragments(total_len, checksum),
+    };
     Ipv4::at(packet, offset, Verdict::ShortFrame)?.write(&HeaderV4 {
         traffic_class: network.traffic_class,
         total_len,
-        // What may be fragmented needs an identification that other packets do not have (RFC 6864 section 4.3). The transport's checksum is
-        // as good as a random number.
-        id: if dont_fragment { 0 } else { u16::from_be(checksum) },
-        dont_fragment,
+        id,
+        fragments,
         ttl: hop_limit - 1,
         protocol: network.protocol,
         source: new.source,
         destination: new.destination,
     });
     Ok(())
+}
+
+/// Whether a fragment header, and nothing else, lies between an IPv6 header and the transport header, which begins `distance` bytes
+/// behind the start of the former. No other extension header has an equivalent in IPv4.
+#[inline(always)]
+pub(super) fn has_fragment_header(next_header: u8, distance: usize) -> Result<bool, Verdict> {
+    if distance == IPV6_LEN {
+        Ok(false)
+    } else if distance == IPV6_LEN + FRAGMENT_LEN && next_header == protocol::FRAGMENT {
+        Ok(true)
+    } else {
+        Err(Verdict::NatUntranslatable)
+    }
+}
+
+/// What the IPv4 header of a whole packet says of fragments, and its identification. What may be fragmented needs one that other packets do
+/// not have (RFC 6864 section 4.3). A checksum, as it lies in the packet, is as good as a random number.
+#[inline(always)]
+pub(super) fn fragments(total_len: u16, checksum: u16) -> (Fragments, u16) {
+    if total_len > FRAGMENTABLE {
+        (Fragments::Forbidden, 0)
+    } else {
+        (Fragments::Allowed(Place::default()), u16::from_be(checksum))
+    }
 }
 
 #[inline(always)]

@@ -1,4 +1,4 @@
-//! A client that is not on the segment: the lab's client is its router.
+//! A host that is not on the segment: a node of the lab is its router.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -13,37 +13,40 @@ use super::{
 
 const ROUTER_DEVICE: &str = "far";
 
-/// A client in 10.77.9.0/24 and fd77:9::/64, behind the node that is the client of other labs.
+/// A host in 10.77.9.0/24 and fd77:9::/64, client or server, behind a node of the lab.
 #[derive(Debug)]
-pub struct FarClient {
+pub struct FarHost {
     /// Where it lives.
     pub namespace: Namespace,
 }
 
-impl FarClient {
-    /// Makes it, the router and the backends' routes. Its own interface and the segment take 1500 bytes, but the router sends it no packet larger
-    /// than `mtu`.
+impl FarHost {
+    /// Makes it, the router, and the routes of edge nodes and other backends. Its own interface and the segment take 1500 bytes, but the
+    /// router sends it no packet larger than `mtu`.
     ///
     /// # Errors
     ///
     /// `ip` or `ethtool` failed.
-    pub fn new(lab: &Lab, mtu: u32) -> Result<Self> {
-        let router = &lab.client.namespace;
+    pub fn behind(via: &Node, lab: &Lab, mtu: u32) -> Result<Self> {
+        let router = &via.namespace;
         let namespace = Namespace::new(&format!("{}-far", lab.scratch.name()))?;
         namespace.sysctl("net/ipv6/conf/default/accept_dad", "0")?;
         router.sysctl("net/ipv4/ip_forward", "1")?;
         router.sysctl("net/ipv6/conf/all/forwarding", "1")?;
         Veth::connect((router, ROUTER_DEVICE), (&namespace, Node::DEVICE))?;
-        router.ip(&["link", "set", ROUTER_DEVICE, "mtu", &mtu.to_string()])?;
         for family in Family::BOTH {
             let (here, there) = (prefix(Self::router(family)), prefix(Self::address(family)));
             router.ip(&["addr", "add", &here, "dev", ROUTER_DEVICE])?;
             namespace.ip(&["addr", "add", &there, "dev", Node::DEVICE])?;
             let protocol = if family == Family::V4 { "-4" } else { "-6" };
-            let via = Self::router(family).to_string();
-            namespace.ip(&[protocol, "route", "add", "default", "via", &via])?;
-            let via = lab.client.address(family).to_string();
-            for node in &lab.backends {
+            // Not the MTU of the link: what is larger could not come in by it either.
+            let (host, mtu) = (Self::address(family).to_string(), mtu.to_string());
+            router.ip(&[protocol, "route", "add", &host, "dev", ROUTER_DEVICE, "mtu", &mtu])?;
+            let gateway = Self::router(family).to_string();
+            namespace.ip(&[protocol, "route", "add", "default", "via", &gateway])?;
+            let nodes = lab.edges.iter().chain(&lab.backends).filter(|node| node.name != via.name);
+            let via = via.address(family).to_string();
+            for node in nodes {
                 node.namespace.ip(&[protocol, "route", "add", &network(family), "via", &via])?;
             }
         }
