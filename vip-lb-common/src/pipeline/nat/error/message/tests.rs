@@ -1,3 +1,5 @@
+//! What becomes of each type and code in the other family.
+
 use super::*;
 
 const NONE: u16 = u16::MAX;
