@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use vip_lb::api::model::Occurrence;
+use vip_lb::{api::model::Occurrence, doctor::Check};
 use vip_lb_common::Verdict;
 
 fn read(path: &str) -> String {
@@ -41,4 +41,12 @@ fn every_event_has_its_row_in_the_manual_of_commands() {
     let schema = schemars::schema_for!(Occurrence).to_value();
     let events = schema["oneOf"].as_array().unwrap().iter();
     assert_eq!(rows, events.map(|event| event["properties"]["event"]["const"].as_str().unwrap()).collect());
+}
+
+#[test]
+fn every_check_of_the_doctor_has_its_row() {
+    let page = read("docs/doctor.md");
+    let cells: String = first_cells(&page, "\n## What is looked at\n", "\n## ").collect();
+    let rows: BTreeSet<&str> = cells.split('`').skip(1).step_by(2).collect();
+    assert_eq!(rows, Check::ALL.iter().map(|check| check.name()).collect());
 }

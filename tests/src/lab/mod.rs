@@ -11,6 +11,7 @@
 //! client, so that it asks the segment who has them. Names are unique per process and lab, and dropping a
 //! [`Lab`] removes all of it, also when a test panics.
 
+mod backend_setup;
 mod binary;
 pub(crate) mod bpffs;
 pub mod command;
@@ -28,6 +29,7 @@ mod link;
 mod long_connections;
 mod namespace;
 mod scratch;
+mod settings;
 mod site;
 mod stack;
 pub mod status;
@@ -39,6 +41,7 @@ mod udp_flows;
 mod virtual_edge;
 mod xdp_pass;
 
+pub use backend_setup::{BackendSetup, shell};
 pub use binary::daemon_binary;
 pub use config::{Family, Mode};
 pub use daemon::Daemon;
@@ -53,6 +56,7 @@ pub use link::{Switch, Veth};
 pub use long_connections::{LongConnection, LongConnections};
 pub use namespace::{Entry, NamedThread, Namespace};
 pub use scratch::Scratch;
+pub use settings::Settings;
 pub use site::{Site, SiteOptions};
 pub use stack::{StackCounters, learned_mtu};
 pub use terminal::Terminal;
@@ -60,6 +64,7 @@ pub use topology::{Lab, LabOptions, Node, backend_address, edge_address, nat_sou
 pub use transfer::Transfer;
 pub use udp_flows::{UdpFlow, UdpFlows};
 pub use virtual_edge::VirtualEdge;
+pub use xdp_pass::attach as attach_pass;
 
 use std::{
     sync::OnceLock,

@@ -242,6 +242,12 @@ impl Node {
         Ok(())
     }
 
+    /// Notes that something else has made it a server of the VIPs, or that it is none any more: servers that start from now on listen
+    /// accordingly.
+    pub fn note_vips(&mut self, holds: bool) {
+        self.holds_vips = holds;
+    }
+
     /// Puts the VIPs on the loopback. IPv4 answers ARP for any address of the host unless told not to; IPv6 answers
     /// solicitations only for addresses of the interface that was asked.
     fn put_vips_on_loopback(&self) -> Result<()> {

@@ -41,7 +41,7 @@ struct PinAttr {
 /// # Errors
 ///
 /// The kernel does not take it.
-pub(super) fn attach(namespace: &Namespace, device: &str) -> Result<()> {
+pub fn attach(namespace: &Namespace, device: &str) -> Result<()> {
     let program = load().context("load a program that passes everything")?;
     // `ip` takes programs by their pin only; it is needed for a moment.
     let pin = Path::new("/sys/fs/bpf").join(format!("{}-{device}-pass", namespace.name()));

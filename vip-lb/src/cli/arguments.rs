@@ -1,20 +1,24 @@
 //! The definition of the command line. Help texts are its documentation; docs/cli.md shows the output.
 
+mod host;
+
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+pub use host::{BackendCommand, DoctorArgs, GenerateCommand, SetupArgs, WishArgs};
+
 use super::address::{Destination, Prefix, Source};
 use crate::{
     api::model::BackendSelector,
-    config::model::{self, DEFAULT_GUE_PORT, Protocol},
+    config::model::{self, DEFAULT_GUE_PORT, DEFAULT_PINS, Protocol},
 };
 
 /// Where the daemon listens unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/vip-lb/control.sock";
 
-/// Where programs, maps and links are pinned unless told otherwise.
-pub const DEFAULT_PINS: &str = "/sys/fs/bpf/vip-lb";
+/// The configuration that `doctor` looks for unless told otherwise.
+pub const DEFAULT_CONFIG: &str = "/etc/vip-lb/vip-lb.yaml";
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -23,6 +27,8 @@ Exit codes:
   2  the command line makes no sense
   3  the configuration is not valid
   4  the daemon cannot be reached
+  5  `doctor` found warnings, and no problems
+  6  `doctor` found problems
 `plan`, `drain --wait` and what they say of it have some of their own.";
 
 const PLAN_CODES: &str = "\
@@ -104,6 +110,27 @@ Examples:
   vip-lb decap --interface eth0 --unload"
     )]
     Decap(DecapArgs),
+
+    /// On a backend: show, make or undo the settings that it needs
+    #[command(subcommand)]
+    Backend(BackendCommand),
+
+    /// Look for what is wrong with this host, why it matters, and the command that mends it
+    #[command(
+        override_usage = "\
+vip-lb doctor [--config <FILE>] [--all] [--json]
+       vip-lb doctor --backend --vip <ADDRESS>... --mode <MODE> [--from <PREFIX>...] [--interface <IF>]",
+        after_help = "\
+Nothing is changed and nothing is sent. Run it as root: others see less.
+
+Examples:
+  vip-lb doctor --config vip-lb.yaml
+  vip-lb doctor --backend --vip 198.51.100.10 --mode l2
+  vip-lb doctor --json | jq -r '.findings[] | select(.level == \"problem\") | .fix // empty'
+
+Exits with 0 if all is well, 5 if there are warnings, 6 if there are problems."
+    )]
+    Doctor(DoctorArgs),
 
     /// Show VIPs, services and backends: health, rates, ring shares, what is still draining
     #[command(after_help = "\
@@ -202,6 +229,10 @@ Examples:
   vip-lb rollback 17         to the 17th
   vip-lb rollback --dry-run  what would change; exits as `vip-lb plan` does")]
     Rollback(RollbackArgs),
+
+    /// Write man pages or completions of this command line
+    #[command(subcommand)]
+    Generate(GenerateCommand),
 }
 
 /// Arguments of `run`.
@@ -484,6 +515,11 @@ mod tests {
             "vip-lb drain b1 --wait --deadline 10",
             "vip-lb rollback one",
             "vip-lb rollback 3 --list",
+            "vip-lb backend",
+            "vip-lb backend setup --vip 192.0.2.1 --mode tunnel",
+            "vip-lb backend setup --vip 192.0.2.1/32 --mode l2",
+            "vip-lb backend setup --vip 192.0.2.1 --mode l2 --apply --revert",
+            "vip-lb backend setup --revert --vip 192.0.2.1",
             "vip-lb explain 10.0.0.1",
             "vip-lb explain 10.0.0.1 192.0.2.1:80 --protocol sctp",
             "vip-lb run --config a --log-format xml",

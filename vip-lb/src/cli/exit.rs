@@ -20,6 +20,10 @@ pub enum Exit {
     InvalidConfig,
     /// 4: the daemon cannot be reached.
     Unreachable,
+    /// 5: `doctor` found warnings, and no problems.
+    Warnings,
+    /// 6: `doctor` found problems.
+    Problems,
     /// 10: a plan changes something and loses no connection.
     SafeChange,
     /// 11: a plan loses connections.
@@ -67,6 +71,8 @@ impl From<Exit> for ExitCode {
             Exit::Usage => 2,
             Exit::InvalidConfig => 3,
             Exit::Unreachable => 4,
+            Exit::Warnings => 5,
+            Exit::Problems => 6,
             Exit::SafeChange => 10,
             Exit::LossyChange => 11,
             Exit::NotDrained => 12,

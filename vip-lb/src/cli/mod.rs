@@ -2,11 +2,14 @@
 
 pub mod address;
 pub mod arguments;
+mod backend;
 mod change;
 mod check;
 pub mod daemon;
+mod doctor;
 mod drain;
 pub mod exit;
+mod generate;
 mod logging;
 mod output;
 mod remote;
@@ -33,6 +36,12 @@ pub fn execute(cli: Cli) -> Exit {
             logging::start_quiet();
             daemon::decap(&args).map(|()| Exit::Success)
         }
+        Command::Backend(command) => {
+            logging::start_quiet();
+            backend::backend(&command)
+        }
+        Command::Doctor(args) => doctor::doctor(&args),
+        Command::Generate(command) => generate::generate(&command),
         Command::Check(args) => check::check(&args),
         Command::Schema => output::print_json(&crate::config::schema()).map(|()| Exit::Success),
         Command::Status(args) => remote::status(&client(), &args),

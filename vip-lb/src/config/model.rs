@@ -76,6 +76,9 @@ named!(ForwardMode { L2 = "l2", Ipip = "ipip", Gue = "gue", Nat = "nat" });
 named!(AdminState { Enabled = "enabled", Drain = "drain", Disabled = "disabled" });
 named!(OnDown { Auto = "auto", Cut = "cut", Drain = "drain" });
 
+/// Where programs, maps and links are pinned unless told otherwise.
+pub const DEFAULT_PINS: &str = "/sys/fs/bpf/vip-lb";
+
 /// IANA's port of GUE.
 pub const DEFAULT_GUE_PORT: u16 = 6080;
 

@@ -138,7 +138,7 @@ pub(super) fn detach(pins: &Pins, interface: &str) -> io::Result<()> {
 
 /// Swaps the program under a pinned link. Fails if the link's interface is another one now.
 fn adopt(program: &mut Xdp, path: &std::path::Path, ifindex: u32) -> Result<(), Box<dyn std::error::Error>> {
-    if raw::link_interface(path)? != ifindex {
+    if raw::link_info(path)?.ifindex != ifindex {
         return Err("the link belongs to another interface".into());
     }
     let link = FdLink::from(PinnedLink::from_pin(path)?);
@@ -173,6 +173,7 @@ fn refused(error: &ProgramError, interface: &str, ifindex: u32, mode: XdpMode) -
                 features: network::xdp_features(ifindex),
             };
             let mut reason = refusal::words(error);
+            reason.push_str(&refusal::gates(error));
             if let Some(advice) = refusal::advice(mode, number, &device) {
                 reason = format!("{reason}; {advice}");
             }

@@ -1,12 +1,14 @@
 //! The decapsulator, for backends: loads, fills, attaches and pins; no process stays.
 
 use std::{
+    collections::BTreeSet,
     net::IpAddr,
     path::{Path, PathBuf},
 };
 
 use anyhow::Context as _;
-use aya::maps::{Array, HashMap, LpmTrie, MapData, lpm_trie::Key};
+use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, lpm_trie::Key};
+use serde::{Deserialize, Serialize};
 use vip_lb_common::{
     HashKey,
     abi::{Address, Settings},
@@ -15,7 +17,7 @@ use vip_lb_common::{
 use super::{
     attach::{self, Attachment},
     loader::{load_decapsulator, load_program, take},
-    pins,
+    pins::{self, Pins},
     raw::Raw,
 };
 use crate::config::model::AttachMode;
@@ -89,9 +91,50 @@ fn load_and_attach(options: &DecapOptions, folder: &Path) -> anyhow::Result<Atta
     Ok(attach::attach(program, &pins, &options.interface, options.index, AttachMode::Auto)?)
 }
 
+/// What is decapsulated on an interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decapsulator {
+    /// Outer sources that are accepted: address and prefix length in bits of its own family.
+    pub from: BTreeSet<(IpAddr, u8)>,
+    /// Inner destinations that are unpacked.
+    pub vips: BTreeSet<IpAddr>,
+    /// UDP port that GUE packets come to.
+    pub gue_port: u16,
+}
+
+/// Reads what is decapsulated on an interface; `None` if nothing is.
+pub fn decapsulator(pins: &Path, interface: &str) -> anyhow::Result<Option<Decapsulator>> {
+    let folder = Pins::at(pins::decapsulator(pins, interface));
+    if !folder.linked_interfaces().iter().any(|linked| linked == interface) {
+        return Ok(None);
+    }
+    let open = |name: &str| {
+        let path = folder.map(name);
+        MapData::from_pin(&path).with_context(|| format!("cannot open {}", path.display()))
+    };
+    let settings: Array<MapData, Raw<Settings>> = Map::Array(open("SETTINGS")?).try_into()?;
+    let sources: LpmTrie<MapData, Raw<Address>, u32> = Map::LpmTrie(open("DECAP_SOURCES")?).try_into()?;
+    let vips: HashMap<MapData, Raw<Address>, u32> = Map::HashMap(open("DECAP_VIPS")?).try_into()?;
+    let read = || -> Result<Decapsulator, MapError> {
+        Ok(Decapsulator {
+            from: sources.keys().map(|key| Ok(unmapped(&key?))).collect::<Result<_, MapError>>()?,
+            vips: vips.keys().map(|key| Ok(key?.0.into())).collect::<Result<_, MapError>>()?,
+            gue_port: settings.get(&0, 0)?.0.gue_port,
+        })
+    };
+    read().map(Some).with_context(|| format!("cannot read what is decapsulated on {interface}"))
+}
+
 /// Stops decapsulating on an interface. Tells whether it was.
 pub fn stop_decapsulating(pins: &Path, interface: &str) -> Result<bool, pins::PinError> {
     pins::unload_decapsulator(pins, interface)
+}
+
+/// The prefix in its own family: one of IPv4 is mapped, whole.
+fn unmapped(key: &Key<Raw<Address>>) -> (IpAddr, u8) {
+    let address = IpAddr::from(key.data().0);
+    let mapped = if address.is_ipv4() { MAPPED_BITS } else { 0 };
+    (address, key.prefix_len().saturating_sub(mapped) as u8)
 }
 
 fn prefix(address: IpAddr, length: u8) -> Key<Raw<Address>> {

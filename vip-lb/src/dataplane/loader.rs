@@ -18,6 +18,7 @@ use super::{
     object,
     pins::{PinError, Pins, check_map},
     raw::Raw,
+    refusal,
 };
 
 /// What is loaded, and with which sizes.
@@ -55,8 +56,8 @@ pub enum LoadError {
     /// The kernel does not take the maps.
     #[error("cannot create the BPF maps{hint}")]
     Maps {
-        /// What may help.
-        hint: &'static str,
+        /// Which gate is closed, where something is not permitted.
+        hint: String,
         /// Why.
         #[source]
         source: Box<aya::EbpfError>,
@@ -66,8 +67,8 @@ pub enum LoadError {
     Program {
         /// The program.
         name: &'static str,
-        /// What may help.
-        hint: &'static str,
+        /// Which gate is closed, where something is not permitted.
+        hint: String,
         /// Why, with the end of the verifier's log.
         #[source]
         source: Box<aya::programs::ProgramError>,
@@ -79,9 +80,6 @@ pub enum LoadError {
         what: String,
     },
 }
-
-const NOT_PERMITTED: &str =
-    ": not permitted; CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are needed (root has them)";
 
 /// A map as the object declares it: what a pin must match.
 pub(super) struct MapLayout {
@@ -179,7 +177,7 @@ fn load(mut loader: EbpfLoader<'_>, pins: &Pins, maps: &[MapLayout]) -> Result<(
         loader.map_pin_path(map.name, pins.map(map.name));
     }
     let bpf = loader.load(object::BYTES).map_err(|source| {
-        let hint = if is_permission(&source) { NOT_PERMITTED } else { "" };
+        let hint = refusal::gates(&source);
         LoadError::Maps { hint, source: Box::new(source) }
     })?;
     Ok((bpf, adopted))
@@ -190,7 +188,7 @@ pub(super) fn load_program<'b>(bpf: &'b mut Ebpf, name: &'static str) -> Result<
     let missing = || LoadError::Object { what: format!("program {name}") };
     let program: &mut Xdp = bpf.program_mut(name).ok_or_else(missing)?.try_into().map_err(|_| missing())?;
     program.load().map_err(|source| {
-        let hint = if is_permission(&source) { NOT_PERMITTED } else { "" };
+        let hint = refusal::gates(&source);
         LoadError::Program { name, hint, source: Box::new(source) }
     })?;
     Ok(program)
@@ -200,15 +198,4 @@ pub(super) fn load_program<'b>(bpf: &'b mut Ebpf, name: &'static str) -> Result<
 pub(super) fn take<M: TryFrom<Map>>(bpf: &mut Ebpf, name: &str) -> Result<M, LoadError> {
     let missing = || LoadError::Object { what: format!("map {name} of the expected type") };
     bpf.take_map(name).ok_or_else(missing)?.try_into().map_err(|_| missing())
-}
-
-fn is_permission(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            return io.kind() == std::io::ErrorKind::PermissionDenied;
-        }
-        cause = error.source();
-    }
-    false
 }

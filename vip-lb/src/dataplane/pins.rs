@@ -86,6 +86,11 @@ impl Pins {
         Ok(pins)
     }
 
+    /// The pins in a folder, whether there are any or not.
+    pub(super) fn at(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
     pub(super) fn map(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
@@ -205,7 +210,7 @@ pub(super) fn remove_link(pin: &Path) -> io::Result<()> {
 /// Removes the pins of one program. Returns the interfaces it was attached to.
 fn remove(folder: &Path) -> Result<Vec<String>, PinError> {
     let failed = |source| folder_error(folder, source);
-    let pins = Pins { folder: folder.to_owned() };
+    let pins = Pins::at(folder.to_owned());
     if !exists(&folder.join(LINKS))? {
         return Err(PinError::Foreign { path: folder.to_owned() });
     }
@@ -253,7 +258,11 @@ fn hint(error: &io::Error) -> &'static str {
 }
 
 /// Pins must be on bpffs, and not in its root: unloading removes what is in their folder.
-pub(super) fn check_place(folder: &Path) -> Result<(), PinError> {
+///
+/// # Errors
+///
+/// [`PinError::NotBpffs`], or [`PinError::Folder`] where it cannot be seen.
+pub fn check_place(folder: &Path) -> Result<(), PinError> {
     let elsewhere = || PinError::NotBpffs { path: folder.to_owned() };
     let mut above = folder.parent();
     while let Some(parent) = above {

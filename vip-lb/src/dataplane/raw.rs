@@ -225,19 +225,22 @@ pub(super) fn entries<K: Plain + Default, V: Plain + Default>(map: &impl AsFd) -
     }
 }
 
-/// Index of the interface that a pinned XDP link is attached to; 0 if that interface is gone.
-pub(super) fn link_interface(pin: &Path) -> io::Result<u32> {
-    /// `struct bpf_link_info` up to `xdp.ifindex`.
-    #[repr(C)]
-    #[derive(Default)]
-    struct LinkInfo {
-        link_type: u32,
-        id: u32,
-        program_id: u32,
-        padding: u32,
-        ifindex: u32,
-        padding_tail: u32,
-    }
+/// `struct bpf_link_info` up to `xdp.ifindex`.
+#[repr(C)]
+#[derive(Default)]
+pub(super) struct LinkInfo {
+    link_type: u32,
+    id: u32,
+    /// The kernel's number of the program that the link holds.
+    pub(super) program_id: u32,
+    padding: u32,
+    /// Index of the interface that an XDP link is attached to; 0 if that interface is gone.
+    pub(super) ifindex: u32,
+    padding_tail: u32,
+}
+
+/// What the kernel says of a pinned XDP link.
+pub(super) fn link_info(pin: &Path) -> io::Result<LinkInfo> {
     #[repr(C)]
     struct InfoAttr {
         fd: u32,
@@ -250,7 +253,7 @@ pub(super) fn link_interface(pin: &Path) -> io::Result<u32> {
     let attr = InfoAttr { fd: fd(&link), len: size_of::<LinkInfo>() as u32, info: (&raw mut info) as u64 };
     // SAFETY: the buffer is live and as long as `len` says.
     unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &attr) }?;
-    Ok(info.ifindex)
+    Ok(info)
 }
 
 /// Detaches a pinned link from its interface, at once and whoever else holds it (kernel 5.11). The pin stays: removing it

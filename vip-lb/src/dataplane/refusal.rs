@@ -6,7 +6,7 @@
 use std::{error::Error, io};
 
 use super::attach::XdpMode;
-use crate::network::XdpFeatures;
+use crate::{network::XdpFeatures, privileges};
 
 /// The largest MTU that every driver with XDP takes without support for several buffers.
 const SAFE_MTU: u32 = 1500;
@@ -57,6 +57,14 @@ fn too_large(device: &Device) -> Option<String> {
         "its MTU is {mtu}, and {support}: lower the MTU ({SAFE_MTU} suits every driver, about 3500 most), use \
          `attach: generic`, or another driver or kernel"
     ))
+}
+
+/// Which gate is closed, as the end of a message, if that is the error: EPERM. The verifier's EACCES is about the program.
+pub(super) fn gates(error: &(dyn Error + 'static)) -> String {
+    match os_error(error) {
+        Some(libc::EPERM) => privileges::explain_refusal(),
+        _ => String::new(),
+    }
 }
 
 /// The number of the system call's error.

@@ -9,7 +9,7 @@ use aya::{
 };
 use vip_lb_common::abi::{MAX_SERVICES, RingClass, Slot};
 
-use super::{loader::LoadError, raw, write::Publication};
+use super::{loader::LoadError, raw, refusal, write::Publication};
 
 /// The RINGS maps of all classes, in the order of [`RingClass::ALL`].
 pub(super) struct Rings {
@@ -103,7 +103,11 @@ impl Rings {
 
     fn inner(&self, service: u16, class: RingClass) -> anyhow::Result<Option<OwnedFd>> {
         let Some(id) = self.id(service, class)? else { return Ok(None) };
-        let fd = MapInfo::from_id(id).and_then(|info| info.fd()).context("cannot open the inner map")?;
+        let fd = MapInfo::from_id(id).and_then(|info| info.fd()).map_err(|error| {
+            // This alone takes CAP_SYS_ADMIN.
+            let gates = refusal::gates(&error);
+            anyhow::Error::new(error).context(format!("cannot open the inner map{gates}"))
+        })?;
         Ok(Some(fd.as_fd().try_clone_to_owned()?))
     }
 }

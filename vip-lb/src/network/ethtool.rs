@@ -20,7 +20,7 @@ const ETHTOOL_GSSET_INFO: u32 = 0x37;
 const ETHTOOL_GFEATURES: u32 = 0x3a;
 const ETHTOOL_SFEATURES: u32 = 0x3b;
 const ETH_SS_FEATURES: u32 = 4;
-const ETH_GSTRING_LEN: usize = 32;
+pub(super) const ETH_GSTRING_LEN: usize = 32;
 
 /// The kernel's names of the two features (net/ethtool/common.c).
 const CTAG: &str = "rx-vlan-hw-parse";
@@ -164,13 +164,13 @@ impl Bits {
 }
 
 /// An interface as `SIOCETHTOOL` addresses it.
-struct Device {
+pub(super) struct Device {
     socket: Socket,
     name: [libc::c_char; libc::IFNAMSIZ],
 }
 
 impl Device {
-    fn open(interface: &str) -> io::Result<Self> {
+    pub(super) fn open(interface: &str) -> io::Result<Self> {
         let mut name = [0; libc::IFNAMSIZ];
         if interface.is_empty() || interface.len() >= name.len() {
             return Err(io::Error::from_raw_os_error(libc::ENODEV));
@@ -182,6 +182,11 @@ impl Device {
     }
 
     fn bits(&self) -> io::Result<Bits> {
+        self.names().map(|names| Bits::from_names(&names))
+    }
+
+    /// The names of all features, each in a field padded with zeros.
+    pub(super) fn names(&self) -> io::Result<Vec<u8>> {
         // struct ethtool_sset_info { cmd, reserved, u64 sset_mask, data[1] }
         let [low, high] = split(1_u64 << ETH_SS_FEATURES);
         let mut info = [ETHTOOL_GSSET_INFO, 0, low, high, 0];
@@ -191,21 +196,25 @@ impl Device {
         let mut strings = vec![0_u32; 3 + count as usize * ETH_GSTRING_LEN / 4];
         strings[..3].copy_from_slice(&[ETHTOOL_GSTRINGS, ETH_SS_FEATURES, count]);
         self.call(&mut strings)?;
-        let names: Vec<u8> = strings[3..].iter().flat_map(|word| word.to_ne_bytes()).collect();
-        Ok(Bits::from_names(&names))
+        Ok(strings[3..].iter().flat_map(|word| word.to_ne_bytes()).collect())
     }
 
     fn read(&self, bits: &Bits) -> io::Result<State> {
-        // struct ethtool_gfeatures { cmd, size, { available, requested, active, never_changed }[] }
-        let mut features = vec![0; 2 + 4 * bits.blocks()];
-        features[0] = ETHTOOL_GFEATURES;
-        features[1] = bits.blocks() as u32;
-        self.call(&mut features)?;
-        let (blocks, _) = features[2..].as_chunks::<4>();
+        let blocks = self.features(bits.count)?;
         Ok(State {
             active: bits.get(|block| Some(blocks.get(block)?[2])),
             changeable: bits.get(|block| Some(blocks.get(block)?[0])),
         })
+    }
+
+    /// All features in blocks of 32: `{ available, requested, active, never_changed }`.
+    pub(super) fn features(&self, count: usize) -> io::Result<Vec<[u32; 4]>> {
+        let blocks = count.div_ceil(32);
+        // struct ethtool_gfeatures { cmd, size, blocks[] }
+        let mut request = vec![0; 2 + 4 * blocks];
+        request[..2].copy_from_slice(&[ETHTOOL_GFEATURES, blocks as u32]);
+        self.call(&mut request)?;
+        Ok(request[2..].as_chunks::<4>().0.to_vec())
     }
 
     fn write(&self, bits: &Bits, features: VlanRxFeatures, on: bool) -> io::Result<()> {
@@ -219,7 +228,7 @@ impl Device {
 
     /// Calls the kernel with a command block, which it reads and writes in the length that the block itself
     /// says.
-    fn call(&self, block: &mut [u32]) -> io::Result<()> {
+    pub(super) fn call(&self, block: &mut [u32]) -> io::Result<()> {
         let mut request = libc::ifreq {
             ifr_name: self.name,
             ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_data: block.as_mut_ptr().cast() },

@@ -57,6 +57,26 @@ pub enum Undone {
     Gone,
 }
 
+impl Undone {
+    /// What was undone, in words.
+    #[must_use]
+    pub fn describe(&self) -> Vec<String> {
+        let Self::Restored(changes) = self else {
+            return vec!["the interface is gone or another one now, nothing to restore".to_owned()];
+        };
+        let mut done = Vec::new();
+        if changes.vlan_rx_offload != VlanRxFeatures::default() {
+            done.push("VLAN receive offload turned on again".to_owned());
+        }
+        match changes.multicast.len() {
+            0 => {}
+            1 => done.push("1 multicast filter entry removed".to_owned()),
+            count => done.push(format!("{count} multicast filter entries removed")),
+        }
+        done
+    }
+}
+
 /// Why a change cannot be made, recorded or undone.
 #[derive(Debug, Error)]
 pub enum ChangeError {
@@ -81,14 +101,7 @@ impl HostChanges {
     /// The record that belongs to a folder of pins.
     #[must_use]
     pub fn of(pins: &Path) -> Self {
-        let pins = std::path::absolute(pins).unwrap_or_else(|_| pins.to_owned());
-        // The whole path, the root left out, becomes one name.
-        let mut name = OsString::new();
-        for (index, part) in pins.components().skip(1).enumerate() {
-            name.push(if index > 0 { "%" } else { "" });
-            name.push(part);
-        }
-        Self::in_folder(Path::new(FOLDER).join(name))
+        Self::in_folder(Path::new(FOLDER).join(name_of(pins)))
     }
 
     /// A record in a folder of its own.
@@ -202,6 +215,17 @@ impl HostChanges {
     fn path(&self, interface: &str) -> PathBuf {
         self.folder.join(format!("{interface}.json"))
     }
+}
+
+/// The whole path of a folder of pins, the root left out, as one name.
+pub(crate) fn name_of(pins: &Path) -> OsString {
+    let pins = std::path::absolute(pins).unwrap_or_else(|_| pins.to_owned());
+    let mut name = OsString::new();
+    for (index, part) in pins.components().skip(1).enumerate() {
+        name.push(if index > 0 { "%" } else { "" });
+        name.push(part);
+    }
+    name
 }
 
 fn record_error(path: &Path, source: io::Error) -> ChangeError {

@@ -32,8 +32,10 @@
 //! ```
 
 mod device;
+mod driver;
 mod ethtool;
 mod event;
+mod host;
 mod host_changes;
 mod interface;
 mod keep_fresh;
@@ -45,13 +47,17 @@ mod neighbour;
 mod netlink;
 mod next_hop;
 mod resolver;
+mod sysctl;
 mod xdp_features;
 
 pub use device::{interface_mtu, interface_name};
+pub use driver::{Channels, Offload, channels, indirection, offloads};
 pub use ethtool::{
     OffloadError, VlanRxFeatures, VlanRxOffload, restore_vlan_rx_offload, turn_off_vlan_rx_offload,
 };
 pub use event::{NetworkEvent, Prefix};
+pub use host::{DefaultRoute, HostAddress, LOOPBACK, XdpProgram};
+pub(crate) use host_changes::name_of;
 pub use host_changes::{ChangeError, HostChanges, InterfaceChanges, Undone};
 pub use interface::{Below, BondMember, BondPolicy, Interface, InterfaceError, InterfaceKind, VlanTag};
 pub use keep_fresh::{Freshness, NeighbourError};
@@ -63,4 +69,5 @@ pub use neighbour::{Neighbour, ORIGINATOR};
 pub use netlink::Network;
 pub use next_hop::{NextHop, ResolveError, Via};
 pub use resolver::{Recorded, Resolver, Wanted};
+pub use sysctl::Sysctl;
 pub use xdp_features::{XdpFeatures, xdp_features};

@@ -3,6 +3,7 @@
 mod counters;
 mod event;
 mod explanation;
+mod findings;
 mod plan;
 pub(in crate::cli) mod quantity;
 mod reports;
@@ -12,6 +13,7 @@ mod table;
 pub(super) use counters::counters;
 pub(super) use event::event;
 pub(super) use explanation::explanation;
+pub(super) use findings::findings;
 pub(super) use plan::plan;
 pub(super) use reports::{drain, reload, revisions};
 pub(super) use status::{notes as backend_notes, status};

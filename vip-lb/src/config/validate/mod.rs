@@ -20,8 +20,8 @@ use self::service::ServicePorts;
 use super::{
     issue::{Issues, Place},
     model::{
-        Api, AttachMode, Config, DEFAULT_GUE_PORT, HashSeed, Interface, MetricsAccess, Nat, Node, OnExit,
-        Ownership, Tables, UnknownService, Vip, Watch,
+        Api, AttachMode, Config, DEFAULT_GUE_PORT, DEFAULT_PINS, HashSeed, Interface, MetricsAccess, Nat,
+        Node, OnExit, Ownership, Tables, UnknownService, Vip, Watch,
     },
     raw::{RawApi, RawConfig, RawInterface, RawNat, RawNode, RawTables, RawVip},
 };
@@ -32,7 +32,6 @@ pub const MAX_SERVICES: usize = 4096;
 pub const MAX_BACKENDS: usize = 65_535;
 
 const SOCKET: &str = "/run/vip-lb/control.sock";
-const PINS: &str = "/sys/fs/bpf/vip-lb";
 
 /// Validates a file; `host_name` is what a node is called that has no name in it.
 pub(super) fn validate(raw: &RawConfig, host_name: &str, issues: &mut Issues) -> Option<Config> {
@@ -137,7 +136,7 @@ impl<'a> Validator<'a> {
                 Some(raw) => Some(api(raw)?),
                 None => None,
             },
-            pins: raw.pins.value().cloned().unwrap_or_else(|| PathBuf::from(PINS)),
+            pins: raw.pins.value().cloned().unwrap_or_else(|| PathBuf::from(DEFAULT_PINS)),
             state_dir: raw.state_dir.value().cloned(),
             watch: raw.watch.or(Watch::Never),
             tables: raw.tables.value().map_or_else(Tables::default, tables),
