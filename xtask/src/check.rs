@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
-    kernels, lab,
+    dist, kernels, lab,
     leftovers::Snapshot,
     process,
     progress::{self, seconds},
@@ -79,6 +79,9 @@ pub(crate) fn run(test: &Test) -> Result<bool> {
         });
     }
     runner.step("tests", || tests(test));
+    if test.filter.is_none() && test.tier.is_none() {
+        runner.step("packaging", || dist::quick().map(|()| Outcome::Passed));
+    }
     if test.filter.is_none() && test.tier.is_none() {
         runner.step("other kernels", || {
             if !kernels::quick()? {

@@ -1,8 +1,9 @@
-//! The development commands: `cargo xtask setup`, `test`, `demo`, `bench`, `differential`, `fuzz`, `kernels`, `compare`, `tidy`.
+//! The development commands: `cargo xtask setup`, `test`, `demo`, `bench`, `differential`, `fuzz`, `kernels`, `compare`, `dist`, `tidy`.
 
 mod check;
 mod compare;
 mod differential;
+mod dist;
 mod fuzz;
 mod kernels;
 mod lab;
@@ -48,6 +49,8 @@ enum Command {
     Kernels(kernels::Arguments),
     /// Play the same events with vip-lb and with Linux IPVS, and count what breaks, in a virtual machine.
     Compare(compare::Arguments),
+    /// Build a static binary and a Debian package, and check them in a clean system.
+    Dist(dist::Dist),
     /// Check the rules of this repository that no other tool knows.
     Tidy,
 }
@@ -78,6 +81,7 @@ fn run(command: Command) -> Result<u8> {
         Command::Fuzz(fuzz) => fuzz::run(&fuzz),
         Command::Kernels(arguments) => Ok(u8::from(!kernels::run(&arguments)?)),
         Command::Compare(arguments) => Ok(u8::from(!compare::run(&arguments)?)),
+        Command::Dist(arguments) => dist::run(&arguments).map(|()| 0),
         Command::Tidy => {
             let faults = tidy::check(process::workspace())?;
             for fault in &faults {

@@ -48,7 +48,10 @@ fn pages() -> io::Result<Vec<(String, Vec<u8>)>> {
 fn render(command: &Command, pages: &mut Vec<(String, Vec<u8>)>) -> io::Result<()> {
     let name = command.get_display_name().unwrap_or(command.get_name()).to_owned();
     let mut page = Vec::new();
-    clap_mangen::Man::new(command.clone()).section(SECTION).manual("vip-lb").render(&mut page)?;
+    // An empty date would let the next field take its place.
+    let version = concat!("version ", env!("CARGO_PKG_VERSION"));
+    let man = clap_mangen::Man::new(command.clone()).title(&name).section(SECTION);
+    man.date(version).source("vip-lb").manual("vip-lb").render(&mut page)?;
     pages.push((name, page));
     command.get_subcommands().try_for_each(|subcommand| render(subcommand, pages))
 }

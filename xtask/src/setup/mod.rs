@@ -49,7 +49,7 @@ pub(crate) fn run(options: Options) -> Result<()> {
 
     compiler(&mut steps.begin("BPF compiler"), apt.as_mut())?;
     linker(&mut steps.begin("bpf-linker"), apt.as_mut())?;
-    debian_packages(&mut steps.begin("tools of the labs"), apt.as_mut())?;
+    debian_packages(&mut steps.begin("tools of the labs"), apt.as_mut(), packages::PACKAGES)?;
     openapi_validator(&mut steps.begin("validator of OpenAPI"))?;
     bpffs(&mut steps.begin("BPF file system"))?;
     if options.cargo_deny {
@@ -138,8 +138,17 @@ fn linker(step: &mut Step, apt: Option<&mut Apt>) -> Result<()> {
     Ok(())
 }
 
-fn debian_packages(step: &mut Step, apt: Option<&mut Apt>) -> Result<()> {
-    let missing = packages::missing_here();
+/// Installs what `dist` needs beyond the rest.
+pub(crate) fn packages_of_dist() -> Result<()> {
+    debian_packages(&mut Steps::new(1).begin("tools of packaging"), Apt::find().as_mut(), packages::DIST)
+}
+
+fn debian_packages(
+    step: &mut Step,
+    apt: Option<&mut Apt>,
+    table: &'static [packages::Package],
+) -> Result<()> {
+    let missing = packages::missing_here(table);
     if missing.is_empty() {
         step.found("all there");
         return Ok(());
@@ -156,7 +165,7 @@ fn debian_packages(step: &mut Step, apt: Option<&mut Apt>) -> Result<()> {
     if names.contains(&"prometheus") {
         apt::disable_service(step, "prometheus")?;
     }
-    let still_missing = packages::missing_here();
+    let still_missing = packages::missing_here(table);
     if !still_missing.is_empty() {
         bail!("installed, but not to be found; {}", packages::by_hand(&still_missing));
     }

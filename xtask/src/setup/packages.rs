@@ -37,6 +37,17 @@ pub(crate) const PACKAGES: &[Package] = &[
     package("qemu-system-x86", "qemu-system-x86_64", "other kernels, and counting instructions"),
     package("busybox-static", "busybox", "the userland of the guests"),
     package("xz-utils", "xz", "unpacks the kernel modules of the guests"),
+    package("procps", "sysctl", "settings of the stack, as the doctor's commands change them"),
+    package("mandoc", "mandoc", "reads the man pages"),
+    package("systemd", "systemd-analyze", "verifies and rates the service's unit"),
+];
+
+/// What `dist` needs besides.
+pub(crate) const DIST: &[Package] = &[
+    package("binutils", "strip", "takes debugging symbols out of the binary"),
+    package("dpkg", "dpkg-deb", "builds the package"),
+    package("lintian", "lintian", "checks the package by Debian's rules"),
+    package("mmdebstrap", "mmdebstrap", "makes a clean system to install it into"),
 ];
 
 /// The packages of a table that are not there, by a function that says whether a command is.
@@ -44,9 +55,9 @@ pub(crate) fn missing(table: &[Package], present: impl Fn(&str) -> bool) -> Vec<
     table.iter().filter(|package| !present(package.command)).collect()
 }
 
-/// The packages that this machine lacks.
-pub(crate) fn missing_here() -> Vec<&'static Package> {
-    missing(PACKAGES, |command| toolchain::find_command(command).is_some())
+/// The packages of a table that this machine lacks.
+pub(crate) fn missing_here(table: &'static [Package]) -> Vec<&'static Package> {
+    missing(table, |command| toolchain::find_command(command).is_some())
 }
 
 /// What to install by hand where there is no apt.

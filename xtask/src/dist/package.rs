@@ -1,0 +1,165 @@
+//! The Debian package, put together by dpkg-deb.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result};
+
+use super::{fresh, packaging};
+use crate::{process, progress::Step};
+
+/// What lintian says and is meant so: the binary is static on purpose, and the first version closes no bug of Debian's.
+pub(super) const ACCEPTED: &str = "statically-linked-binary,initial-upload-closes-no-bugs,embedded-library";
+
+/// Pages and examples that are installed with it.
+const DOCUMENTATION: &str = "usr/share/doc/vip-lb";
+
+/// A package to be made.
+pub(super) struct Package<'a> {
+    /// The static binary.
+    pub(super) binary: &'a Path,
+    /// Where everything is put together.
+    pub(super) folder: &'a Path,
+}
+
+impl Package<'_> {
+    /// Builds it. Returns the package's path.
+    pub(super) fn build(&self, step: &mut Step) -> Result<PathBuf> {
+        let tree = self.folder.join("tree");
+        fresh(&tree)?;
+        let place = |path: &str| tree.join(path);
+        let own = packaging();
+
+        let binary = place("usr/sbin/vip-lb");
+        copy(self.binary, &binary, 0o755)?;
+        process::succeed(Command::new("strip").arg(&binary))?;
+        copy(&own.join("vip-lb.service"), &place("lib/systemd/system/vip-lb.service"), 0o644)?;
+        // It holds the seed, which is a secret.
+        copy(&own.join("vip-lb.yaml"), &place("etc/vip-lb/vip-lb.yaml"), 0o640)?;
+
+        let man = place("usr/share/man/man8");
+        process::output(Command::new(&binary).args(["generate", "man"]).arg(&man))?;
+        compress(&man)?;
+        for (shell, path) in [
+            ("bash", "usr/share/bash-completion/completions/vip-lb"),
+            ("zsh", "usr/share/zsh/vendor-completions/_vip-lb"),
+            ("fish", "usr/share/fish/vendor_completions.d/vip-lb.fish"),
+        ] {
+            let script = process::output(Command::new(&binary).args(["generate", "completions", shell]))?;
+            write(&place(path), &script, 0o644)?;
+        }
+        self.documentation(&tree)?;
+        self.control(&tree)?;
+
+        let deb = self.folder.join(format!("vip-lb_{}_{}.deb", version(), architecture()?));
+        let mut build = Command::new("dpkg-deb");
+        build.args(["--root-owner-group", "--build"]).arg(&tree).arg(&deb);
+        step.run("packing", &mut build)?;
+        Ok(deb)
+    }
+
+    fn documentation(&self, tree: &Path) -> Result<()> {
+        let workspace = process::workspace();
+        let documentation = tree.join(DOCUMENTATION);
+        for (from, extension, to) in [("docs", "md", ""), ("examples", "yaml", "examples")] {
+            for entry in fs::read_dir(workspace.join(from))? {
+                let path = entry?.path();
+                if path.extension().is_some_and(|found| found == extension) {
+                    let name = path.file_name().context("a file without a name")?;
+                    copy(&path, &documentation.join(to).join(name), 0o644)?;
+                }
+            }
+        }
+        copy(&workspace.join("README.md"), &documentation.join("README.md"), 0o644)?;
+        let changelog = documentation.join("changelog");
+        copy(&workspace.join("CHANGELOG.md"), &changelog, 0o644)?;
+        gzip(&changelog)?;
+        // Debian's text of a licence is indented by a space, with a point for an empty line.
+        let licence = fs::read_to_string(workspace.join("LICENSE-MIT"))?;
+        let licence: Vec<String> = licence
+            .lines()
+            .map(|line| if line.trim().is_empty() { " .".to_owned() } else { format!(" {line}") })
+            .collect();
+        let copyright = fs::read_to_string(packaging().join("debian/copyright"))?;
+        write(&documentation.join("copyright"), &copyright.replace("@MIT@", &licence.join("\n")), 0o644)
+    }
+
+    fn control(&self, tree: &Path) -> Result<()> {
+        let own = packaging().join("debian");
+        let control = fs::read_to_string(own.join("control.in"))?
+            .replace("@VERSION@", version())
+            .replace("@ARCHITECTURE@", &architecture()?)
+            .replace("@SIZE@", &kibibytes(tree)?.to_string());
+        let sums = checksums(tree)?;
+        write(&tree.join("DEBIAN/control"), &control, 0o644)?;
+        write(&tree.join("DEBIAN/md5sums"), &sums, 0o644)?;
+        copy(&own.join("conffiles"), &tree.join("DEBIAN/conffiles"), 0o644)?;
+        for script in ["postinst", "prerm", "postrm"] {
+            copy(&own.join(script), &tree.join("DEBIAN").join(script), 0o755)?;
+        }
+        Ok(())
+    }
+}
+
+/// The workspace's version, which this program shares.
+pub(super) fn version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
+}
+
+/// Debian's name of this architecture.
+fn architecture() -> Result<String> {
+    Ok(process::output(Command::new("dpkg").arg("--print-architecture"))?.trim().to_owned())
+}
+
+/// As `md5sums` of a package has them: of all files but the configuration's.
+fn checksums(tree: &Path) -> Result<String> {
+    let mut find = Command::new("sh");
+    find.args(["-ec", "find usr lib -type f -print0 | sort -z | xargs -0 md5sum"]).current_dir(tree);
+    process::output(&mut find)
+}
+
+fn kibibytes(tree: &Path) -> Result<u64> {
+    let said = process::output(Command::new("du").args(["-sk", "--apparent-size"]).arg(tree))?;
+    said.split_whitespace().next().context("du says nothing")?.parse().context("du says no number")
+}
+
+/// Compresses every file of a folder.
+fn compress(folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        mode(&path, 0o644)?;
+        gzip(&path)?;
+    }
+    Ok(())
+}
+
+/// Without name and time, so that the same content makes the same file.
+fn gzip(path: &Path) -> Result<()> {
+    process::succeed(Command::new("gzip").args(["-9", "-n"]).arg(path))
+}
+
+fn copy(from: &Path, to: &Path, permissions: u32) -> Result<()> {
+    make_room(to)?;
+    fs::copy(from, to).with_context(|| format!("copy {} to {}", from.display(), to.display()))?;
+    mode(to, permissions)
+}
+
+fn write(path: &Path, text: &str, permissions: u32) -> Result<()> {
+    make_room(path)?;
+    fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
+    mode(path, permissions)
+}
+
+fn make_room(path: &Path) -> Result<()> {
+    let folder = path.parent().context("a path without a folder")?;
+    fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))
+}
+
+fn mode(path: &Path, permissions: u32) -> Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(permissions))
+        .with_context(|| format!("set the mode of {}", path.display()))
+}
