@@ -497,6 +497,16 @@ fn top_shows_a_running_daemon_in_a_real_terminal() -> Result<()> {
     ensure!(!is_coloured(&screen), "colours in spite of NO_COLOR: {screen:?}");
     terminal.key("C-c")?;
     is_restored(&terminal)?;
+
+    // A terminal that goes away takes it along.
+    terminal.line(&command_line(&site))?;
+    terminal.wait_for_text("the view", "q quit")?;
+    let pid = children(&terminal.state("#{pane_pid}")?)?;
+    drop(terminal);
+    wait_for("top to end with its terminal", Duration::from_secs(20), || {
+        let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        Ok((state.is_empty() || state.contains(") Z ")).then_some(()))
+    })?;
     let answered = load.finish().by_backend().len();
     ensure!(answered == 3, "{answered} backends have answered");
     site.succeeded();

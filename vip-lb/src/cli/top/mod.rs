@@ -14,8 +14,9 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
+        mpsc as blocking,
     },
-    thread::{self, JoinHandle},
+    thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -110,7 +111,8 @@ async fn read(client: &Client) -> Result<Reading, ClientError> {
 struct Inputs {
     received: mpsc::UnboundedReceiver<io::Result<Input>>,
     wanted: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    /// Disconnected when the thread has ended.
+    ended: blocking::Receiver<()>,
 }
 
 impl Inputs {
@@ -118,7 +120,9 @@ impl Inputs {
         let (sender, received) = mpsc::unbounded_channel();
         let wanted = Arc::new(AtomicBool::new(true));
         let still_wanted = wanted.clone();
-        let thread = thread::spawn(move || {
+        let (ends, ended) = blocking::channel();
+        thread::spawn(move || {
+            let _ends: blocking::Sender<()> = ends;
             while still_wanted.load(Ordering::Relaxed) {
                 let input = match event::poll(LOOK_UP) {
                     Ok(false) => continue,
@@ -131,7 +135,7 @@ impl Inputs {
                 }
             }
         });
-        Self { received, wanted, thread: Some(thread) }
+        Self { received, wanted, ended }
     }
 
     async fn next(&mut self) -> Option<io::Result<Input>> {
@@ -140,12 +144,11 @@ impl Inputs {
 }
 
 impl Drop for Inputs {
-    /// The thread must not read what is typed for the shell.
+    /// The thread must not read what is typed for the shell. Where the terminal is gone, it never returns from reading
+    /// the end of it, and is not waited for.
     fn drop(&mut self) {
         self.wanted.store(false, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        let _ = self.ended.recv_timeout(3 * LOOK_UP);
     }
 }
 
