@@ -8,6 +8,11 @@ use std::{
     process::{Command, Stdio},
 };
 
+/// Of this build: what set-up has put there is found, and nothing is put elsewhere.
+fn target() -> String {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().display().to_string()
+}
+
 /// A folder with a script that cargo's place is given to.
 struct Cargo(PathBuf);
 
@@ -37,18 +42,22 @@ impl Drop for Cargo {
 fn an_interrupted_demo_cleans_up_and_its_exit_code_is_the_commands() {
     let cargo = Cargo::new(
         "demo",
-        r#"case $1 in
-            metadata) echo '{"target_directory": "/target"}';;
+        &r#"case $1 in
+            metadata) echo '{"target_directory": "TARGET"}';;
             run) trap 'echo cleaned up; exit 7' INT
                  echo "$@"
                  while :; do sleep 0.05; done;;
-        esac"#,
+        esac"#
+            .replace("TARGET", &target()),
     );
     let mut xtask = cargo.xtask(&["demo", "--mode=ipip", "--ipv6", "--json=/out.json"]).spawn().unwrap();
     let mut lines = BufReader::new(xtask.stdout.take().unwrap()).lines().map(Result::unwrap);
     let run = lines.find(|line| line.starts_with("run ")).expect("the demo is run");
     assert!(
-        run.ends_with("--bin demo -- --binary /target/release/vip-lb --mode ipip --ipv6 --json=/out.json"),
+        run.ends_with(&format!(
+            "--bin demo -- --binary {}/release/vip-lb --mode ipip --ipv6 --json=/out.json",
+            target()
+        )),
         "{run}"
     );
 
@@ -63,12 +72,13 @@ fn an_interrupted_demo_cleans_up_and_its_exit_code_is_the_commands() {
 fn a_process_left_behind_fails_the_tests_and_is_ended() {
     let cargo = Cargo::new(
         "test",
-        r#"case $1 in
-            metadata) echo '{"packages": [{"name": "vip-lb-tests", "targets": [
+        &r#"case $1 in
+            metadata) echo '{"target_directory": "TARGET", "packages": [{"name": "vip-lb-tests", "targets": [
                       {"name": "program_x", "kind": ["test"]}]}]}';;
             test) echo "$@"
                   setsid sh -c 'echo pid $$; exec sleep 86399' & ;;
-        esac"#,
+        esac"#
+            .replace("TARGET", &target()),
     );
     let mut xtask = cargo.xtask(&["test", "--tier=program"]).stderr(Stdio::piped()).spawn().unwrap();
     let (mut text, mut errors) = (String::new(), String::new());

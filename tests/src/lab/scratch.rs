@@ -8,6 +8,8 @@ use std::{
 
 use anyhow::{Context, Result};
 
+use super::sweep;
+
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 /// A folder that goes away with its owner. Its name, `vl<pid>x<n>`, is also the prefix of the lab's namespaces and pins.
@@ -53,6 +55,8 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         if !self.kept {
             let _ = fs::remove_dir_all(&self.path);
+            // Also those of commands that a test has run by themselves.
+            sweep::remove_pins(self.name());
         }
     }
 }

@@ -27,17 +27,22 @@ pub(super) fn remove_abandoned() {
         end_processes(&name);
         let _ = command::run("ip", &["netns", "del", &name]);
         let _ = fs::remove_dir_all(std::env::temp_dir().join(lab));
-        for pins in fs::read_dir(bpffs::MOUNT_POINT).into_iter().flatten().flatten() {
-            let pins_name = pins.file_name();
-            if pins_name.to_string_lossy().split('-').next() == Some(lab) {
-                let _ = fs::remove_dir_all(pins.path());
-            }
+        remove_pins(lab);
+    }
+}
+
+/// Removes what a lab has pinned, and the record of what was changed on its interfaces. A pinned link is detached by that.
+pub(super) fn remove_pins(lab: &str) {
+    for pins in fs::read_dir(bpffs::MOUNT_POINT).into_iter().flatten().flatten() {
+        let pins_name = pins.file_name();
+        if pins_name.to_string_lossy().split('-').next() == Some(lab) {
+            let _ = fs::remove_dir_all(pins.path());
         }
-        for record in fs::read_dir(CHANGES).into_iter().flatten().flatten() {
-            let pins = record.file_name().to_string_lossy().replace('%', "/");
-            if pins.rsplit('/').next().and_then(|pins| pins.split('-').next()) == Some(lab) {
-                let _ = fs::remove_dir_all(record.path());
-            }
+    }
+    for record in fs::read_dir(CHANGES).into_iter().flatten().flatten() {
+        let pins = record.file_name().to_string_lossy().replace('%', "/");
+        if pins.rsplit('/').next().and_then(|pins| pins.split('-').next()) == Some(lab) {
+            let _ = fs::remove_dir_all(record.path());
         }
     }
 }
