@@ -34,6 +34,24 @@ pub struct Interface {
     pub bond_member: Option<BondMember>,
 }
 
+#[cfg(test)]
+impl Interface {
+    /// A device as most are: with a link, on top of nothing.
+    pub(crate) fn usual(index: u32, name: &str) -> Self {
+        Self {
+            index,
+            name: name.into(),
+            mac: [2, 0, 0, 0, 0, 1],
+            mtu: 1500,
+            kind: InterfaceKind::Device,
+            is_up: true,
+            has_carrier: true,
+            below: None,
+            bond_member: None,
+        }
+    }
+}
+
 /// The device below another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Below {

@@ -114,17 +114,7 @@ mod tests {
     fn device(index: u32, name: &str, kind: InterfaceKind) -> Interface {
         let below = matches!(kind, InterfaceKind::Vlan { .. } | InterfaceKind::Macvlan)
             .then_some(Below::Here(index - 1));
-        Interface {
-            index,
-            name: name.into(),
-            mac: [2, 0, 0, 0, 0, 1],
-            mtu: 1500,
-            kind,
-            is_up: true,
-            has_carrier: true,
-            below,
-            bond_member: None,
-        }
+        Interface { kind, below, ..Interface::usual(index, name) }
     }
 
     fn vlan(id: u16) -> InterfaceKind {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::network::{DefaultRoute, HostAddress, Interface, InterfaceKind};
+use crate::network::{DefaultRoute, HostAddress, Interface};
 
 const VIP: &str = "198.51.100.10";
 const VIP6: &str = "2001:db8:100::10";
@@ -21,17 +21,7 @@ fn wish(mode: ForwardMode, vips: &[&str]) -> Wish {
 fn host() -> HostFacts {
     let ethernet = vec!["eth0".to_owned()];
     let mut facts = HostFacts {
-        interface: Interface {
-            index: 2,
-            name: "eth0".into(),
-            mac: [2, 0, 0, 0, 0, 1],
-            mtu: 1500,
-            kind: InterfaceKind::Device,
-            is_up: true,
-            has_carrier: true,
-            below: None,
-            bond_member: None,
-        },
+        interface: Interface::usual(2, "eth0"),
         ethernet,
         addresses: vec![HostAddress { interface: "lo".into(), address: [127, 0, 0, 1].into(), length: 8 }],
         sysctls: BTreeMap::new(),

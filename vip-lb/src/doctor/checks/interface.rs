@@ -182,17 +182,7 @@ mod tests {
         InterfaceFacts {
             name: "eth0".into(),
             wanted: AttachMode::Auto,
-            device: Ok(Interface {
-                index: 2,
-                name: "eth0".into(),
-                mac: [2, 0, 0, 0, 0, 1],
-                mtu: 1500,
-                kind: InterfaceKind::Device,
-                is_up: true,
-                has_carrier: true,
-                below: None,
-                bond_member: None,
-            }),
+            device: Ok(Interface::usual(2, "eth0")),
             features: Some(XdpFeatures::from_bits(RUNS)),
             program: None,
             channels: Some(Channels { rx: 0, combined: 4, max_rx: 0, max_combined: 8 }),

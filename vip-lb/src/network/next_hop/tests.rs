@@ -14,17 +14,7 @@ fn address(text: &str) -> IpAddr {
 }
 
 fn interface() -> Interface {
-    Interface {
-        index: 3,
-        name: "eth0".into(),
-        mac: SOURCE_MAC,
-        mtu: 1500,
-        kind: InterfaceKind::Device,
-        is_up: true,
-        has_carrier: true,
-        below: None,
-        bond_member: None,
-    }
+    Interface { mac: SOURCE_MAC, ..Interface::usual(3, "eth0") }
 }
 
 fn layers() -> Layers {

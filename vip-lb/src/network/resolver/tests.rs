@@ -1,7 +1,7 @@
 //! Which events make which destinations stale.
 
 use super::*;
-use crate::network::{InterfaceKind, Prefix};
+use crate::network::Prefix;
 
 const GATEWAY: &str = "192.0.2.254";
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
@@ -30,17 +30,7 @@ fn via(neighbour: &str) -> NextHop {
 }
 
 fn interface() -> Interface {
-    Interface {
-        index: 3,
-        name: "eth0".into(),
-        mac: [2, 0, 0, 0, 0, 1],
-        mtu: 1500,
-        kind: InterfaceKind::Device,
-        is_up: true,
-        has_carrier: true,
-        below: None,
-        bond_member: None,
-    }
+    Interface::usual(3, "eth0")
 }
 
 fn link(interface: Interface) -> NetworkEvent {

@@ -1,23 +1,13 @@
 //! What a bond's members say, and what follows.
 
 use super::*;
-use crate::network::{Below, BondMember};
+use crate::network::BondMember;
 
 const BOND: u32 = 5;
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 5];
 
 fn device(index: u32, kind: InterfaceKind) -> Interface {
-    Interface {
-        index,
-        name: format!("eth{index}"),
-        mac: MAC,
-        mtu: 1500,
-        kind,
-        is_up: true,
-        has_carrier: true,
-        below: None::<Below>,
-        bond_member: None,
-    }
+    Interface { mac: MAC, kind, ..Interface::usual(index, &format!("eth{index}")) }
 }
 
 fn member(index: u32, is_active: bool, link_is_up: bool) -> Interface {

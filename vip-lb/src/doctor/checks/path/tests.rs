@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     config,
     doctor::{Host, InterfaceFacts, Level},
-    network::{HostAddress, Interface, InterfaceKind, XdpFeatures},
+    network::{HostAddress, Interface, XdpFeatures},
     privileges::Privileges,
 };
 
@@ -60,17 +60,7 @@ fn facts(config: &Config, address: &str, via: Via) -> Facts {
         interfaces: vec![InterfaceFacts {
             name: "eth0".into(),
             wanted: AttachMode::Auto,
-            device: Ok(Interface {
-                index: 2,
-                name: "eth0".into(),
-                mac: [2, 0, 0, 0, 0, 1],
-                mtu: 1500,
-                kind: InterfaceKind::Device,
-                is_up: true,
-                has_carrier: true,
-                below: None,
-                bond_member: None,
-            }),
+            device: Ok(Interface::usual(2, "eth0")),
             features,
             program: None,
             channels: None,
