@@ -22,7 +22,7 @@ use tracing::{info, warn};
 
 use super::{
     Down, DownCause, Outcome, State, Target, Transition,
-    probe::{Via, probe},
+    probe::{Dial, probe},
     threshold::Threshold,
 };
 
@@ -117,7 +117,10 @@ impl Monitor {
     /// Outside of a tokio runtime; probes run on the one it is started in.
     #[must_use]
     pub fn start() -> (Self, mpsc::UnboundedReceiver<HealthEvent>) {
-        Self::with_prober(Box::new(|target| Box::pin(async move { probe(&target, Via::Direct).await })))
+        Self::with_prober(Box::new(|target| {
+            let dial = Dial::direct(target.socket_address());
+            Box::pin(async move { probe(&target, &dial).await })
+        }))
     }
 
     /// Like [`Monitor::start`], with probes made by `prober`, which keeps to the timeout of the check by itself.

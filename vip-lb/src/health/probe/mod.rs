@@ -1,14 +1,14 @@
 //! One probe of one backend: from a check to an [`Outcome`], within the check's timeout.
 
+pub mod dial;
 mod http;
 mod tcp;
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, time::Duration};
 
-use tokio::{
-    net::TcpStream,
-    time::{Instant, timeout_at},
-};
+use tokio::time::Instant;
+
+pub use self::dial::Dial;
 
 use crate::{
     config::model::CheckKind,
@@ -18,19 +18,12 @@ use crate::{
 #[cfg(test)]
 mod tests;
 
-/// How a probe travels to its backend. Whatever is asked, the connection is opened in one place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Via {
-    /// To the backend's own address, by this host's routes.
-    Direct,
-}
-
-/// Probes `target` once. Takes no longer than the timeout of its check.
-pub async fn probe(target: &Target, via: Via) -> Outcome {
+/// Probes `target` once, by sockets of `dial`. Takes no longer than the timeout of its check.
+pub async fn probe(target: &Target, dial: &Dial) -> Outcome {
     let check = &target.check;
     let started = Instant::now();
     let limit = Limit { deadline: started + check.timeout, timeout: check.timeout };
-    let stream = match via.connect(target.socket_address(), limit).await {
+    let stream = match dial.tcp(limit).await {
         Ok(stream) => stream,
         Err(outcome) => return outcome,
     };
@@ -56,44 +49,6 @@ struct Limit {
     deadline: Instant,
     /// Its length, for messages.
     timeout: Duration,
-}
-
-impl Via {
-    async fn connect(self, address: SocketAddr, limit: Limit) -> Result<TcpStream, Outcome> {
-        let Self::Direct = self;
-        let Ok(connected) = timeout_at(limit.deadline, TcpStream::connect(address)).await else {
-            return Err(Outcome::Unreachable { reason: format!("no connection within {:?}", limit.timeout) });
-        };
-        let stream = connected.map_err(|error| connect_failed(&error))?;
-        if is_self_connected(&stream, address) {
-            return Err(Outcome::Unreachable { reason: "connection refused".to_owned() });
-        }
-        Ok(stream)
-    }
-}
-
-/// A local port that nobody listens on can be the very one a connecting socket was given: TCP's simultaneous open
-/// (RFC 9293, section 3.5) then connects it to itself.
-fn is_self_connected(stream: &TcpStream, address: SocketAddr) -> bool {
-    stream.local_addr().is_ok_and(|local| local == address)
-}
-
-fn connect_failed(error: &io::Error) -> Outcome {
-    let reason = io_reason(error);
-    match error.raw_os_error() {
-        Some(
-            libc::EMFILE
-            | libc::ENFILE
-            | libc::ENOMEM
-            | libc::ENOBUFS
-            | libc::EAGAIN
-            | libc::EADDRNOTAVAIL
-            | libc::EAFNOSUPPORT
-            | libc::EACCES
-            | libc::EPERM,
-        ) => Outcome::NotProbed { reason },
-        _ => Outcome::Unreachable { reason },
-    }
 }
 
 /// The system's words for an error, such as `connection refused`.
