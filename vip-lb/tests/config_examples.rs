@@ -9,7 +9,7 @@ use std::{
 
 use vip_lb::config::{
     self, Config,
-    model::{AdminState, Affinity, CheckKind, ForwardMode, OnDown, Ports, Protocol},
+    model::{AdminState, Affinity, CheckKind, ForwardMode, HttpCheck, OnDown, Ports, Protocol},
 };
 
 fn folder() -> PathBuf {
@@ -41,7 +41,9 @@ fn l2_gives_half_of_the_weight_to_its_third_backend() {
     let weights: Vec<u16> = service.backends.iter().map(|backend| backend.weight.get()).collect();
     assert_eq!(weights, [100, 100, 200]);
     let check = service.backends[0].health.as_ref().unwrap();
-    let CheckKind::Http { path, host, expected_status } = &check.kind else { panic!("an http check") };
+    let CheckKind::Http(HttpCheck { path, host, expected_status, .. }) = &check.kind else {
+        panic!("an http check")
+    };
     assert_eq!((path.as_str(), host.as_str()), ("/healthz", "198.51.100.10"));
     assert_eq!(*expected_status, [(200, 299)]);
 }

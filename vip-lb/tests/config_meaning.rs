@@ -5,8 +5,9 @@ use std::{net::IpAddr, path::Path, time::Duration};
 use vip_lb::config::{
     self, Config,
     model::{
-        AdminState, Affinity, AttachMode, Backend, CheckKind, ForwardMode, HashSeed, HealthCheck, Interface,
-        Nat, OnDown, OnExit, Ownership, Ports, Protocol, RingSize, Tables, UnknownService,
+        AdminState, Affinity, AttachMode, Backend, CheckKind, Dialogue, ForwardMode, HashSeed, HealthCheck,
+        HttpCheck, Interface, Nat, OnDown, OnExit, Ownership, Ports, Protocol, RingSize, Tables,
+        UnknownService,
     },
 };
 
@@ -72,15 +73,9 @@ fn the_shortest_file_gets_the_documented_defaults() {
     assert_eq!(backend.port, None);
     assert_eq!(backend.state, AdminState::Enabled);
     assert_eq!(backend.on_down, OnDown::Auto);
-    let check = HealthCheck {
-        kind: CheckKind::Tcp,
-        port: 80,
-        interval: Duration::from_secs(2),
-        timeout: Duration::from_secs(1),
-        rise: 2,
-        fall: 3,
-        jitter_percent: 10,
-    };
+    let check = HealthCheck::new(CheckKind::Tcp(Dialogue::default()), 80);
+    assert_eq!((check.interval, check.timeout), (Duration::from_secs(2), Duration::from_secs(1)));
+    assert_eq!((check.rise, check.fall, check.jitter_percent), (2, 3, 10));
     assert_eq!(backend.health, Some(check));
 }
 
@@ -151,18 +146,17 @@ vips:
     let [a, b] = &service.backends[..] else { panic!("two backends") };
     assert_eq!((a.weight.get(), a.state), (65_535, AdminState::Disabled));
     assert_eq!((b.weight.get(), b.state), (1, AdminState::Enabled));
+    let kind = CheckKind::Http(HttpCheck {
+        expected_status: vec![(200, 200), (300, 399)],
+        ..HttpCheck::get("/ready?full=1", "dns.example")
+    });
     let check = HealthCheck {
-        kind: CheckKind::Http {
-            path: "/ready?full=1".into(),
-            host: "dns.example".into(),
-            expected_status: vec![(200, 200), (300, 399)],
-        },
-        port: 8080,
         interval: Duration::from_millis(500),
         timeout: Duration::from_millis(250),
         rise: 1,
         fall: 1,
         jitter_percent: 0,
+        ..HealthCheck::new(kind, 8080)
     };
     for backend in [a, b] {
         assert_eq!((backend.mode, backend.on_down), (ForwardMode::Ipip, OnDown::Drain));
@@ -189,7 +183,7 @@ fn a_backend_says_otherwise_for_itself_alone() {
     assert_eq!(a.kind, b.kind);
     assert_eq!(c.health, None);
     // Another kind of question with the service's timing.
-    assert_eq!((d.kind, d.port, d.fall), (CheckKind::Tcp, 80, 7));
+    assert_eq!((d.kind, d.port, d.fall), (CheckKind::Tcp(Dialogue::default()), 80, 7));
 }
 
 #[test]
@@ -211,7 +205,7 @@ fn short_forms_of_health_are_whole_checks() {
     assert_eq!(backend(&format!("health: none, {tail}")).health, None);
     assert_eq!(
         check(&format!("health: http, {tail}")).kind,
-        CheckKind::Http { path: "/".into(), host: "198.51.100.10".into(), expected_status: vec![(200, 399)] }
+        CheckKind::Http(HttpCheck::get("/", "198.51.100.10"))
     );
 }
 
@@ -225,7 +219,7 @@ vips:
 ",
     );
     let check = config.vips[0].services[0].backends[0].health.as_ref().unwrap();
-    let CheckKind::Http { host, .. } = &check.kind else { panic!("an http check") };
+    let CheckKind::Http(HttpCheck { host, .. }) = &check.kind else { panic!("an http check") };
     assert_eq!(host, "[2001:db8::10]");
 }
 

@@ -19,6 +19,8 @@ use super::{
     tree::{Node, Value},
 };
 
+pub(super) mod check;
+
 /// A duration with its unit.
 const DURATION: Shape = Shape::Text("^[0-9]+(ms|s|m|h)$");
 /// Two ports.
@@ -102,24 +104,10 @@ pub(super) const TABLE: Kind<u32> =
     Kind::new("a number of entries between 1024 and 16777216", Shape::Integer(1024, 16_777_216), |node| {
         node.integer(1024, 16_777_216)
     });
-pub(super) const THRESHOLD: Kind<u32> =
-    Kind::new("a number between 1 and 100", Shape::Integer(1, 100), |node| node.integer(1, 100));
-pub(super) const JITTER: Kind<u8> =
-    Kind::new("a number of percent between 0 and 50", Shape::Integer(0, 50), |node| node.integer(0, 50));
-
 pub(super) const IDLE_TIMEOUT: Kind<Duration> =
     Kind::new("a duration from 1s to 24h, such as 10m", DURATION, |node| {
         duration_in(node, Duration::from_secs(1), Duration::from_hours(24))
     });
-pub(super) const INTERVAL: Kind<Duration> =
-    Kind::new("a duration from 10ms to 1h, such as 2s", DURATION, |node| {
-        duration_in(node, Duration::from_millis(10), Duration::from_hours(1))
-    });
-pub(super) const TIMEOUT: Kind<Duration> =
-    Kind::new("a duration from 1ms to 1h, such as 500ms", DURATION, |node| {
-        duration_in(node, Duration::from_millis(1), Duration::from_hours(1))
-    });
-
 /// `sun_path` of a Unix socket's address holds 108 bytes, the last of which is 0.
 pub(super) const SOCKET: Kind<PathBuf> =
     Kind::new("an absolute path of at most 107 bytes", Shape::Text("^/"), |node| absolute(node, 107));
@@ -143,29 +131,6 @@ pub(super) const STATE_DIR: Kind<PathBuf> =
     Kind::new("an absolute path of a folder, of at most 255 bytes", Shape::Text("^/"), |node| {
         absolute(node, 255)
     });
-
-pub(super) const URL_PATH: Kind<String> = Kind::new(
-    "a path that begins with a slash, with its query if it has one, of visible ASCII characters, at most 1024",
-    Shape::Text("^/[!-~]*$"),
-    |node| visible(node, 1024).filter(|path| path.starts_with('/') && !path.contains('#')),
-);
-pub(super) const HOST: Kind<String> = Kind::new(
-    "a host name, with a port if it has one, of visible ASCII characters, at most 255",
-    Shape::Text("^[^/@?#]+$"),
-    |node| visible(node, 255).filter(|host| !host.contains(['/', '@', '?', '#'])),
-);
-pub(super) const STATUS: Kind<(u16, u16)> = Kind::new(
-    "a status code between 100 and 599 or a range of them such as 200-399",
-    Shape::IntegerOrText((100, 599), "^[1-5][0-9]{2}-[1-5][0-9]{2}$"),
-    |node| match &node.value {
-        Value::Text(text) => {
-            let (first, last) = text.split_once('-')?;
-            let (first, last) = (status(first)?, status(last)?);
-            (first <= last).then_some((first, last))
-        }
-        _ => node.integer(100, 599).map(|code| (code, code)),
-    },
-);
 
 pub(super) const ATTACH: Kind<AttachMode> =
     Kind::new("one of auto, native, generic", Shape::Words(AttachMode::NAMES), named);
@@ -237,15 +202,10 @@ fn absolute(node: &Node, most: usize) -> Option<PathBuf> {
     (sized && text.starts_with('/')).then(|| PathBuf::from(text))
 }
 
-fn status(text: &str) -> Option<u16> {
-    let digits = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit());
-    let code = text.parse().ok().filter(|_| digits)?;
-    (100..=599).contains(&code).then_some(code)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::model::{CheckName, DnsCode, DnsRecord, HttpMethod, StartState};
 
     fn read<T>(kind: &Kind<T>, text: &str) -> Option<T> {
         let node = super::super::tree::read(text).unwrap();
@@ -305,15 +265,12 @@ mod tests {
         names(&STATE, AdminState::ALL, AdminState::as_str);
         names(&ON_DOWN, OnDown::ALL, OnDown::as_str);
         names(&RING, RingSize::ALL, RingSize::as_str);
-    }
-
-    #[test]
-    fn status_codes_are_single_or_ranges() {
-        assert_eq!(read(&STATUS, "200"), Some((200, 200)));
-        assert_eq!(read(&STATUS, "200-399"), Some((200, 399)));
-        for text in ["99", "600", "399-200", "200-", "-399", "200-600", "2xx", "+20-300", "200-300-400"] {
-            assert_eq!(read(&STATUS, text), None, "{text}");
-        }
+        names(&check::CHECK, CheckName::ALL, CheckName::as_str);
+        names(&check::START, StartState::ALL, StartState::as_str);
+        names(&check::METHOD, HttpMethod::ALL, HttpMethod::as_str);
+        names(&check::RECORD, DnsRecord::ALL, DnsRecord::as_str);
+        names(&check::TRANSPORT, Protocol::ALL, Protocol::as_str);
+        names(&check::CODE, DnsCode::ALL, DnsCode::as_str);
     }
 
     #[test]

@@ -53,6 +53,13 @@ macro_rules! named {
     };
 }
 
+mod check;
+
+pub use check::{
+    CheckKind, CheckName, Dialogue, DnsCheck, DnsCode, DnsRecord, GrpcCheck, HealthCheck, HttpCheck,
+    HttpMethod, Pattern, StartState, TlsCheck, Trust,
+};
+
 /// A name that is none of an enum's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("found {found:?}, expected one of {}", allowed.join(", "))]
@@ -431,39 +438,4 @@ pub enum OnDown {
     Cut,
     /// They stay until they end.
     Drain,
-}
-
-/// How a backend is found to be alive.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct HealthCheck {
-    /// What is asked.
-    pub kind: CheckKind,
-    /// Port that is asked; by default the backend's, or else the service's own.
-    pub port: u16,
-    /// Time between two probes, default 2 s.
-    pub interval: Duration,
-    /// How long one probe may take, default 1 s or `interval`, whichever is shorter; at most `interval`.
-    pub timeout: Duration,
-    /// Successes in a row that make it healthy, default 2.
-    pub rise: u32,
-    /// Failures in a row that make it unhealthy, default 3.
-    pub fall: u32,
-    /// Share of the interval by which probes are spread, 0 to 50 percent, default 10.
-    pub jitter_percent: u8,
-}
-
-/// What a probe asks.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum CheckKind {
-    /// A TCP connection is accepted.
-    Tcp,
-    /// A GET over HTTP/1.1 is answered as expected.
-    Http {
-        /// Path and query, default `/`.
-        path: String,
-        /// Host header; the VIP by default, in brackets where it is IPv6.
-        host: String,
-        /// Accepted status codes as inclusive ranges, default 200-399.
-        expected_status: Vec<(u16, u16)>,
-    },
 }

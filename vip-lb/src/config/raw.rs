@@ -8,16 +8,20 @@ use std::{
 };
 
 use super::{
-    decode::{At, Field, Fields, Kind, List},
+    decode::{At, Field, Fields, List},
     issue::{Issues, Place},
     kinds,
     model::{
         AdminState, Affinity, AttachMode, ForwardMode, MetricsAccess, OnDown, OnExit, Ownership, Ports,
         Protocol, RingSize, UnknownService, Watch,
     },
-    sketch::{Drawn, Shape, Sketch},
+    sketch::{Drawn, Sketch},
     tree::{Node, Value},
 };
+
+mod check;
+
+pub(super) use check::{RawCheck, RawHealth};
 
 const NODE: &str = "a mapping that describes this machine, with at least interfaces and seed";
 const INTERFACE: &str = "the name of an interface or a mapping with name and attach";
@@ -26,15 +30,6 @@ const PEERS: List = List::any("a list of addresses of other nodes");
 const VIPS: List = List::any("a list of virtual IPs");
 const SERVICES: List = List::not_empty("a list of at least one service");
 const BACKENDS: List = List::not_empty("a list of at least one backend");
-const STATUSES: List = List::not_empty("a list of at least one status code or range, such as [200-399]");
-const CHECK: Kind<RawKind> =
-    Kind::new("one of tcp, http", Shape::Words(&["tcp", "http"]), |node| match node.text()? {
-        "tcp" => Some(RawKind::Tcp),
-        "http" => Some(RawKind::Http),
-        _ => None,
-    });
-pub(super) const HEALTH: &str = "none, tcp, http or a mapping that describes a check";
-
 pub(super) struct RawConfig {
     pub(super) node: Field<RawNode>,
     pub(super) vips: Field<Vec<RawVip>>,
@@ -118,32 +113,6 @@ pub(super) struct RawBackend {
     pub(super) weight: Field<NonZeroU16>,
     pub(super) state: Field<AdminState>,
     pub(super) overrides: RawDefaults,
-}
-
-pub(super) enum RawHealth {
-    /// `health: none`
-    None,
-    Check(Box<RawCheck>),
-}
-
-#[derive(Default)]
-pub(super) struct RawCheck {
-    pub(super) kind: Field<RawKind>,
-    pub(super) port: Field<u16>,
-    pub(super) interval: Field<Duration>,
-    pub(super) timeout: Field<Duration>,
-    pub(super) rise: Field<u32>,
-    pub(super) fall: Field<u32>,
-    pub(super) jitter: Field<u8>,
-    pub(super) path: Field<String>,
-    pub(super) host: Field<String>,
-    pub(super) expected_status: Field<Vec<At<(u16, u16)>>>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RawKind {
-    Tcp,
-    Http,
 }
 
 /// The shape of the file: what [`decode`] asks for.
@@ -316,39 +285,7 @@ fn backend(node: &Node, place: Place, issues: &mut Issues) -> Option<RawBackend>
 fn defaults(fields: &Fields<'_>, issues: &mut Issues) -> RawDefaults {
     RawDefaults {
         mode: fields.optional("mode", &kinds::MODE, issues),
-        health: fields.with("health", issues, health),
+        health: fields.with("health", issues, check::health),
         on_down: fields.optional("on_down", &kinds::ON_DOWN, issues),
     }
-}
-
-/// `none`, the short form `tcp` or `http`, or a mapping.
-fn health(node: &Node, place: Place, issues: &mut Issues) -> Option<RawHealth> {
-    const KEYS: &[&str] =
-        &["kind", "port", "interval", "timeout", "rise", "fall", "jitter", "path", "host", "expected_status"];
-    if let Some(sketch) = issues.sketch() {
-        sketch.note(Drawn::Scalar(HEALTH, Shape::Words(&["none", "tcp", "http"])));
-    }
-    if node.text() == Some("none") {
-        return Some(RawHealth::None);
-    }
-    if let Some(value) = (CHECK.read)(node) {
-        let kind = Field::Given(At { value, place });
-        return Some(RawHealth::Check(Box::new(RawCheck { kind, ..RawCheck::default() })));
-    }
-    let fields = Fields::open(node, place, KEYS, HEALTH, issues)?;
-    let check = RawCheck {
-        kind: fields.optional("kind", &CHECK, issues),
-        port: fields.optional("port", &kinds::PORT, issues),
-        interval: fields.optional("interval", &kinds::INTERVAL, issues),
-        timeout: fields.optional("timeout", &kinds::TIMEOUT, issues),
-        rise: fields.optional("rise", &kinds::THRESHOLD, issues),
-        fall: fields.optional("fall", &kinds::THRESHOLD, issues),
-        jitter: fields.optional("jitter", &kinds::JITTER, issues),
-        path: fields.optional("path", &kinds::URL_PATH, issues),
-        host: fields.optional("host", &kinds::HOST, issues),
-        expected_status: fields.list("expected_status", &STATUSES, issues, |node, place, issues| {
-            kinds::STATUS.decode(node, place, issues)
-        }),
-    };
-    Some(RawHealth::Check(Box::new(check)))
 }

@@ -73,6 +73,7 @@ fn scalar(shape: Shape) -> Value {
     let text = |pattern: &str| json!({"type": "string", "pattern": pattern});
     match shape {
         Shape::Text(pattern) => text(pattern),
+        Shape::Truth => json!({"type": "boolean"}),
         Shape::Words(words) => json!({"enum": words}),
         Shape::Integer(low, high) => integer((low, high)),
         Shape::Numbers(numbers) => json!({"enum": numbers}),

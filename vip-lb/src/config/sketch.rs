@@ -10,6 +10,8 @@ pub(super) enum Shape {
     Text(&'static str),
     /// One of these words.
     Words(&'static [&'static str]),
+    /// True or false.
+    Truth,
     /// A whole number, both bounds included.
     Integer(i64, i64),
     /// One of these numbers.

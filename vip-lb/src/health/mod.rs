@@ -8,7 +8,7 @@ pub mod threshold;
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::config::model::{CheckKind, HealthCheck};
+use crate::config::model::HealthCheck;
 
 pub use monitor::{HealthEvent, Monitor, TargetHealth};
 pub use threshold::{Connections, Down, DownCause, Outcome, State, Transition};
@@ -32,9 +32,6 @@ impl Target {
     /// The kind of check in a word, as the configuration names it.
     #[must_use]
     pub fn check_name(&self) -> &'static str {
-        match self.check.kind {
-            CheckKind::Tcp => "tcp",
-            CheckKind::Http { .. } => "http",
-        }
+        self.check.kind.name().as_str()
     }
 }

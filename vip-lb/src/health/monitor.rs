@@ -22,18 +22,23 @@ use tracing::{info, warn};
 
 use super::{
     Down, DownCause, Outcome, State, Target, Transition,
-    probe::{Dial, probe},
+    probe::{Dial, Probes},
     threshold::Threshold,
 };
+use crate::config::model::StartState;
 
 #[cfg(test)]
 mod tests;
 
-/// Probes under way at a time; the others wait for their turn. Each costs a file descriptor, of which a process has
-/// 1024 by default.
-const MAX_CONCURRENT_PROBES: usize = 256;
+/// File descriptors that are asked for, as far as this process may have them.
+const WANTED_FILES: libc::rlim_t = 65_536;
 
-/// First probes of new targets are spread over their interval, but over no more than this.
+/// Probes under way at a time, at least and at most; the others wait for their turn. Each costs a file descriptor.
+/// One that gets no answer is under way for its whole timeout.
+const CONCURRENT_PROBES: (usize, usize) = (64, 8192);
+
+/// First probes of new targets are spread over their interval, but over no more than this. Later ones are spread over
+/// the whole interval.
 const MAX_SPREAD: Duration = Duration::from_secs(1);
 
 /// Makes one probe of a target.
@@ -117,9 +122,10 @@ impl Monitor {
     /// Outside of a tokio runtime; probes run on the one it is started in.
     #[must_use]
     pub fn start() -> (Self, mpsc::UnboundedReceiver<HealthEvent>) {
-        Self::with_prober(Box::new(|target| {
-            let dial = Dial::direct(target.socket_address());
-            Box::pin(async move { probe(&target, &dial).await })
+        let probes = Arc::new(Probes::default());
+        Self::with_prober(Box::new(move |target| {
+            let (probes, dial) = (Arc::clone(&probes), Dial::direct(target.socket_address()));
+            Box::pin(async move { probes.probe(&target, &dial).await })
         }))
     }
 
@@ -131,7 +137,7 @@ impl Monitor {
     #[must_use]
     pub fn with_prober(prober: Box<Prober>) -> (Self, mpsc::UnboundedReceiver<HealthEvent>) {
         let (events, receiver) = mpsc::unbounded_channel();
-        let shared = Shared { prober, permits: Semaphore::new(MAX_CONCURRENT_PROBES), events };
+        let shared = Shared { prober, permits: Semaphore::new(concurrent_probes()), events };
         let monitor =
             Self { targets: Mutex::default(), shared: Arc::new(shared), runtime: Handle::current() };
         (monitor, receiver)
@@ -180,8 +186,15 @@ impl Monitor {
                 (State::Unknown, Some(known)) => known.clone(),
                 (state, _) => (state, now),
             };
-            let first_probe = now + target.check.interval.min(MAX_SPREAD) * index / count;
-            let threshold = Threshold::new(&target.check, state, since, first_probe);
+            let state = if state == State::Unknown && target.check.start == StartState::Up {
+                State::Up
+            } else {
+                state
+            };
+            let interval = target.check.interval;
+            let first_probe = now + interval.min(MAX_SPREAD) * index / count;
+            let threshold = Threshold::new(&target.check, state, since, first_probe)
+                .with_second_probe(now + interval * index / count);
             let target = Arc::new(target);
             current.insert(Arc::clone(&target), self.spawn(target, threshold));
         }
@@ -258,10 +271,16 @@ impl Drop for Probed {
 
 /// The task of one target.
 async fn watch(record: Arc<Record>, shared: Arc<Shared>) {
+    let interval = record.target.check.interval;
     loop {
         let due = lock(&record.health).threshold.next_probe();
         tokio::select! {
-            () = tokio::time::sleep_until(due.into()) => {}
+            () = tokio::time::sleep_until(due.into()) => {
+                // The machine stood still, and all targets are due: they are spread again.
+                if now().saturating_duration_since(due) > interval {
+                    tokio::time::sleep(interval.min(MAX_SPREAD) * u32::from(random()) / u32::from(u16::MAX)).await;
+                }
+            }
             () = record.recheck.notified() => {}
         }
         // The semaphore is never closed.
@@ -321,6 +340,28 @@ impl Record {
             }
         }
     }
+}
+
+/// How many probes may be under way at a time: half of the file descriptors that this process may have.
+fn concurrent_probes() -> usize {
+    let (least, most) = CONCURRENT_PROBES;
+    (raised_file_limit() / 2).clamp(least, most)
+}
+
+/// How many files this process may open, after asking for more. Who starts with few mostly may have many
+/// (`LimitNOFILE=1024:524288`, systemd-system.conf(5)).
+fn raised_file_limit() -> usize {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: it fills in the structure that it is given.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
+        return 0;
+    }
+    let raised = libc::rlimit { rlim_cur: limit.rlim_max.min(WANTED_FILES).max(limit.rlim_cur), ..limit };
+    // SAFETY: it reads the structure that it is given.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) } == 0 {
+        limit = raised;
+    }
+    usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX)
 }
 
 /// The clock that tokio's timers go by.

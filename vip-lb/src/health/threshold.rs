@@ -3,12 +3,15 @@
 //! * The first outcome is a verdict by itself, either way, so that a start takes one probe. Until then the state is
 //!   [`State::Unknown`], which is not up.
 //! * After that, `fall` failures in a row take a target down and `rise` successes in a row bring it up.
-//! * While outcomes contradict the state, probes come at a quarter of the interval (at least 100 ms apart), so that a
-//!   dead target is down within `interval * fall + timeout` of its death, and usually much sooner.
+//! * While outcomes contradict the state, probes come at the fast interval, so that a dead target is down within
+//!   `interval * fall + timeout` of its death, and usually much sooner.
 //! * What decides over a target's connections is the cause, which is [`DownCause::Unreachable`] only after `fall` such
 //!   outcomes in a row: one lost packet among bad answers cuts nobody off. A target that is down gets another cause by
 //!   the same rule.
 //! * Jitter only ever shortens a pause, so that it never breaks the bound above.
+//! * A target that goes down again soon after coming up has flapped. The first few times cost nothing; from then on it
+//!   is held down, for longer each time. It is forgotten when it has stayed up for a minute, or for as long as it was
+//!   held, whichever is longer.
 
 use std::{
     fmt,
@@ -17,13 +20,16 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::model::{HealthCheck, OnDown};
+use crate::config::model::{HealthCheck, OnDown, shown_duration};
 
 #[cfg(test)]
 mod tests;
 
-/// Probes of a target that is changing are at least this far apart, unless its interval is shorter still.
-const MIN_FAST_INTERVAL: Duration = Duration::from_millis(100);
+/// Flaps in a row after which the next one is held.
+const FREE_FLAPS: u32 = 3;
+
+/// A target that goes down sooner than this after coming up has flapped.
+const SETTLED: Duration = Duration::from_secs(60);
 
 /// What one probe found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,6 +167,8 @@ pub struct Threshold {
     interval: Duration,
     fast_interval: Duration,
     jitter_percent: u8,
+    hold: Duration,
+    max_hold: Duration,
     state: State,
     since: Instant,
     successes: u32,
@@ -168,6 +176,10 @@ pub struct Threshold {
     /// The cause of the latest failures and how many in a row had it.
     cause_streak: Option<(DownCause, u32)>,
     next_probe: Instant,
+    /// When the second probe is due at the latest.
+    second_probe: Option<Instant>,
+    flaps: u32,
+    held_until: Option<Instant>,
 }
 
 impl Threshold {
@@ -181,15 +193,26 @@ impl Threshold {
             rise: check.rise,
             fall: check.fall,
             interval: check.interval,
-            fast_interval: (check.interval / 4).max(MIN_FAST_INTERVAL).min(check.interval),
+            fast_interval: check.fast_interval(),
             jitter_percent: check.jitter_percent,
+            hold: check.flap_hold,
+            max_hold: check.flap_hold_max,
             state,
             since,
             successes: 0,
             failures: 0,
             cause_streak: None,
             next_probe: first_probe,
+            second_probe: None,
+            flaps: 0,
+            held_until: None,
         }
+    }
+
+    /// The same, with a second probe no later than this: first probes are soon, and those after them are spread.
+    #[must_use]
+    pub fn with_second_probe(self, due: Instant) -> Self {
+        Self { second_probe: Some(due), ..self }
     }
 
     /// Takes the outcome of a probe that ran from `started` to `now`.
@@ -203,10 +226,14 @@ impl Threshold {
         random: u16,
     ) -> Option<Transition> {
         let transition = match outcome {
-            Outcome::Healthy { .. } => self.succeeded(),
+            Outcome::Healthy { .. } => self.succeeded(now),
             Outcome::Unhealthy { reason } => self.failed(DownCause::Unhealthy, reason),
             Outcome::Unreachable { reason } => self.failed(DownCause::Unreachable, reason),
             Outcome::NotProbed { .. } => None,
+        };
+        let transition = match transition {
+            Some(Transition::WentDown(down)) => Some(Transition::WentDown(self.held(down, now))),
+            other => other,
         };
         match &transition {
             Some(Transition::CameUp) => self.state = State::Up,
@@ -218,8 +245,12 @@ impl Threshold {
         if let Some(Transition::CameUp | Transition::WentDown(_)) = transition {
             self.since = now;
         }
-        let pause = if self.is_changing() { self.fast_interval } else { self.interval };
-        self.next_probe = (started + self.shortened(pause, random)).max(now);
+        let is_held = self.held_until.is_some_and(|until| until > now);
+        let pause = if self.is_changing() && !is_held { self.fast_interval } else { self.interval };
+        let due = started + self.shortened(pause, random);
+        // The end of a hold is news by itself.
+        let sooner = [self.second_probe.take(), self.held_until].into_iter().flatten().filter(|at| *at > now);
+        self.next_probe = sooner.fold(due, Instant::min).max(now);
         transition
     }
 
@@ -253,14 +284,55 @@ impl Threshold {
         self.failures
     }
 
-    fn succeeded(&mut self) -> Option<Transition> {
+    /// Until when the target stays down whatever its probes find, because it flaps.
+    #[must_use]
+    pub fn held_until(&self) -> Option<Instant> {
+        self.held_until
+    }
+
+    fn succeeded(&mut self, now: Instant) -> Option<Transition> {
         self.successes = self.successes.saturating_add(1);
         self.failures = 0;
         self.cause_streak = None;
         match self.state {
             State::Unknown => Some(Transition::CameUp),
             State::Up => None,
-            State::Down(_) => (self.successes >= self.rise).then_some(Transition::CameUp),
+            State::Down(_) if self.successes < self.rise => None,
+            State::Down(_) if self.held_until.is_some_and(|until| now < until) => None,
+            State::Down(_) => {
+                self.held_until = None;
+                Some(Transition::CameUp)
+            }
+        }
+    }
+
+    /// What is told of a target that goes down now: if it flaps, also for how long it stays so.
+    fn held(&mut self, down: Down, now: Instant) -> Down {
+        if self.state != State::Up || self.hold.is_zero() {
+            return down;
+        }
+        let stayed_up = now.saturating_duration_since(self.since);
+        if stayed_up >= SETTLED.max(self.hold_after(self.flaps)) {
+            self.flaps = 0;
+            return down;
+        }
+        self.flaps = self.flaps.saturating_add(1);
+        let hold = self.hold_after(self.flaps);
+        if hold.is_zero() {
+            return down;
+        }
+        self.held_until = Some(now + hold);
+        let reason = format!("{}; flapping, stays down for at least {}", down.reason, shown_duration(hold));
+        Down { reason, ..down }
+    }
+
+    /// For how long a target is held that has flapped so many times in a row: twice as long each time.
+    fn hold_after(&self, flaps: u32) -> Duration {
+        match flaps.checked_sub(FREE_FLAPS + 1) {
+            None => Duration::ZERO,
+            Some(doublings) => {
+                self.hold.saturating_mul(2u32.saturating_pow(doublings)).min(self.max_hold.max(self.hold))
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use vip_lb::config::{self, ConfigErrors};
 
 mod forwarding;
+mod health;
 
 /// Valid; every case replaces one piece of it.
 const BASE: &str = "\
@@ -305,8 +306,8 @@ fn what_a_service_needs() {
             "port: 80",
             "port: 80\n        protocol: udp",
             &[
-                "7:9: vips[0].services[0].health: found nothing, expected none or a check, which is made over TCP: there \
-               is no check of a UDP port",
+                "7:9: vips[0].services[0].health: found nothing, expected none or a check that says what to ask, because \
+               nothing can be asked of every UDP service",
             ],
         ),
         (
@@ -315,105 +316,6 @@ fn what_a_service_needs() {
             &["6:15: vips[0].services: found an empty list, expected a list of at least one service"],
         ),
     ]);
-}
-
-#[test]
-fn health_checks() {
-    let health = |text| replaced("mode: l2", &format!("mode: l2\n        health: {text}"));
-    for (text, expected) in [
-        (
-            "ping",
-            vec![
-                "17: vips[0].services[0].health: found \"ping\", expected none, tcp, http or a mapping that describes a check",
-            ],
-        ),
-        (
-            "{kind: icmp}",
-            vec!["24: vips[0].services[0].health.kind: found \"icmp\", expected one of tcp, http"],
-        ),
-        (
-            // The kind may have been meant to be http, so nothing is said of the path.
-            "{kind: htp, path: /x}",
-            vec!["24: vips[0].services[0].health.kind: found \"htp\", expected one of tcp, http"],
-        ),
-        (
-            "{path: /x, expected_status: [200]}",
-            vec![
-                "24: vips[0].services[0].health.path: found a key of http checks, expected it only together with kind: http",
-                "45: vips[0].services[0].health.expected_status: found a key of http checks, expected it only together \
-                 with kind: http",
-            ],
-        ),
-        (
-            "{kind: http, path: x, host: a b, expected_status: [99, 200-600, 399-200, 2xx]}",
-            vec![
-                "36: vips[0].services[0].health.path: found \"x\", expected a path that begins with a slash, with its \
-                 query if it has one, of visible ASCII characters, at most 1024",
-                "45: vips[0].services[0].health.host: found \"a b\", expected a host name, with a port if it has one, of \
-                 visible ASCII characters, at most 255",
-                "68: vips[0].services[0].health.expected_status[0]: found 99, expected a status code between 100 and 599 \
-                 or a range of them such as 200-399",
-                "72: vips[0].services[0].health.expected_status[1]: found \"200-600\", expected a status code between \
-                 100 and 599 or a range of them such as 200-399",
-                "81: vips[0].services[0].health.expected_status[2]: found \"399-200\", expected a status code between \
-                 100 and 599 or a range of them such as 200-399",
-                "90: vips[0].services[0].health.expected_status[3]: found \"2xx\", expected a status code between 100 and \
-                 599 or a range of them such as 200-399",
-            ],
-        ),
-        (
-            "{interval: 1s, timeout: 1500ms}",
-            vec!["41: vips[0].services[0].health.timeout: found 1500ms, expected at most the interval of 1s"],
-        ),
-        (
-            "{timeout: 3s}",
-            vec!["27: vips[0].services[0].health.timeout: found 3s, expected at most the interval of 2s"],
-        ),
-        (
-            // An interval that cannot be read says nothing of the timeout.
-            "{interval: 1, timeout: 3s}",
-            vec![
-                "28: vips[0].services[0].health.interval: found 1, expected a duration from 10ms to 1h, such as 2s",
-            ],
-        ),
-        (
-            "{rise: 0, fall: 101, jitter: 51, port: 0}",
-            vec![
-                "24: vips[0].services[0].health.rise: found 0, expected a number between 1 and 100",
-                "33: vips[0].services[0].health.fall: found 101, expected a number between 1 and 100",
-                "46: vips[0].services[0].health.jitter: found 51, expected a number of percent between 0 and 50",
-                "56: vips[0].services[0].health.port: found 0, expected a port between 1 and 65535",
-            ],
-        ),
-    ] {
-        let expected: Vec<String> = expected.into_iter().map(|line| format!("c.yaml:10:{line}")).collect();
-        assert_eq!(errors(&health(text)).to_string(), expected.join("\n"), "\nthe errors of {text}");
-    }
-}
-
-#[test]
-fn a_fault_in_an_aliased_value_is_told_at_its_anchor_for_each_use() {
-    let text = replaced("mode: l2", "mode: l2\n        health: &check {rise: 0}")
-        .replace("10.0.0.2", "10.0.0.2, health: *check");
-    let fault = "found 0, expected a number between 1 and 100";
-    assert_eq!(
-        errors(&text).to_string(),
-        format!(
-            "c.yaml:10:31: vips[0].services[0].health.rise: {fault}\n\
-             c.yaml:10:31: vips[0].services[0].backends[1].health.rise: {fault}"
-        )
-    );
-}
-
-/// A backend that changes one of the two times is told, not the service.
-#[test]
-fn a_backends_times_are_compared_with_its_services() {
-    let service = "mode: l2\n        health: {interval: 5s, timeout: 4s}";
-    let text = replaced("mode: l2", service).replace("10.0.0.2}", "10.0.0.2, health: {interval: 3s}}");
-    assert_eq!(
-        errors(&text).to_string(),
-        "c.yaml:13:61: vips[0].services[0].backends[1].health.interval: found 3s, expected at least the timeout of 4s"
-    );
 }
 
 #[test]

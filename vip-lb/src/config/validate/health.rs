@@ -1,21 +1,16 @@
 //! Health checks: a backend's keys over the service's over the defaults.
 
+mod kind;
+
 use std::{net::IpAddr, num::NonZeroU16, time::Duration};
 
 use super::super::{
     decode::{At, Field},
     issue::{Issues, Place},
     kinds::shown_duration,
-    model::{CheckKind, HealthCheck, Ports, Protocol},
-    raw::{RawCheck, RawHealth, RawKind, RawService},
+    model::{CheckKind, CheckName, HealthCheck, Ports, Protocol},
+    raw::{RawCheck, RawHealth, RawService},
 };
-
-const INTERVAL: Duration = Duration::from_secs(2);
-const TIMEOUT: Duration = Duration::from_secs(1);
-const RISE: u32 = 2;
-const FALL: u32 = 3;
-const JITTER: u8 = 10;
-const STATUS: (u16, u16) = (200, 399);
 
 /// What is asked where the file does not say: the service. `None` is what the file says wrongly.
 #[derive(Clone, Copy)]
@@ -66,8 +61,9 @@ impl<'a> Level<'a> {
             Field::Absent => {
                 let named = self.raw.is_some_and(|check| check.port.is_present());
                 let check = self.check.clone()?;
+                let keeps = named || check.kind.name() == CheckName::Icmp;
                 let port = port.map_or(check.port, NonZeroU16::get);
-                Some(if named { check } else { HealthCheck { port, ..check } })
+                Some(if keeps { check } else { HealthCheck { port, ..check } })
             }
             Field::Invalid | Field::Given(At { value: RawHealth::None, .. }) => None,
             Field::Given(At { value: RawHealth::Check(own), place }) => {
@@ -82,7 +78,8 @@ impl<'a> Level<'a> {
 fn default_check(service: &Place, asked: Asked, issues: &mut Issues) -> Option<HealthCheck> {
     let expected = match (asked.protocol, asked.ports.and_then(many)) {
         (Protocol::Udp, _) => {
-            "none or a check, which is made over TCP: there is no check of a UDP port".to_owned()
+            "none or a check that says what to ask, because nothing can be asked of every UDP service"
+                .to_owned()
         }
         (Protocol::Tcp, Some(many)) => format!("none or a mapping with a port, {many}"),
         (Protocol::Tcp, None) => {
@@ -113,10 +110,46 @@ impl<'a> Layers<'a> {
     /// The resulting check, after noting what is wrong with this level's own keys. `needed` is where a
     /// missing port is missed.
     fn check(&self, asked: Asked, needed: Option<&Place>, issues: &mut Issues) -> Option<HealthCheck> {
-        self.http_keys(issues);
+        let kind = self.kind(issues)?;
         self.times(issues);
-        let own_port = asked.ports.and_then(Ports::one);
+        let port = self.port(kind, asked, needed, issues);
+        let kind = self.asks(kind, asked, issues);
+        let usual = HealthCheck::new(kind?, port?);
+        let interval = self.top(|check| &check.interval).or(usual.interval);
+        Some(HealthCheck {
+            interval,
+            fast_interval: self.top(|check| &check.fast_interval).value().copied(),
+            timeout: self.top(|check| &check.timeout).or(usual.timeout.min(interval)),
+            rise: self.top(|check| &check.rise).or(usual.rise),
+            fall: self.top(|check| &check.fall).or(usual.fall),
+            jitter_percent: self.top(|check| &check.jitter).or(usual.jitter_percent),
+            start: self.top(|check| &check.start).or(usual.start),
+            flap_hold: self.top(|check| &check.flap_hold).or(usual.flap_hold),
+            flap_hold_max: self.top(|check| &check.flap_hold_max).or(usual.flap_hold_max),
+            ..usual
+        })
+    }
+
+    /// The port that is asked; 0 where none is.
+    fn port(
+        &self,
+        kind: CheckName,
+        asked: Asked,
+        needed: Option<&Place>,
+        issues: &mut Issues,
+    ) -> Option<u16> {
         let port = self.top(|check| &check.port);
+        if kind == CheckName::Icmp {
+            if let Some(own) = self.own.port.given() {
+                issues.error(&own.place, "a port", "none, because icmp checks ask no port");
+            }
+            return Some(0);
+        }
+        let own_port = asked.ports.and_then(Ports::one);
+        let port_or_own = port.value().copied().or(own_port);
+        if !kind.asks_port() {
+            return Some(port_or_own.unwrap_or(0));
+        }
         if let Some(place) = needed
             && !port.is_present()
             && let Some(many) = asked.ports.and_then(many)
@@ -124,69 +157,41 @@ impl<'a> Layers<'a> {
             let expected = format!("a port between 1 and 65535, {many}");
             issues.error(&place.missing("port"), "nothing", expected);
         }
-        let interval = self.interval();
-        Some(HealthCheck {
-            kind: self.kind(asked.vip?),
-            port: port.value().copied().or(own_port)?,
-            interval,
-            timeout: self.top(|check| &check.timeout).or(TIMEOUT.min(interval)),
-            rise: self.top(|check| &check.rise).or(RISE),
-            fall: self.top(|check| &check.fall).or(FALL),
-            jitter_percent: self.top(|check| &check.jitter).or(JITTER),
-        })
+        port_or_own
     }
 
-    /// Keys of HTTP in a check that is none.
-    fn http_keys(&self, issues: &mut Issues) {
-        let kind = self.top(|check| &check.kind);
-        let known = kind.given().is_some() || !kind.is_present();
-        if !known || kind.or(RawKind::Tcp) == RawKind::Http {
-            return;
-        }
-        let own = self.own;
-        let places = [
-            own.path.given().map(|at| &at.place),
-            own.host.given().map(|at| &at.place),
-            own.expected_status.given().map(|at| &at.place),
-        ];
-        for place in places.into_iter().flatten() {
-            issues.error(place, "a key of http checks", "it only together with kind: http");
-        }
-    }
-
-    /// A probe must have ended before the next one begins. Said at the level that gives one of the two.
+    /// A probe must have ended before the next one begins, and fast is not slow. Said at the level that gives one of
+    /// the two.
     fn times(&self, issues: &mut Issues) {
-        let timeout = self.top(|check| &check.timeout);
+        self.at_most_interval("timeout", |check| &check.timeout, issues);
+        // The service's may be longer than the interval of one backend: then nothing is faster.
+        if self.own.fast_interval.is_present() {
+            self.at_most_interval("fast_interval", |check| &check.fast_interval, issues);
+        }
+    }
+
+    fn at_most_interval(
+        &self,
+        name: &str,
+        field: impl Fn(&'a RawCheck) -> &'a Field<Duration>,
+        issues: &mut Issues,
+    ) {
         let invalid = |field: &Field<Duration>| field.is_present() && field.given().is_none();
-        let Some(given) = timeout.given() else { return };
+        let Some(given) = self.top(&field).given() else { return };
         if invalid(self.top(|check| &check.interval)) || given.value <= self.interval() {
             return;
         }
         let interval = shown_duration(self.interval());
-        let timeout = shown_duration(given.value);
-        if self.own.timeout.is_present() {
-            issues.error(&given.place, timeout, format!("at most the interval of {interval}"));
+        let time = shown_duration(given.value);
+        if field(self.own).is_present() {
+            issues.error(&given.place, time, format!("at most the interval of {interval}"));
         } else if let Some(own) = self.own.interval.given() {
-            issues.error(&own.place, interval, format!("at least the timeout of {timeout}"));
+            issues.error(&own.place, interval, format!("at least the {name} of {time}"));
         }
     }
 
     fn interval(&self) -> Duration {
-        self.top(|check| &check.interval).or(INTERVAL)
-    }
-
-    fn kind(&self, vip: IpAddr) -> CheckKind {
-        match self.top(|check| &check.kind).or(RawKind::Tcp) {
-            RawKind::Tcp => CheckKind::Tcp,
-            RawKind::Http => CheckKind::Http {
-                path: self.top(|check| &check.path).value().map_or("/", String::as_str).to_owned(),
-                host: self.top(|check| &check.host).value().cloned().unwrap_or_else(|| authority(vip)),
-                expected_status: match self.top(|check| &check.expected_status).value() {
-                    Some(ranges) => ranges.iter().map(|range| range.value).collect(),
-                    None => vec![STATUS],
-                },
-            },
-        }
+        self.top(|check| &check.interval).or(HealthCheck::new(CheckKind::Icmp, 0).interval)
     }
 
     /// The uppermost field that is there.
@@ -196,13 +201,5 @@ impl<'a> Layers<'a> {
             Some(below) if !own.is_present() => field(below),
             _ => own,
         }
-    }
-}
-
-/// An address as a Host header writes it (RFC 3986, 3.2.2).
-fn authority(address: IpAddr) -> String {
-    match address {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => format!("[{address}]"),
     }
 }

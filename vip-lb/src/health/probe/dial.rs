@@ -1,6 +1,7 @@
 //! The one place where probes get their sockets: whom they are for, and how their packets leave this host.
 
 use std::{
+    hash::{BuildHasher, Hasher, RandomState},
     io,
     net::{IpAddr, SocketAddr},
     num::NonZeroU32,
@@ -8,7 +9,7 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
-    net::{TcpSocket, TcpStream},
+    net::{TcpSocket, TcpStream, UdpSocket},
     time::timeout_at,
 };
 
@@ -49,6 +50,34 @@ impl Dial {
         Ok(stream)
     }
 
+    /// A UDP socket that sends to and hears of nobody else.
+    pub(super) fn udp(&self) -> Result<UdpSocket, Outcome> {
+        let connected = || {
+            let socket = self.socket(Type::DGRAM, Protocol::UDP)?;
+            socket.connect(&self.to.into())?;
+            UdpSocket::from_std(socket.into())
+        };
+        connected().map_err(|error| failed(&error))
+    }
+
+    /// A socket for echo requests, which hears of nobody else. Either the kernel lets this group send such
+    /// (`net.ipv4.ping_group_range`, icmp(7)), or it takes CAP_NET_RAW.
+    pub(super) fn icmp(&self) -> Result<UdpSocket, Outcome> {
+        let protocol = if self.to.is_ipv4() { Protocol::ICMPV4 } else { Protocol::ICMPV6 };
+        let connected = || {
+            let socket = match self.socket(Type::DGRAM, protocol) {
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    self.socket(Type::RAW, protocol)?
+                }
+                socket => socket?,
+            };
+            socket.connect(&SocketAddr::new(self.to.ip(), 0).into())?;
+            // Sending and receiving is all the same.
+            UdpSocket::from_std(socket.into())
+        };
+        connected().map_err(|error| failed(&error))
+    }
+
     /// A socket that does not block, with everything but the connection.
     fn socket(&self, kind: Type, protocol: Protocol) -> io::Result<Socket> {
         let socket = Socket::new(Domain::for_address(self.to), kind, Some(protocol))?;
@@ -70,6 +99,11 @@ impl Dial {
 /// (RFC 9293, section 3.5) then connects it to itself.
 fn is_self_connected(stream: &TcpStream, address: SocketAddr) -> bool {
     stream.local_addr().is_ok_and(|local| local == address)
+}
+
+/// For what must not be guessed from others. Every `RandomState` has other keys.
+pub(super) fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 /// What it means that a socket could not be had or connected.

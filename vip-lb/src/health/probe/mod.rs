@@ -1,54 +1,134 @@
 //! One probe of one backend: from a check to an [`Outcome`], within the check's timeout.
 
 pub mod dial;
+mod dns;
+mod exec;
+mod grpc;
 mod http;
+mod icmp;
 mod tcp;
+mod tls;
+mod udp;
 
 use std::{io, time::Duration};
 
-use tokio::time::Instant;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::Instant,
+};
 
 pub use self::dial::Dial;
-
+use self::{http::Patterns, tls::Authorities, udp::Refusals};
 use crate::{
-    config::model::CheckKind,
+    config::model::{CheckKind, TlsCheck},
     health::{Outcome, Target},
 };
 
 #[cfg(test)]
 mod tests;
 
-/// Probes `target` once, by sockets of `dial`. Takes no longer than the timeout of its check.
-pub async fn probe(target: &Target, dial: &Dial) -> Outcome {
-    let check = &target.check;
-    let started = Instant::now();
-    let limit = Limit { deadline: started + check.timeout, timeout: check.timeout };
-    let stream = match dial.tcp(limit).await {
-        Ok(stream) => stream,
-        Err(outcome) => return outcome,
-    };
-    match &check.kind {
-        CheckKind::Tcp => {
-            let latency = started.elapsed();
-            tcp::close(stream, limit).await;
-            Outcome::Healthy { latency }
-        }
-        CheckKind::Http { path, host, expected_status } => {
-            match http::get(stream, path, host, expected_status, limit).await {
-                Ok(()) => Outcome::Healthy { latency: started.elapsed() },
-                Err(outcome) => outcome,
+/// Makes probes, and keeps what one of them needs of others.
+#[derive(Debug, Default)]
+pub struct Probes {
+    authorities: Authorities,
+    patterns: Patterns,
+    refusals: Refusals,
+}
+
+impl Probes {
+    /// Probes `target` once, by sockets of `dial`. Takes no longer than the timeout of its check, but for
+    /// what commands wait for each other.
+    pub async fn probe(&self, target: &Target, dial: &Dial) -> Outcome {
+        let limit = Limit::from_now(target.check.timeout);
+        let result = match &target.check.kind {
+            CheckKind::Tcp(dialogue) => tcp::ask(dial, dialogue, limit).await,
+            CheckKind::Http(check) => {
+                match self.connect(dial, check.tls.as_ref(), check.http2, limit).await {
+                    Ok(stream) => http::ask(stream, check, &self.patterns, limit).await,
+                    Err(outcome) => Err(outcome),
+                }
             }
+            CheckKind::Grpc(check) => match self.connect(dial, check.tls.as_ref(), true, limit).await {
+                Ok(stream) => grpc::ask(stream, check, limit).await,
+                Err(outcome) => Err(outcome),
+            },
+            CheckKind::Dns(check) => dns::ask(dial, check, limit).await,
+            CheckKind::Udp(dialogue) => udp::ask(dial, dialogue, &self.refusals, limit).await,
+            CheckKind::Icmp => icmp::ask(dial, limit).await,
+            CheckKind::Exec(command) => exec::run(command, target, dial, limit).await,
+        };
+        match result {
+            Ok(latency) => Outcome::Healthy { latency },
+            Err(outcome) => outcome,
         }
     }
+
+    /// A connection for HTTP, over TLS if that is asked for.
+    async fn connect(
+        &self,
+        dial: &Dial,
+        tls: Option<&TlsCheck>,
+        http2: bool,
+        limit: Limit,
+    ) -> Result<Box<dyn Stream>, Outcome> {
+        // A handshake needs what the authorities are; reading them is not the backend's time.
+        let client = match tls {
+            Some(tls) => Some((self.authorities.client(&tls.trust, http2).await?, tls)),
+            None => None,
+        };
+        let stream = dial.tcp(limit).await?;
+        Ok(match client {
+            None => Box::new(stream),
+            Some((client, tls)) => Box::new(tls::handshake(stream, client, tls, http2, limit).await?),
+        })
+    }
 }
+
+/// What HTTP is spoken over.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl Stream for TcpStream {}
+impl Stream for tokio_rustls::client::TlsStream<TcpStream> {}
 
 /// The time a probe may take.
 #[derive(Clone, Copy, Debug)]
 struct Limit {
+    /// When it began.
+    started: Instant,
     /// When it ends.
     deadline: Instant,
     /// Its length, for messages.
     timeout: Duration,
+}
+
+impl Limit {
+    fn from_now(timeout: Duration) -> Self {
+        let started = Instant::now();
+        Self { started, deadline: started + timeout, timeout }
+    }
+
+    /// How long the probe has taken.
+    fn spent(self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// That a backend which accepts did not answer in time.
+    fn no_answer(self) -> Outcome {
+        Outcome::Unhealthy { reason: format!("no answer within {:?}", self.timeout) }
+    }
+}
+
+/// Bytes as a reason shows them, cut where they are long.
+fn shown(bytes: &[u8]) -> String {
+    const MOST: usize = 40;
+    let more = if bytes.len() > MOST { "..." } else { "" };
+    format!("\"{}\"{more}", bytes[..bytes.len().min(MOST)].escape_ascii())
+}
+
+/// Where `part` is in `whole`.
+fn contains(whole: &[u8], part: &[u8]) -> bool {
+    part.is_empty() || whole.windows(part.len()).any(|window| window == part)
 }
 
 /// The system's words for an error, such as `connection refused`.

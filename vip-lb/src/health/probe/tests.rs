@@ -1,6 +1,6 @@
 //! Probes against real sockets on the loopback.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use socket2::{Domain, Socket, Type};
 use tokio::{
@@ -10,7 +10,16 @@ use tokio::{
 };
 
 use super::*;
-use crate::config::model::HealthCheck;
+use crate::config::model::{Dialogue, HealthCheck, HttpCheck};
+
+mod dns;
+mod exec;
+mod grpc;
+mod http2;
+mod icmp;
+mod tcp;
+mod tls;
+mod udp;
 
 /// For probes that are to be answered: never reached, however busy the machine.
 const LONG: Duration = Duration::from_secs(60);
@@ -19,28 +28,21 @@ const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(200);
 
 fn target(address: SocketAddr, kind: CheckKind, timeout: Duration) -> Target {
-    let check = HealthCheck {
-        kind,
-        port: address.port(),
-        interval: timeout,
-        timeout,
-        rise: 2,
-        fall: 3,
-        jitter_percent: 0,
-    };
+    let check = HealthCheck { interval: timeout, timeout, ..HealthCheck::new(kind, address.port()) };
     Target { address: address.ip(), check }
 }
 
 async fn probed(target: &Target) -> Outcome {
-    probe(target, &Dial::direct(target.socket_address())).await
+    Probes::default().probe(target, &Dial::direct(target.socket_address())).await
+}
+
+fn plain() -> CheckKind {
+    CheckKind::Tcp(Dialogue::default())
 }
 
 fn http(expected_status: &[(u16, u16)]) -> CheckKind {
-    CheckKind::Http {
-        path: "/health?deep=1".to_owned(),
-        host: "www.example.net".to_owned(),
-        expected_status: expected_status.to_vec(),
-    }
+    let check = HttpCheck::get("/health?deep=1", "www.example.net");
+    CheckKind::Http(HttpCheck { expected_status: expected_status.to_vec(), ..check })
 }
 
 async fn listener() -> (TcpListener, SocketAddr) {
@@ -89,14 +91,14 @@ fn assert_healthy(outcome: &Outcome, case: &str) {
 }
 
 #[tokio::test]
-async fn a_server_that_accepts_is_healthy_by_tcp() {
+async fn a_server_that_accepts_is_healthy_by_plain() {
     let (listener, address) = listener().await;
     let server = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut received = Vec::new();
         stream.read_to_end(&mut received).await.map(|_| received)
     });
-    let outcome = probed(&target(address, CheckKind::Tcp, LONG)).await;
+    let outcome = probed(&target(address, plain(), LONG)).await;
     assert_healthy(&outcome, "accepting server");
     assert_eq!(server.await.unwrap().expect("closed without a reset"), b"", "nothing was sent");
 }
@@ -109,14 +111,14 @@ async fn a_greeting_does_not_turn_the_close_into_a_reset() {
     accepted.write_all(b"220 mail.example.net ESMTP\r\n").await.unwrap();
     stream.readable().await.unwrap();
     let server = tokio::spawn(async move { accepted.read(&mut [0]).await });
-    tcp::close(stream, Limit { deadline: Instant::now() + LONG, timeout: LONG }).await;
+    super::tcp::close(stream, Limit::from_now(LONG)).await;
     assert_eq!(server.await.unwrap().expect("closed without a reset"), 0, "nothing was sent");
 }
 
 #[tokio::test]
 async fn a_server_that_never_accepts_is_healthy_by_tcp_as_long_as_its_kernel_answers() {
     let (_listener, address) = listener().await;
-    assert_healthy(&probed(&target(address, CheckKind::Tcp, LONG)).await, "backlog");
+    assert_healthy(&probed(&target(address, plain(), LONG)).await, "backlog");
 }
 
 #[tokio::test]
@@ -134,7 +136,7 @@ async fn a_refused_connection_is_unreachable() {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
     let address = socket.local_addr().unwrap().as_socket().unwrap();
-    for kind in [CheckKind::Tcp, http(&[(200, 399)])] {
+    for kind in [plain(), http(&[(200, 399)])] {
         let outcome = probed(&target(address, kind.clone(), LONG)).await;
         assert_eq!(outcome, unreachable("connection refused"), "{kind:?}");
     }
@@ -151,7 +153,7 @@ async fn a_handshake_that_gets_no_answer_is_unreachable() {
     while let Ok(stream) = tokio::time::timeout(SHORT, TcpStream::connect(address)).await {
         held.push(stream.unwrap());
     }
-    for kind in [CheckKind::Tcp, http(&[(200, 399)])] {
+    for kind in [plain(), http(&[(200, 399)])] {
         let outcome = probed(&target(address, kind.clone(), SHORT)).await;
         assert_eq!(outcome, unreachable("no connection within 200ms"), "{kind:?}");
     }
@@ -308,11 +310,7 @@ async fn an_ipv6_host_is_bracketed() {
         let (mut stream, _) = listener.accept().await.unwrap();
         read_head(&mut stream).await
     });
-    let kind = CheckKind::Http {
-        path: "/".to_owned(),
-        host: IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]).to_string(),
-        expected_status: vec![(200, 200)],
-    };
+    let kind = CheckKind::Http(HttpCheck::get("/", "2001:db8::1"));
     let _closed = probed(&target(address, kind, LONG)).await;
     let head = server.await.unwrap();
     assert!(head.contains("host: [2001:db8::1]\r\n"), "{head}");
@@ -321,8 +319,7 @@ async fn an_ipv6_host_is_bracketed() {
 #[tokio::test]
 async fn a_request_that_cannot_be_made_counts_neither_way() {
     let (_listener, address) = listener().await;
-    let kind =
-        CheckKind::Http { path: "/".to_owned(), host: "a\nb".to_owned(), expected_status: vec![(200, 200)] };
+    let kind = CheckKind::Http(HttpCheck::get("/", "a\nb"));
     let outcome = probed(&target(address, kind, LONG)).await;
     assert!(matches!(outcome, Outcome::NotProbed { .. }), "{outcome:?}");
 }

@@ -5,19 +5,19 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::model::CheckKind;
+use crate::config::model::{CheckKind, Dialogue};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 fn check(rise: u32, fall: u32) -> HealthCheck {
     HealthCheck {
-        kind: CheckKind::Tcp,
-        port: 80,
         interval: 2 * SECOND,
         timeout: SECOND,
         rise,
         fall,
         jitter_percent: 0,
+        flap_hold: Duration::ZERO,
+        ..HealthCheck::new(CheckKind::Tcp(Dialogue::default()), 80)
     }
 }
 
@@ -183,6 +183,103 @@ fn jitter_shortens_by_its_share_at_most() {
 }
 
 #[test]
+fn the_fast_interval_can_be_said() {
+    for (fast, expected) in [(Some(50), 50), (Some(1999), 1999), (Some(3000), 2000), (None, 500)] {
+        let check = HealthCheck { fast_interval: fast.map(Duration::from_millis), ..check(2, 3) };
+        let begin = Instant::now();
+        let mut machine = Threshold::new(&check, State::Up, begin, begin);
+        machine.probe_finished(&outcome('u', 0), begin, begin, 0);
+        assert_eq!(machine.next_probe() - begin, Duration::from_millis(expected), "{fast:?}");
+    }
+}
+
+#[test]
+fn a_second_probe_comes_sooner_if_it_is_due() {
+    for (due, expected) in [(700, 700), (5000, 2000), (0, 2000)] {
+        let begin = Instant::now();
+        let due = begin + Duration::from_millis(due);
+        let mut machine = Threshold::new(&check(2, 3), State::Up, begin, begin).with_second_probe(due);
+        for pause in [expected, 2000] {
+            let now = machine.next_probe();
+            machine.probe_finished(&outcome('+', 0), now, now, 0);
+            assert_eq!(machine.next_probe() - now, Duration::from_millis(pause), "due at {due:?}");
+        }
+    }
+}
+
+/// Runs a target that fails once whenever it has been up for `up`; returns for how long it was down each time, and why.
+fn flap(machine: &mut Threshold, up: Duration, times: usize) -> Vec<(Duration, String)> {
+    let mut downs = Vec::new();
+    let mut went_down = None;
+    while downs.len() < times {
+        let now = machine.next_probe();
+        let fails = machine.state().is_up() && now - machine.since() >= up;
+        match machine.probe_finished(&outcome(if fails { 'u' } else { '+' }, 0), now, now, 0) {
+            Some(Transition::WentDown(down)) => went_down = Some((now, down.reason)),
+            Some(Transition::CameUp) => {
+                let (since, reason) = went_down.take().expect("it was down");
+                downs.push((now - since, reason));
+            }
+            _ => {}
+        }
+    }
+    downs
+}
+
+fn flapping_check() -> HealthCheck {
+    let (flap_hold, flap_hold_max) = (10 * SECOND, 45 * SECOND);
+    HealthCheck { flap_hold, flap_hold_max, ..check(1, 1) }
+}
+
+#[test]
+fn a_target_that_flaps_is_held_down_for_longer_each_time() {
+    let begin = Instant::now();
+    let mut machine = Threshold::new(&flapping_check(), State::Up, begin, begin);
+    let downs = flap(&mut machine, 4 * SECOND, 7);
+    let times: Vec<u64> = downs.iter().map(|(time, _)| time.as_secs()).collect();
+    assert_eq!(times, [2, 2, 2, 10, 20, 40, 45], "three are free, and there is an end to it");
+    assert_eq!(downs[2].1, "0");
+    assert_eq!(downs[3].1, "0; flapping, stays down for at least 10s");
+    assert_eq!(downs[6].1, "0; flapping, stays down for at least 45s");
+
+    // Held for 45 s, it takes a minute to be forgotten.
+    let downs = flap(&mut machine, 61 * SECOND, 1);
+    assert_eq!(downs, [(2 * SECOND, "0".to_owned())]);
+    let times: Vec<u64> = flap(&mut machine, 4 * SECOND, 4).iter().map(|(time, _)| time.as_secs()).collect();
+    assert_eq!(times, [2, 2, 2, 10], "from the beginning");
+}
+
+#[test]
+fn one_that_stays_up_for_a_minute_each_time_does_not_flap() {
+    let begin = Instant::now();
+    let mut machine = Threshold::new(&flapping_check(), State::Up, begin, begin);
+    let downs = flap(&mut machine, 62 * SECOND, 10);
+    assert!(downs.iter().all(|(time, _)| *time == 2 * SECOND), "{downs:?}");
+}
+
+#[test]
+fn a_hold_ends_on_time_and_is_no_reason_for_fast_probes() {
+    let begin = Instant::now();
+    let check = HealthCheck { interval: 7 * SECOND, ..flapping_check() };
+    let mut machine = Threshold::new(&check, State::Up, begin, begin);
+    flap(&mut machine, SECOND, 3);
+    let mut pauses = Vec::new();
+    while machine.held_until().is_none() || !machine.state().is_up() {
+        let now = machine.next_probe();
+        let found = if machine.state().is_up() { 'u' } else { '+' };
+        let was_held = machine.held_until().is_some();
+        if let Some(Transition::CameUp) = machine.probe_finished(&outcome(found, 0), now, now, 0) {
+            break;
+        }
+        if was_held || machine.held_until().is_some() {
+            pauses.push((machine.next_probe() - now).as_secs());
+        }
+    }
+    assert_eq!(pauses, [7, 3], "the second one ends with the hold");
+    assert!(machine.state().is_up() && machine.held_until().is_none());
+}
+
+#[test]
 fn on_down_and_the_cause_decide_over_the_connections() {
     for (on_down, cause, expected) in [
         (OnDown::Auto, DownCause::Unreachable, Connections::Cut),
@@ -229,6 +326,33 @@ proptest! {
             prop_assert_eq!(transition.is_none(), machine.state() == &before);
             if let (State::Up, State::Down(Down { cause: DownCause::Unreachable, .. })) = (&before, machine.state()) {
                 prop_assert!(in_a_row(|&w| w == 'u') >= fall, "cut without {} unreachable in a row", fall);
+            }
+        }
+    }
+
+    /// However it flaps: it is down for as long as was said, never longer than the longest hold and what rising takes,
+    /// and without flaps there is no hold.
+    #[test]
+    fn holds_are_bounded(
+        rise in 1u32..4,
+        hold_ms in 0u64..60_000,
+        max_ms in 0u64..120_000,
+        ups in prop::collection::vec(0u64..200, 1..30),
+    ) {
+        let (flap_hold, flap_hold_max) = (Duration::from_millis(hold_ms), Duration::from_millis(max_ms));
+        let check = HealthCheck { flap_hold, flap_hold_max, ..check(rise, 1) };
+        let begin = Instant::now();
+        let mut machine = Threshold::new(&check, State::Up, begin, begin);
+        let longest = if flap_hold.is_zero() { flap_hold } else { flap_hold_max.max(flap_hold) };
+        let mut last = Duration::ZERO;
+        for up in ups {
+            let (down, reason) = flap(&mut machine, Duration::from_secs(up), 1).remove(0);
+            prop_assert!(down <= longest + check.interval * (rise + 1), "down for {down:?}");
+            let is_held = reason.contains("flapping");
+            prop_assert!(!is_held || down >= flap_hold.min(longest), "held for {down:?} only");
+            prop_assert!(!(is_held && up > 60 && u128::from(up) * 1000 > last.as_millis()), "up for {up} s is no flap");
+            if is_held {
+                last = down;
             }
         }
     }

@@ -9,6 +9,7 @@ use tokio::{
 };
 
 use super::*;
+use crate::config::model::HttpCheck;
 
 /// An HTTP server on `address` that answers with `status`, until it is aborted.
 async fn serve(address: SocketAddr, status: Arc<AtomicU16>) -> (SocketAddr, JoinHandle<()>) {
@@ -41,19 +42,11 @@ async fn a_server_that_fails_goes_away_and_comes_back_is_followed() {
     let status = Arc::new(AtomicU16::new(200));
     let (address, server) = serve(anywhere, Arc::clone(&status)).await;
     let check = |kind| HealthCheck {
-        kind,
-        port: address.port(),
         interval: Duration::from_millis(20),
         timeout: 60 * SECOND,
-        rise: 2,
-        fall: 3,
-        jitter_percent: 10,
+        ..HealthCheck::new(kind, address.port())
     };
-    let http = CheckKind::Http {
-        path: "/".to_owned(),
-        host: "www.example.net".to_owned(),
-        expected_status: vec![(200, 399)],
-    };
+    let http = CheckKind::Http(HttpCheck::get("/", "www.example.net"));
     let target = Target { address: address.ip(), check: check(http) };
     let (monitor, mut events) = Monitor::start();
     monitor.set_targets(vec![target.clone()]);
@@ -75,7 +68,7 @@ async fn a_server_that_fails_goes_away_and_comes_back_is_followed() {
     assert_eq!(monitor.state(&target), Some(State::Up));
 
     // The same by TCP: from up to unreachable in one step.
-    let tcp = Target { check: check(CheckKind::Tcp), ..target };
+    let tcp = Target { check: check(CheckKind::Tcp(Dialogue::default())), ..target };
     monitor.set_targets(vec![tcp]);
     stop(server).await;
     assert_eq!(transition(&mut events).await, Transition::WentDown(dead));
