@@ -28,8 +28,13 @@ const LINKER_LLVM: std::ops::RangeInclusive<u32> = 21..=23;
 
 /// Python as the lab calls it.
 const PYTHON: &str = "/usr/bin/python3";
-/// What judges the document of the API: its package and version on PyPI.
-const OPENAPI_VALIDATOR: (&str, &str) = ("openapi_spec_validator", "0.9.0");
+/// What labs use of PyPI, for the system's Python: the package as its folder is called, and the version.
+const PYTHON_MODULES: &[(&str, &str)] = &[
+    // Judges the document of the API.
+    ("openapi_spec_validator", "0.9.0"),
+    // A server whose health is asked for by gRPC.
+    ("grpcio_health_checking", "1.85.1"),
+];
 
 const BPFFS: &str = "/sys/fs/bpf";
 
@@ -50,7 +55,7 @@ pub(crate) fn run(options: Options) -> Result<()> {
     compiler(&mut steps.begin("BPF compiler"), apt.as_mut())?;
     linker(&mut steps.begin("bpf-linker"), apt.as_mut())?;
     debian_packages(&mut steps.begin("tools of the labs"), apt.as_mut(), packages::PACKAGES)?;
-    openapi_validator(&mut steps.begin("validator of OpenAPI"))?;
+    python_modules(&mut steps.begin("modules of Python"))?;
     bpffs(&mut steps.begin("BPF file system"))?;
     if options.cargo_deny {
         cargo_deny(&mut steps.begin("cargo-deny"))?;
@@ -172,18 +177,22 @@ fn debian_packages(
     Ok(())
 }
 
-/// Installs the validator beside what is built, for the system's Python, and touches nothing else.
-fn openapi_validator(step: &mut Step) -> Result<()> {
+/// Installs modules beside what is built, for the system's Python, and touches nothing else.
+fn python_modules(step: &mut Step) -> Result<()> {
     let folder = process::target_folder()?.join("python");
-    let (name, version) = OPENAPI_VALIDATOR;
-    if folder.join(format!("{name}-{version}.dist-info")).is_dir() {
+    let is_there =
+        |(name, version): &(&str, &str)| folder.join(format!("{name}-{version}.dist-info")).is_dir();
+    if PYTHON_MODULES.iter().all(is_there) {
         step.found(&folder.display().to_string());
         return Ok(());
     }
+    let wanted: Vec<String> =
+        PYTHON_MODULES.iter().map(|(name, version)| format!("{name}=={version}")).collect();
     let mut pip = Command::new(PYTHON);
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--root-user-action=ignore"]);
-    pip.arg("--upgrade").arg("--target").arg(&folder).arg(format!("{name}=={version}"));
-    step.run(&format!("installing {name} {version}, a few seconds"), &mut pip)
+    // All at once: what is installed later would take the place of what they share.
+    pip.arg("--upgrade").arg("--target").arg(&folder).args(&wanted);
+    step.run(&format!("installing {}, a few seconds", wanted.join(" ")), &mut pip)
 }
 
 fn bpffs(step: &mut Step) -> Result<()> {
