@@ -66,7 +66,7 @@ fn the_document_is_valid_and_answers_are_as_it_says() -> Result<()> {
         }
     }
     ensure!(answers.len() >= 6, "only {} routes were asked", answers.len());
-    let events = Events::follow(&site, &["--recent"])?;
+    let events = Events::follow(&site, &["--since", "1h", "--follow"])?;
     for event in events.read(5)? {
         answers.push(json!({"method": "get", "path": "/v1/events", "answer": event}));
     }
@@ -173,14 +173,14 @@ impl Drop for Events {
 #[test]
 fn what_happens_is_told_as_it_happens() -> Result<()> {
     let mut site = site()?;
-    let recent = Events::follow(&site, &["--recent"])?;
+    let recent = Events::follow(&site, &["--since", "1h", "--follow"])?;
     recent.wait(&json!({"event": "interface_attached", "interface": "eth0"}))?;
     recent.wait(&json!({"event": "ownership", "vip": "10.77.1.1", "answering": true}))?;
     let ready = recent.wait(&json!({"event": "daemon_ready", "pid": site.daemon().pid()}))?;
     drop(recent);
 
     let socket = site.daemon().socket().display().to_string();
-    let now = Events::follow(&site, &[])?;
+    let now = Events::follow(&site, &["--follow"])?;
     // The stream is there when the first event of it is: an order is given until it is told.
     wait_for("the stream", Duration::from_secs(20), || {
         site.daemon().ask(&["drain", "web/backend-1"])?;
@@ -221,6 +221,25 @@ fn what_happens_is_told_as_it_happens() -> Result<()> {
     let mut now = now;
     let status = wait_for("the end of the stream", Duration::from_secs(10), || Ok(now.child.try_wait()?))?;
     ensure!(status.success(), "{status}");
+
+    // What happened outlives the daemon, whose numbers go on.
+    site.daemon_mut().launch()?;
+    let ready = json!({"event": "daemon_ready", "pid": site.daemon().pid()});
+    let kept: Vec<Value> = wait_for("the event to be kept", Duration::from_secs(10), || {
+        let told = site.daemon().ask(&["events", "--json"])?;
+        let events = told.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>()?;
+        Ok(events.iter().any(|event| event["pid"] == ready["pid"]).then_some(events))
+    })?;
+    let ids: Vec<_> = kept.iter().map(|event| event["id"].as_u64()).collect();
+    ensure!(ids.windows(2).all(|pair| pair[0] < pair[1]), "numbers go on: {ids:?}");
+    let down =
+        kept.iter().find(|event| event["service"] == "web" && event["to"] == "down").context("down")?;
+    let evidence = json!({"check": "http 10.77.0.13:80", "successes": 0, "failures": 3});
+    let found: Vec<_> = ["check", "successes", "failures"].map(|key| &down["evidence"][key]).into();
+    ensure!(found == [&evidence["check"], &evidence["successes"], &evidence["failures"]], "{down}");
+    ensure!(down["lasted_ms"].as_u64() > Some(0), "{down}");
+    let of_today = site.daemon().ask(&["events", "--since", "1h"])?;
+    ensure!(of_today.contains("3 bad in a row of http 10.77.0.13:80"), "{of_today}");
     site.succeeded();
     Ok(())
 }

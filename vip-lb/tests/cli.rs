@@ -18,9 +18,9 @@ use vip_lb::{
         events::{Events, Subscription},
         model::{
             Action, ApiError, BackendChange, BackendSelector, ConfigInfo, ConfigRequest, Counters,
-            DrainReport, DrainRequest, ErrorKind, ExplainRequest, ExplainedService, Explanation, Loss,
-            Occurrence, Outcome, Plan, ReloadReport, Remaining, RevisionInfo, Revisions, Status, Step,
-            Verdict, VerdictCount,
+            DrainReport, DrainRequest, ErrorKind, EventsRequest, ExplainRequest, ExplainedService,
+            Explanation, Loss, Occurrence, Outcome, Plan, ReloadReport, Remaining, RevisionInfo, Revisions,
+            Status, Step, Verdict, VerdictCount,
         },
         server::serve,
         socket::{SocketClaim, claim},
@@ -83,14 +83,20 @@ impl Control for Imitation {
         })
     }
 
-    /// Two events, and the end.
-    fn events(&self, after: Option<u64>) -> Subscription {
+    /// Two events, and the end; a third one for who follows.
+    async fn events(&self, request: EventsRequest) -> Result<Subscription, ApiError> {
         let events = Events::new();
         events.tell(1_800_000_000_250, Occurrence::DaemonReady { version: "0.1.0".into(), pid: 4711 });
-        let subscription = events.subscribe(after);
         events.tell(1_800_000_060_000, Occurrence::Warning { text: "eth1: generic mode".into() });
+        let subscription = match request.since_ms {
+            Some(since) => events.since(since, Vec::new()),
+            None => events.subscribe(request.after),
+        };
+        let follows = request.follow != Some(false);
+        let subscription = if follows { subscription } else { subscription.ending_now() };
+        events.tell(1_800_000_061_000, Occurrence::DaemonStopping { pid: 4711 });
         events.close();
-        subscription
+        Ok(subscription)
     }
 
     async fn metrics(&self) -> Result<Facts, ApiError> {
@@ -254,15 +260,17 @@ fn answers_are_text_or_json_and_the_code_is_0() {
 #[test]
 fn events_are_lines_until_the_daemon_ends() {
     let daemon = Daemon::start();
-    let (code, now, stderr) = daemon.run("events");
+    let (code, now, stderr) = daemon.run("events --follow");
     assert_eq!(
         (code, now.as_str(), stderr.as_str()),
-        (0, "2027-01-15T08:01:00.000Z warning: eth1: generic mode\n", "")
+        (0, "2027-01-15T08:01:01.000Z the daemon, pid 4711, stops\n", "")
     );
-    let (code, recent, _) = daemon.run("events --recent --json");
+    let (code, all, _) = daemon.run("events --follow --since 24h");
+    assert_eq!((code, all.lines().count()), (0, 3), "{all}");
+    let (code, past, _) = daemon.run("events --json");
     assert_eq!(code, 0);
     assert_eq!(
-        recent,
+        past,
         "{\"id\":1,\"time_ms\":1800000000250,\"event\":\"daemon_ready\",\"version\":\"0.1.0\",\"pid\":4711}\n\
          {\"id\":2,\"time_ms\":1800000060000,\"event\":\"warning\",\"text\":\"eth1: generic mode\"}\n"
     );

@@ -23,8 +23,8 @@ use vip_lb::{
         events::{Events, Subscription},
         model::{
             ApiError, BackendChange, BackendSelector, ConfigRequest, Counters, DrainReport, DrainRequest,
-            ErrorKind, ExplainRequest, Explanation, Occurrence, Plan, ReloadReport, Remaining, Revisions,
-            Status,
+            ErrorKind, EventsRequest, ExplainRequest, Explanation, Occurrence, Plan, ReloadReport, Remaining,
+            Revisions, Status,
         },
         server,
     },
@@ -173,11 +173,11 @@ impl Control for Fake {
     }
 
     /// A stream that ends at once, as that of a daemon that stops.
-    fn events(&self, after: Option<u64>) -> Subscription {
+    async fn events(&self, request: EventsRequest) -> Result<Subscription, ApiError> {
         let events = Events::new();
         events.tell(0, Occurrence::DaemonStopping { pid: 4711 });
         events.close();
-        events.subscribe(after)
+        Ok(events.subscribe(request.after))
     }
 
     async fn metrics(&self) -> Result<Facts, ApiError> {

@@ -15,7 +15,7 @@ use tokio::{net::UnixStream, time::timeout};
 
 use super::model::{
     ApiError, BackendRequest, BackendSelector, ConfigRequest, Counters, DrainReport, DrainRequest, Event,
-    ExplainRequest, Explanation, Liveness, Plan, ReloadReport, Revisions, Status,
+    EventsRequest, ExplainRequest, Explanation, Liveness, Plan, ReloadReport, Revisions, Status,
 };
 use crate::config::model::Protocol;
 
@@ -150,13 +150,18 @@ impl Client {
         self.get(&target).await
     }
 
-    /// What happens from now on, or behind the event `after`.
+    /// What happens, and what happened.
     ///
     /// # Errors
     ///
     /// See [`ClientError`].
-    pub async fn events(&self, after: Option<u64>) -> Result<EventStream, ClientError> {
-        let target = after.map_or("/v1/events".to_owned(), |after| format!("/v1/events?after={after}"));
+    pub async fn events(&self, wanted: EventsRequest) -> Result<EventStream, ClientError> {
+        let EventsRequest { after, since_ms, follow } = wanted;
+        let number = |name: &str, value: Option<u64>| value.map(|value| format!("{name}={value}"));
+        let follow = follow.map(|follow| format!("follow={follow}"));
+        let query: Vec<String> =
+            [number("after", after), number("since_ms", since_ms), follow].into_iter().flatten().collect();
+        let target = format!("/v1/events?{}", query.join("&"));
         let request = request(Method::GET, &target, Bytes::new());
         let connect = async {
             let (mut sender, connection) = self.connect().await?;

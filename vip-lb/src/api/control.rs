@@ -5,8 +5,8 @@ use std::future::Future;
 use super::{
     events::Subscription,
     model::{
-        ApiError, BackendSelector, ConfigRequest, Counters, DrainReport, DrainRequest, ExplainRequest,
-        Explanation, Plan, ReloadReport, Revisions, Status,
+        ApiError, BackendSelector, ConfigRequest, Counters, DrainReport, DrainRequest, EventsRequest,
+        ExplainRequest, Explanation, Plan, ReloadReport, Revisions, Status,
     },
 };
 use crate::metrics::Facts;
@@ -28,8 +28,12 @@ pub trait Control: Send + Sync + 'static {
     /// What Prometheus collects, at this moment.
     fn metrics(&self) -> impl Future<Output = Result<Facts, ApiError>> + Send;
 
-    /// A reader of the events behind the one of this number; of those from now on without it.
-    fn events(&self, after: Option<u64>) -> Subscription;
+    /// A reader of the events that are asked for.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`](super::model::ErrorKind::Unavailable) if what is kept cannot be read.
+    fn events(&self, request: EventsRequest) -> impl Future<Output = Result<Subscription, ApiError>> + Send;
 
     /// Takes a backend out of the rings and lets its connections end, or cuts them. Draining twice changes nothing.
     ///

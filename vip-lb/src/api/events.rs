@@ -37,6 +37,14 @@ impl Events {
         Self::with_capacity(REMEMBERED)
     }
 
+    /// An empty memory, in which the first event has the number after `last`.
+    #[must_use]
+    pub fn after(last: u64) -> Self {
+        let events = Self::new();
+        events.memory().last = last;
+        events
+    }
+
     /// An empty memory of this size.
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {
@@ -67,7 +75,25 @@ impl Events {
         let last = self.memory().last;
         // A number of the future is that of an earlier daemon.
         let last = after.filter(|after| *after <= last).unwrap_or(last);
-        Subscription { events: self.clone(), news: self.news.subscribe(), last }
+        Subscription {
+            events: self.clone(),
+            news: self.news.subscribe(),
+            past: VecDeque::new(),
+            last,
+            until: None,
+        }
+    }
+
+    /// A reader of what happened since `time_ms`, Unix milliseconds: first the events of `past`, which are kept elsewhere, then
+    /// what the memory has behind them.
+    #[must_use]
+    pub fn since(&self, time_ms: u64, past: Vec<Event>) -> Subscription {
+        let before = || {
+            let memory = self.memory();
+            memory.events.iter().find(|event| event.time_ms >= time_ms).map(|event| event.id - 1)
+        };
+        let after = past.last().map(|event| event.id).or_else(before);
+        Subscription { past: past.into(), ..self.subscribe(after) }
     }
 
     /// A panic elsewhere leaves the memory as good as it was: it is changed in one step.
@@ -87,10 +113,21 @@ impl Default for Events {
 pub struct Subscription {
     events: Events,
     news: watch::Receiver<Option<u64>>,
+    /// What is told first.
+    past: VecDeque<Event>,
     last: u64,
+    /// The last event that is told.
+    until: Option<u64>,
 }
 
 impl Subscription {
+    /// The same up to what has happened until now.
+    #[must_use]
+    pub fn ending_now(self) -> Self {
+        let until = Some(self.events.memory().last);
+        Self { until, ..self }
+    }
+
     /// The next event, when there is one; `None` when there will be none any more.
     pub async fn next(&mut self) -> Option<Event> {
         loop {
@@ -98,13 +135,21 @@ impl Subscription {
             if let Some(event) = self.remembered() {
                 return Some(event);
             }
-            if closed || self.news.changed().await.is_err() {
+            let is_over = self.until.is_some_and(|until| self.last >= until);
+            if closed || is_over || self.news.changed().await.is_err() {
                 return None;
             }
         }
     }
 
-    fn remembered(&mut self) -> Option<Event> {
+    /// The next event, if there is one already.
+    pub fn remembered(&mut self) -> Option<Event> {
+        if let Some(event) = self.past.pop_front() {
+            return Some(event);
+        }
+        if self.until.is_some_and(|until| self.last >= until) {
+            return None;
+        }
         let memory = self.events.memory();
         let oldest = memory.events.front()?;
         let missed = oldest.id.saturating_sub(self.last + 1);
@@ -165,6 +210,23 @@ mod tests {
         tell(&events, 2, 6);
         events.close();
         assert_eq!(ids(&mut slow).await, ["lost 3 to 4", "5", "6"]);
+    }
+
+    #[tokio::test]
+    async fn what_happened_since_a_moment_is_told_from_the_past_and_the_memory() {
+        let kept =
+            |id: u64| Event { id, time_ms: id * 1000, what: Occurrence::Warning { text: String::new() } };
+        let events = Events::after(10);
+        tell(&events, 11, 13);
+        let all =
+            |past: &[u64], since| events.since(since, past.iter().map(|id| kept(*id)).collect()).ending_now();
+        assert_eq!(ids(&mut all(&[9, 10, 11], 9000)).await, ["9", "10", "11", "12", "13"]);
+        assert_eq!(ids(&mut all(&[], 12_000)).await, ["12", "13"], "nothing is kept");
+        assert_eq!(ids(&mut all(&[], 14_000)).await, [""; 0], "nothing happened since");
+        let mut followed = events.since(13_000, vec![kept(13)]);
+        tell(&events, 14, 14);
+        events.close();
+        assert_eq!(ids(&mut followed).await, ["13", "14"]);
     }
 
     #[tokio::test]

@@ -12,7 +12,7 @@ pub use change::{
     OrderKind, ReloadReport, Remaining,
 };
 pub use error::{ApiError, ErrorKind};
-pub use event::{Event, EventsRequest, Occurrence};
+pub use event::{Event, EventsRequest, Evidence, Occurrence};
 pub use explain::{
     ChosenBackend, ExplainRequest, ExplainedService, Explanation, FlowHash, NotAFlowHash, Slot, SlotState,
     Step,

@@ -116,12 +116,15 @@ impl<C: Control> Routes<C> {
     }
 
     /// `GET` of the stream of events: server-sent events, each with the JSON of an [`Event`] as its data.
-    pub(super) fn events(
+    pub(super) fn events<F>(
         mut self,
         path: &'static str,
         summary: &'static str,
-        subscribe: impl Fn(Arc<C>, Option<u64>) -> Subscription + Clone + Send + Sync + 'static,
-    ) -> Self {
+        subscribe: impl Fn(Arc<C>, EventsRequest) -> F + Clone + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Answer<Subscription>> + Send,
+    {
         self.document
             .add(Description::get(path, summary).takes_query::<EventsRequest>().answers_events::<Event>());
         let handler = async move |State(control): State<Arc<C>>,
@@ -129,8 +132,10 @@ impl<C: Control> Routes<C> {
                                   query: Result<Query<EventsRequest>, QueryRejection>| {
             // What a browser sends when it connects again.
             let seen = headers.get("last-event-id").and_then(|value| value.to_str().ok()?.parse().ok());
-            let after = query?.0.after.or(seen);
-            Ok::<_, Refusal>(Sse::new(stream(subscribe(control, after))).keep_alive(KeepAlive::new()))
+            let query = query?.0;
+            let request = EventsRequest { after: query.after.or(seen), ..query };
+            let subscription = subscribe(control, request).await?;
+            Ok::<_, Refusal>(Sse::new(stream(subscription)).keep_alive(KeepAlive::new()))
         };
         self.route(path, get(handler))
     }

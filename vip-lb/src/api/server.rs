@@ -132,7 +132,11 @@ pub fn router<C: Control>(control: Arc<C>) -> Router {
         .text("/metrics", "What Prometheus collects", metrics::CONTENT_TYPE, async |daemon: Arc<C>| {
             Ok(metrics::render(&daemon.metrics().await?))
         })
-        .events("/v1/events", "What happens, as it happens", |daemon: Arc<C>, after| daemon.events(after))
+        .events(
+            "/v1/events",
+            "What happens, as it happens, and what happened",
+            async |daemon: Arc<C>, request| daemon.events(request).await,
+        )
         .order(
             "/v1/drain",
             "Give backends no new connections, or cut them",

@@ -188,14 +188,14 @@ Examples:
 Press ? for the keys, q to end.")]
     Top(TopArgs),
 
-    /// Print what happens, as it happens: health changes, reloads, drains, warnings
+    /// Print what happened and what happens: health changes, reloads, drains, warnings
     #[command(after_help = "\
 Examples:
-  vip-lb events
-  vip-lb events --recent
+  vip-lb events --since 10m
+  vip-lb events --follow
   vip-lb events --json | jq 'select(.event == \"health_changed\")'
 
-Ends when the daemon ends.")]
+Without --follow it prints what is kept and ends.")]
     Events(EventsArgs),
     /// Show what a configuration would change, and whose connections would be lost, without changing anything
     #[command(after_help = format!("\
@@ -343,9 +343,13 @@ pub struct EventsArgs {
     #[arg(long)]
     pub json: bool,
 
-    /// Begin with the last events that the daemon remembers, at most 1024
+    /// Go on with what happens, until the daemon ends; without --since, with that alone
     #[arg(long)]
-    pub recent: bool,
+    pub follow: bool,
+
+    /// Only what happened in the last 10m, 24h, ...
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub since: Option<Duration>,
 }
 
 /// Arguments of `plan`.

@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     path::Path,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::Context as _;
@@ -13,7 +13,10 @@ use super::{
     exit::{Exit, UsageError},
     output, render,
 };
-use crate::api::{Client, ClientError, model::ExplainRequest};
+use crate::api::{
+    Client, ClientError,
+    model::{EventsRequest, ExplainRequest},
+};
 
 /// A client of the daemon on this socket, or on the default one.
 pub(super) fn client(socket: Option<&Path>) -> Client {
@@ -54,7 +57,7 @@ pub(super) fn explain(client: &Client, args: &ExplainArgs) -> anyhow::Result<Exi
 
 pub(super) fn events(client: &Client, args: &EventsArgs) -> anyhow::Result<Exit> {
     run(async {
-        let mut stream = client.events(args.recent.then_some(0)).await?;
+        let mut stream = client.events(wanted(args)).await?;
         while let Some(event) = stream.next().await? {
             let line = if args.json {
                 serde_json::to_string(&event).context("cannot write the event as JSON")? + "\n"
@@ -67,6 +70,19 @@ pub(super) fn events(client: &Client, args: &EventsArgs) -> anyhow::Result<Exit>
         }
         Ok(Exit::Success)
     })
+}
+
+/// What is asked of the daemon: all that is kept, unless it is told otherwise.
+fn wanted(args: &EventsArgs) -> EventsRequest {
+    #[expect(clippy::disallowed_methods, reason = "people count from now on their own clock")]
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since =
+        args.since.map(|since| now.saturating_sub(since)).or((!args.follow).then_some(Duration::ZERO));
+    EventsRequest {
+        after: None,
+        since_ms: since.map(|since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
+        follow: (!args.follow).then_some(false),
+    }
 }
 
 fn request(args: &ExplainArgs) -> Result<ExplainRequest, UsageError> {

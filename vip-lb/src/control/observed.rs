@@ -24,7 +24,7 @@ pub(super) struct Backend {
 }
 
 impl Observed {
-    /// What happened since, causes before effects.
+    /// What happened since, causes before effects. How long what was lasted, and what a verdict rests on, is not seen here.
     pub(super) fn since(&self, before: &Self) -> Vec<Occurrence> {
         let mut told = Vec::new();
         for (interface, &mode) in &self.interfaces {
@@ -48,6 +48,7 @@ impl Observed {
                     from,
                     to: None,
                     reason: None,
+                    lasted_ms: None,
                 });
             }
         }
@@ -75,6 +76,8 @@ impl Backend {
                 from: health,
                 to: self.health,
                 reason: self.health_reason.clone(),
+                lasted_ms: None,
+                evidence: None,
             });
         }
         let forwarding = before.map(|before| &before.forwarding);
@@ -85,6 +88,7 @@ impl Backend {
                 from: forwarding.map(|forwarding| forwarding.state),
                 to: Some(self.forwarding.state),
                 reason: self.forwarding.reason.clone(),
+                lasted_ms: None,
             });
         }
         told

@@ -29,6 +29,15 @@ impl Target {
         SocketAddr::new(self.address, self.check.port)
     }
 
+    /// The address, with the port if one is asked, as people read it.
+    #[must_use]
+    pub fn asked(&self) -> String {
+        match self.check.port {
+            0 => self.address.to_string(),
+            _ => self.socket_address().to_string(),
+        }
+    }
+
     /// The kind of check in a word, as the configuration names it.
     #[must_use]
     pub fn check_name(&self) -> &'static str {

@@ -208,33 +208,19 @@ impl Monitor {
         Some(lock(&probed.record.health).threshold.state().clone())
     }
 
+    /// Everything known about `target`; `None` if it is not among those that are probed.
+    #[must_use]
+    pub fn look(&self, target: &Target) -> Option<TargetHealth> {
+        let targets = lock(&self.targets);
+        targets.get(target).map(|probed| probed.record.look(now(), wall_clock()))
+    }
+
     /// Everything known about all targets, ordered by address and port.
     #[must_use]
     pub fn snapshot(&self) -> Vec<TargetHealth> {
-        let now = now();
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "people want to know since when by the clock on the wall"
-        )]
-        let wall_clock = SystemTime::now();
-        let mut all: Vec<_> = lock(&self.targets)
-            .values()
-            .map(|probed| {
-                let health = lock(&probed.record.health);
-                let age = now.saturating_duration_since(health.threshold.since());
-                TargetHealth {
-                    target: Arc::clone(&probed.record.target),
-                    state: health.threshold.state().clone(),
-                    since: wall_clock.checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH),
-                    age,
-                    last_outcome: health.last_outcome.clone(),
-                    last_probe_age: health.last_probe.map(|at| now.saturating_duration_since(at)),
-                    last_latency: health.last_latency,
-                    successes: health.threshold.successes(),
-                    failures: health.threshold.failures(),
-                }
-            })
-            .collect();
+        let (now, wall_clock) = (now(), wall_clock());
+        let targets = lock(&self.targets);
+        let mut all: Vec<_> = targets.values().map(|probed| probed.record.look(now, wall_clock)).collect();
         all.sort_by_key(|health| health.target.socket_address());
         all
     }
@@ -296,6 +282,23 @@ async fn watch(record: Arc<Record>, shared: Arc<Shared>) {
 }
 
 impl Record {
+    /// Everything known about the target.
+    fn look(&self, now: Instant, wall_clock: SystemTime) -> TargetHealth {
+        let health = lock(&self.health);
+        let age = now.saturating_duration_since(health.threshold.since());
+        TargetHealth {
+            target: Arc::clone(&self.target),
+            state: health.threshold.state().clone(),
+            since: wall_clock.checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH),
+            age,
+            last_outcome: health.last_outcome.clone(),
+            last_probe_age: health.last_probe.map(|at| now.saturating_duration_since(at)),
+            last_latency: health.last_latency,
+            successes: health.threshold.successes(),
+            failures: health.threshold.failures(),
+        }
+    }
+
     /// Takes the outcome of a probe; logs and sends the transition it completes.
     fn take(
         &self,
@@ -308,7 +311,7 @@ impl Record {
         if let Outcome::NotProbed { reason } = &outcome
             && !matches!(health.last_outcome, Some(Outcome::NotProbed { .. }))
         {
-            warn!(backend = %self.target.socket_address(), %reason, "cannot probe backend, its state stays");
+            warn!(backend = %self.target.asked(), %reason, "cannot probe backend, its state stays");
         }
         if let Outcome::Healthy { latency } = outcome {
             health.last_latency = Some(latency);
@@ -325,7 +328,7 @@ impl Record {
     }
 
     fn log(&self, transition: &Transition) {
-        let backend = self.target.socket_address();
+        let backend = self.target.asked();
         let check = self.target.check_name();
         match transition {
             Transition::CameUp => info!(%backend, check, "backend is up"),
@@ -362,6 +365,11 @@ fn raised_file_limit() -> usize {
         limit = raised;
     }
     usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX)
+}
+
+#[expect(clippy::disallowed_methods, reason = "people want to know since when by the clock on the wall")]
+fn wall_clock() -> SystemTime {
+    SystemTime::now()
 }
 
 /// The clock that tokio's timers go by.

@@ -22,7 +22,7 @@ const WAITING: usize = 32;
 /// Time between two attempts to write what could not be written.
 const AGAIN: Duration = Duration::from_secs(5);
 /// How long whoever waits for the disk waits.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Hands the state to its thread, which ends when this is dropped.
 #[derive(Debug)]

@@ -1,9 +1,10 @@
-//! What outlives the daemon: the orders of operators, and the configurations that were in force.
+//! What outlives the daemon: the orders of operators, the configurations that were in force, and what happened.
 //!
 //! It lies in files, because it is to outlive a reboot too. Forwarding needs none of it: a disk that is full, read-only or does not answer costs
 //! what is kept, and a warning in status. Files are read and written by a thread of their own ([`keeper`]), so that a slow disk delays nobody.
 
 pub mod folder;
+pub mod history;
 pub mod keeper;
 pub mod orders;
 
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use folder::{Folder, Revision};
+pub use history::History;
 pub use keeper::{Keeper, Kept};
 pub use orders::{Order, OrderKey, OrderKind, Orders};
 

@@ -15,18 +15,40 @@ pub struct EventsRequest {
     /// from now on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<u64>,
+    /// Begin with what happened since this moment, milliseconds since the Unix epoch, as far as it is kept on disk; 0 for all
+    /// that is. Without `after`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since_ms: Option<u64>,
+    /// Go on with what happens, until the daemon ends. Absent: yes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follow: Option<bool>,
 }
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
-    /// Its number, from 1, in the life of one daemon. Of events that were lost, the number of the last of them.
+    /// Its number, from 1. A daemon goes on behind the last one that is kept on disk. Of events that were lost, the number of
+    /// the last of them.
     pub id: u64,
     /// When it was noticed, milliseconds since the Unix epoch.
     pub time_ms: u64,
     /// What it was.
     #[serde(flatten)]
     pub what: Occurrence,
+}
+
+/// What a verdict of health rests on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Evidence {
+    /// Kind of the check, and whom it asks: `http 192.0.2.7:80`.
+    pub check: String,
+    /// Good results in a row up to now.
+    pub successes: u32,
+    /// Bad results in a row up to now.
+    pub failures: u32,
+    /// How long the last good probe took, microseconds; absent before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_latency_us: Option<u64>,
 }
 
 /// What can happen. Programs must expect words that they do not know.
@@ -66,6 +88,12 @@ pub enum Occurrence {
         /// What led to it, a lower-case phrase.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
+        /// For how long it was as before, milliseconds; absent if this daemon does not know since when.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lasted_ms: Option<u64>,
+        /// What the verdict rests on; absent where nothing is checked.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        evidence: Option<Evidence>,
     },
     /// A backend went into the ring, out of it, or began to drain.
     ForwardingChanged {
@@ -82,6 +110,9 @@ pub enum Occurrence {
         /// Why it is not in the ring, a lower-case phrase.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
+        /// For how long it was as before, milliseconds; absent if this daemon does not know since when.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lasted_ms: Option<u64>,
     },
     /// An operator ordered a backend to drain.
     Drain {

@@ -15,8 +15,8 @@ use crate::{
         events::{Events, Subscription},
         model::{
             BackendChange, BackendSelector, Change, ChangeAction, ConfigRequest, ConfigText, Counters,
-            DrainReport, DrainRequest, Explanation, Occurrence, Outcome, Plan, ReloadReport, Remaining,
-            RevisionInfo, Revisions, Status, Subject,
+            DrainReport, DrainRequest, EventsRequest, Explanation, Occurrence, Outcome, Plan, ReloadReport,
+            Remaining, RevisionInfo, Revisions, Status, Subject,
         },
         samples::{self, TempFolder},
         socket::{SocketClaim, claim},
@@ -71,8 +71,9 @@ impl Control for Fake {
         Ok(samples::facts())
     }
 
-    fn events(&self, after: Option<u64>) -> Subscription {
-        self.events.subscribe(after)
+    async fn events(&self, request: EventsRequest) -> Result<Subscription, ApiError> {
+        let subscription = self.events.subscribe(request.after);
+        Ok(if request.follow == Some(false) { subscription.ending_now() } else { subscription })
     }
 
     async fn drain(&self, DrainRequest { backend, force }: DrainRequest) -> Result<DrainReport, ApiError> {
@@ -332,13 +333,21 @@ async fn events_arrive_as_they_happen_and_the_stream_ends_with_the_daemon() {
     for text in ["one", "two\nlines", "three"] {
         events.tell(samples::NOW * 1000, warning(text));
     }
-    let mut stream = server.client().events(Some(0)).await.unwrap();
+    let from_the_beginning = EventsRequest { after: Some(0), ..EventsRequest::default() };
+    let mut stream = server.client().events(from_the_beginning).await.unwrap();
     let mut next = async || stream.next().await.unwrap().map(|event| (event.id, event.what));
     assert_eq!(next().await, Some((1, Occurrence::Lost { events: 1 })));
     assert_eq!(next().await, Some((2, warning("two\nlines"))));
     assert_eq!(next().await, Some((3, warning("three"))));
     events.tell(samples::NOW * 1000, warning("four"));
     assert_eq!(next().await, Some((4, warning("four"))));
+    let until_now = EventsRequest { follow: Some(false), ..from_the_beginning };
+    let mut stream = server.client().events(until_now).await.unwrap();
+    let mut ended = Vec::new();
+    while let Some(event) = stream.next().await.unwrap() {
+        ended.push(event.id);
+    }
+    assert_eq!(ended, [2, 3, 4], "it ends though the daemon goes on");
     events.close();
     assert_eq!(next().await, None);
 }

@@ -1,9 +1,9 @@
 //! An event as a line.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use super::{Style, Tone, Toned};
-use crate::api::model::{AttachedMode, Event, ForwardingState, HealthState, Occurrence};
+use crate::api::model::{AttachedMode, Event, Evidence, ForwardingState, HealthState, Occurrence};
 
 /// One line: the time of day in UTC, and what happened; lines of details follow, indented.
 pub(in crate::cli) fn event(event: &Event, style: Style) -> String {
@@ -27,8 +27,12 @@ fn words(what: &Occurrence) -> (String, Tone, &[String]) {
         Occurrence::Ownership { vip, answering: false } => {
             (format!("VIP {vip}: this node no longer answers for it"), Tone::Bad)
         }
-        Occurrence::HealthChanged { service, backend, from, to, reason } => {
-            let change = changed(from.map(health), Some(health(*to)), reason.as_deref());
+        Occurrence::HealthChanged { service, backend, from, to, reason, lasted_ms, evidence } => {
+            let mut change = changed(from.map(health), Some(health(*to)), reason.as_deref());
+            change.push_str(&after(*lasted_ms));
+            if let Some(evidence) = evidence {
+                change.push_str(&found(evidence));
+            }
             let tone = match to {
                 HealthState::Up | HealthState::Unchecked => Tone::Good,
                 HealthState::Down => Tone::Bad,
@@ -36,8 +40,9 @@ fn words(what: &Occurrence) -> (String, Tone, &[String]) {
             };
             (format!("{service}/{backend}: health {change}"), tone)
         }
-        Occurrence::ForwardingChanged { service, backend, from, to, reason } => {
-            let change = changed(from.map(forwarding), to.map(forwarding), reason.as_deref());
+        Occurrence::ForwardingChanged { service, backend, from, to, reason, lasted_ms } => {
+            let mut change = changed(from.map(forwarding), to.map(forwarding), reason.as_deref());
+            change.push_str(&after(*lasted_ms));
             let tone = match to {
                 Some(ForwardingState::InRing) => Tone::Good,
                 Some(ForwardingState::Draining) | None => Tone::Doubtful,
@@ -89,6 +94,23 @@ fn changed(from: Option<&str>, to: Option<&str>, reason: Option<&str>) -> String
     match reason {
         Some(reason) => format!("{change} ({reason})"),
         None => change,
+    }
+}
+
+/// For how long it was as before.
+fn after(lasted_ms: Option<u64>) -> String {
+    let Some(lasted) = lasted_ms.map(Duration::from_millis) else { return String::new() };
+    // Nobody wants milliseconds of an hour.
+    let rounded = if lasted.as_secs() < 10 { lasted } else { Duration::from_secs(lasted.as_secs()) };
+    format!(" after {rounded:?}")
+}
+
+/// What a verdict rests on.
+fn found(Evidence { check, successes, failures, .. }: &Evidence) -> String {
+    match (successes, failures) {
+        (0, 0) => format!(", {check}"),
+        (0, failures) => format!(", {failures} bad in a row of {check}"),
+        (successes, _) => format!(", {successes} good in a row of {check}"),
     }
 }
 
@@ -171,8 +193,15 @@ mod tests {
                 from: Some(HealthState::Up),
                 to: HealthState::Down,
                 reason: Some("connection refused".into()),
+                lasted_ms: Some(192_250),
+                evidence: Some(Evidence {
+                    check: "tcp 192.0.2.7:80".into(),
+                    successes: 0,
+                    failures: 3,
+                    last_latency_us: Some(740),
+                }),
             }),
-            "web/b1: health up -> down (connection refused)\n"
+            "web/b1: health up -> down (connection refused) after 192s, 3 bad in a row of tcp 192.0.2.7:80\n"
         );
         assert_eq!(
             line(Occurrence::ForwardingChanged {
@@ -181,8 +210,9 @@ mod tests {
                 from: Some(ForwardingState::InRing),
                 to: None,
                 reason: None,
+                lasted_ms: Some(2500),
             }),
-            "web/b1: in ring -> removed\n"
+            "web/b1: in ring -> removed after 2.5s\n"
         );
         assert_eq!(
             line(Occurrence::ReloadRefused {

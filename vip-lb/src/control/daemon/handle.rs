@@ -7,10 +7,10 @@ use crate::api::{
     events::{Events, Subscription},
     model::{
         ApiError, BackendSelector, ConfigRequest, Counters, DrainReport, DrainRequest, ErrorKind,
-        ExplainRequest, Explanation, Plan, ReloadReport, Revisions, Status,
+        EventsRequest, ExplainRequest, Explanation, Plan, ReloadReport, Revisions, Status,
     },
 };
-use crate::metrics::Facts;
+use crate::{metrics::Facts, state::History};
 
 pub(super) type Answer<T> = oneshot::Sender<Result<T, ApiError>>;
 
@@ -32,11 +32,12 @@ pub(super) enum Order {
 pub(super) struct Handle {
     orders: mpsc::Sender<Order>,
     events: Events,
+    history: History,
 }
 
 impl Handle {
-    pub(super) fn new(orders: mpsc::Sender<Order>, events: Events) -> Self {
-        Self { orders, events }
+    pub(super) fn new(orders: mpsc::Sender<Order>, events: Events, history: History) -> Self {
+        Self { orders, events, history }
     }
 
     async fn ask<T>(&self, order: impl FnOnce(Answer<T>) -> Order) -> Result<T, ApiError> {
@@ -64,8 +65,20 @@ impl Control for Handle {
         self.ask(|answer| Order::Explain(request, answer)).await
     }
 
-    fn events(&self, after: Option<u64>) -> Subscription {
-        self.events.subscribe(after)
+    async fn events(&self, request: EventsRequest) -> Result<Subscription, ApiError> {
+        let subscription = match request {
+            EventsRequest { after: None, since_ms: Some(since), .. } => {
+                let history = self.history.clone();
+                let read = tokio::task::spawn_blocking(move || history.since(since)).await;
+                let past =
+                    read.unwrap_or_else(|error| Err(std::io::Error::other(error))).map_err(|error| {
+                        ApiError::new(ErrorKind::Unavailable, format!("cannot read what happened: {error}"))
+                    })?;
+                self.events.since(since, past)
+            }
+            EventsRequest { after, .. } => self.events.subscribe(after),
+        };
+        Ok(if request.follow == Some(false) { subscription.ending_now() } else { subscription })
     }
 
     async fn drain(&self, request: DrainRequest) -> Result<DrainReport, ApiError> {

@@ -8,6 +8,7 @@ mod collection;
 mod follow;
 mod handle;
 mod interfaces;
+mod lasted;
 mod listener;
 mod metrics;
 mod nat;
@@ -32,6 +33,7 @@ use anyhow::{Context as _, bail};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
+    task::JoinHandle,
     time::{MissedTickBehavior, interval},
 };
 use tracing::{debug, error, info, warn};
@@ -42,6 +44,7 @@ use self::{
     candidate::{Candidate, ConfigFile, at_start},
     handle::Handle,
     interfaces::Interfaces,
+    lasted::Lasted,
     rates::Rates,
 };
 use super::{
@@ -58,7 +61,7 @@ use crate::{
     health::{self, HealthEvent, Target},
     metrics::Reloads,
     network::{self, Network, NextHop, Resolver},
-    state::{self, Folder, Keeper, OrderKey, Orders},
+    state::{self, Folder, History, Keeper, OrderKey, Orders},
     steering::{Budget, Limits, Ticker},
 };
 
@@ -86,7 +89,7 @@ pub async fn run(path: &Path, socket: Option<&Path>) -> anyhow::Result<()> {
 
     let (orders, mut waiting) = mpsc::channel(WAITING_ORDERS);
     let (stop, stopping) = watch::channel(false);
-    let handle = Arc::new(Handle::new(orders, daemon.events.clone()));
+    let handle = Arc::new(Handle::new(orders, daemon.events.clone(), daemon.history.clone()));
     let server = tokio::spawn(server::serve(socket_listener, handle.clone(), async move {
         let mut stopping = stopping;
         // The sender only goes away with the daemon, which is as good a reason.
@@ -137,6 +140,11 @@ pub async fn run(path: &Path, socket: Option<&Path>) -> anyhow::Result<()> {
     listener.stop().await;
     if let Err(error) = server.await {
         warn!(%error, "the API ended badly");
+    }
+    if let Some(keeping) = daemon.keeping.take()
+        && tokio::time::timeout(state::keeper::PATIENCE, keeping).await.is_err()
+    {
+        warn!("the disk does not answer; the last events are not kept");
     }
     daemon.finish();
     drop(claim);
@@ -196,6 +204,10 @@ struct Daemon {
     /// What was last told to those who watch.
     observed: Observed,
     reloads: Reloads,
+    lasted: Lasted,
+    history: History,
+    /// Brings the events to the disk, until there are no more.
+    keeping: Option<JoinHandle<()>>,
     /// Changes of health by the names of service and backend.
     health_changes: BTreeMap<(String, String), u64>,
     network: Network,
@@ -247,6 +259,8 @@ impl Daemon {
         let tick = found.settings.map_or(1, |settings| settings.tick);
         let (health, health_events) = health::Monitor::start();
         let state_folder = Folder::new(&state::folder_of(config.node.state_dir.as_deref()));
+        let history = History::new(state_folder.path());
+        let events = Events::after(history.last());
         let keeper = Keeper::start(state_folder).context("cannot start the thread that keeps the state")?;
         let left = keeper.found();
         let mut daemon = Self {
@@ -268,7 +282,10 @@ impl Daemon {
             file_doubt: None,
             warnings: Vec::new(),
             api_problem: None,
-            events: Events::new(),
+            keeping: Some(tokio::spawn(history.clone().keep(events.subscribe(None)))),
+            events,
+            history,
+            lasted: Lasted::default(),
             observed: Observed::default(),
             reloads: Reloads::default(),
             health_changes: BTreeMap::new(),

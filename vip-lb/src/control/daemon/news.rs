@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{Daemon, interfaces::attached_mode, status, target, wall_clock};
 use crate::{
-    api::model::{ApiError, Occurrence, ReloadReport},
+    api::model::{ApiError, Evidence, Occurrence, ReloadReport},
     control::{
         desired::{Facts as _, ServiceKey},
         observed::{Backend, Observed},
@@ -21,7 +21,12 @@ impl Daemon {
     /// Tells what changed since this was last asked for.
     pub(super) fn tell_changes(&mut self) {
         let observed = self.observe();
-        for what in observed.since(&self.observed) {
+        let now_ms = unix_milliseconds(wall_clock());
+        for mut what in observed.since(&self.observed) {
+            self.lasted.note(now_ms, &mut what);
+            if let Occurrence::HealthChanged { service, backend, evidence, .. } = &mut what {
+                *evidence = self.evidence(service, backend);
+            }
             if let Occurrence::HealthChanged { service, backend, from: Some(_), .. } = &what {
                 *self.health_changes.entry((service.clone(), backend.clone())).or_default() += 1;
             }
@@ -29,6 +34,20 @@ impl Daemon {
         }
         self.health_changes.retain(|names, _| observed.backends.contains_key(names));
         self.observed = observed;
+    }
+
+    /// What the health of a backend rests on; nothing if it has no check.
+    fn evidence(&self, service: &str, backend: &str) -> Option<Evidence> {
+        let mut services = self.config.vips.iter().flat_map(|vip| &vip.services);
+        let mut backends = services.find(|found| found.name == service)?.backends.iter();
+        let target = target(backends.find(|found| found.name == backend)?)?;
+        let health = self.health.look(&target)?;
+        Some(Evidence {
+            check: format!("{} {}", target.check_name(), target.asked()),
+            successes: health.successes,
+            failures: health.failures,
+            last_latency_us: health.last_latency.map(|latency| latency.as_micros() as u64),
+        })
     }
 
     /// Tells how it ended to bring a configuration in force.
