@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use vip_lb_tests::lab::{
     EchoServer, Family, Mode, Node, Scratch, Site, SiteOptions, backend_address, command, patience, vip,
     wait_for,
@@ -146,6 +146,7 @@ fn every_kind_finds_its_server_up_wrong_and_gone() -> Result<()> {
     let mut servers = Servers::start(site.lab.backend("backend-1"), &site.lab.scratch, "192.0.2.7")?;
     configure(&site, &folder)?;
     wait(&site, "right", |_| None)?;
+    no_broken_connections(&site, &folder)?;
 
     // Each server answers as before, but not as is expected.
     fs::write(folder.join("ill"), "")?;
@@ -222,6 +223,20 @@ fn wait(site: &Site, stage: &str, expected: impl Fn(&Kind) -> Option<&'static st
     found.with_context(|| wrong.join("\n"))
 }
 
+/// Sees that nginx has nothing to say of how probes end their connections, though it would of others.
+fn no_broken_connections(site: &Site, folder: &Path) -> Result<()> {
+    let said = || -> Result<String> {
+        let log = fs::read_to_string(folder.join("kinds.log")).context("read the log of nginx")?;
+        Ok(log.lines().filter(|line| !line.contains("[notice]")).collect())
+    };
+    ensure!(said()?.is_empty(), "{}", said()?);
+    // curl does not know the authority, and breaks off.
+    let url = format!("https://{}:8443/", backend_address(0, Family::V4));
+    let fetched = site.lab.edges[0].namespace.run("curl", &["-sS", "--max-time", "5", &url]);
+    ensure!(fetched.is_err(), "{fetched:?}");
+    wait_for("nginx to complain", Duration::from_secs(10), || Ok((!said()?.is_empty()).then_some(())))
+}
+
 /// An authority, and a certificate of its for www.example.net.
 fn certificates(folder: &Path) -> Result<()> {
     let file = |name: &str| folder.join(name).display().to_string();
@@ -277,7 +292,7 @@ fn nginx(node: &Node, folder: &Path) -> Result<Running> {
     let config = folder.join("kinds.conf");
     let shown = folder.display();
     let text = format!(
-        "daemon off;\nmaster_process off;\npid {shown}/kinds.pid;\nerror_log {shown}/kinds.log;\nevents {{}}\n\
+        "daemon off;\nmaster_process off;\npid {shown}/kinds.pid;\nerror_log {shown}/kinds.log info;\nevents {{}}\n\
          http {{\n access_log off;\n client_body_temp_path {shown}/kinds.body;\n proxy_temp_path {shown}/kinds.proxy;\n \
          fastcgi_temp_path {shown}/kinds.fastcgi;\n uwsgi_temp_path {shown}/kinds.uwsgi;\n scgi_temp_path {shown}/kinds.scgi;\n \
          server {{\n  listen 8080 http2;\n  listen 8443 ssl http2;\n  ssl_certificate {shown}/www.pem;\n  \

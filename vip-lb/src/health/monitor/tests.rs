@@ -193,6 +193,40 @@ async fn no_more_probes_run_at_a_time_than_allowed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn backends_that_hang_delay_nobody_else() {
+    let (sender, mut calls) = unbounded_channel();
+    let hangs = |address: IpAddr| matches!(address, IpAddr::V4(address) if address.octets()[1] == 1);
+    let (monitor, mut events) = Monitor::with_prober(Box::new(move |target| {
+        sender.send((Arc::clone(&target), tokio::time::Instant::now())).unwrap();
+        Box::pin(async move {
+            if hangs(target.address) {
+                tokio::time::sleep(SECOND).await;
+                return unreachable("no connection within 1s");
+            }
+            healthy()
+        })
+    }));
+    // As many at a time as two services of a thousand backends have when one of their racks is gone.
+    let hanging = 600.min(concurrent_probes() / 2);
+    let target_of = |rack: u8, index: usize| Target {
+        address: IpAddr::from([10, rack, (index >> 8) as u8, index as u8]),
+        check: target(1, SECOND).check,
+    };
+    let healthy = (0..2000 - hanging).map(|index| target_of(0, index));
+    monitor.set_targets((0..hanging).map(|index| target_of(1, index)).chain(healthy).collect());
+    for _ in 0..2000 {
+        transition(&mut events).await;
+    }
+    let mut last: HashMap<IpAddr, tokio::time::Instant> = HashMap::new();
+    for _ in 0..20_000 {
+        let (probed, at) = calls.recv().await.unwrap();
+        let before = last.insert(probed.address, at).filter(|_| !hangs(probed.address));
+        let late = before.map_or(Duration::ZERO, |before| (at - before).saturating_sub(SECOND));
+        assert!(late <= SECOND / 10, "{} was probed {late:?} late", probed.address);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn set_targets_keeps_the_state_and_the_schedule_of_those_that_stay() {
     let (monitor, mut events, mut calls) = scripted(|_| healthy());
     let (stays, leaves, comes) = (target(1, HOUR), target(2, HOUR), target(3, HOUR));

@@ -10,8 +10,9 @@ mod tcp;
 mod tls;
 mod udp;
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
+use rustls::ClientConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -40,16 +41,22 @@ impl Probes {
     /// Probes `target` once, by sockets of `dial`. Takes no longer than the timeout of its check, but for
     /// what commands wait for each other.
     pub async fn probe(&self, target: &Target, dial: &Dial) -> Outcome {
+        // Reading authorities is not the backend's time.
+        let client = match tls_of(&target.check.kind) {
+            None => None,
+            Some((tls, http2)) => match self.authorities.client(&tls.trust, http2).await {
+                Ok(client) => Some((client, tls)),
+                Err(outcome) => return outcome,
+            },
+        };
         let limit = Limit::from_now(target.check.timeout);
         let result = match &target.check.kind {
             CheckKind::Tcp(dialogue) => tcp::ask(dial, dialogue, limit).await,
-            CheckKind::Http(check) => {
-                match self.connect(dial, check.tls.as_ref(), check.http2, limit).await {
-                    Ok(stream) => http::ask(stream, check, &self.patterns, limit).await,
-                    Err(outcome) => Err(outcome),
-                }
-            }
-            CheckKind::Grpc(check) => match self.connect(dial, check.tls.as_ref(), true, limit).await {
+            CheckKind::Http(check) => match connect(dial, client, check.http2, limit).await {
+                Ok(stream) => http::ask(stream, check, &self.patterns, limit).await,
+                Err(outcome) => Err(outcome),
+            },
+            CheckKind::Grpc(check) => match connect(dial, client, true, limit).await {
                 Ok(stream) => grpc::ask(stream, check, limit).await,
                 Err(outcome) => Err(outcome),
             },
@@ -63,26 +70,29 @@ impl Probes {
             Err(outcome) => outcome,
         }
     }
+}
 
-    /// A connection for HTTP, over TLS if that is asked for.
-    async fn connect(
-        &self,
-        dial: &Dial,
-        tls: Option<&TlsCheck>,
-        http2: bool,
-        limit: Limit,
-    ) -> Result<Box<dyn Stream>, Outcome> {
-        // A handshake needs what the authorities are; reading them is not the backend's time.
-        let client = match tls {
-            Some(tls) => Some((self.authorities.client(&tls.trust, http2).await?, tls)),
-            None => None,
-        };
-        let stream = dial.tcp(limit).await?;
-        Ok(match client {
-            None => Box::new(stream),
-            Some((client, tls)) => Box::new(tls::handshake(stream, client, tls, http2, limit).await?),
-        })
+/// What a check asks of TLS, and whether HTTP/2 is spoken over it; nothing if it has none.
+fn tls_of(kind: &CheckKind) -> Option<(&TlsCheck, bool)> {
+    match kind {
+        CheckKind::Http(check) => Some((check.tls.as_ref()?, check.http2)),
+        CheckKind::Grpc(check) => Some((check.tls.as_ref()?, true)),
+        _ => None,
     }
+}
+
+/// A connection for HTTP, over TLS if there is a client for it.
+async fn connect(
+    dial: &Dial,
+    client: Option<(Arc<ClientConfig>, &TlsCheck)>,
+    http2: bool,
+    limit: Limit,
+) -> Result<Box<dyn Stream>, Outcome> {
+    let stream = dial.tcp(limit).await?;
+    Ok(match client {
+        None => Box::new(stream),
+        Some((client, tls)) => Box::new(tls::handshake(stream, client, tls, http2, limit).await?),
+    })
 }
 
 /// What HTTP is spoken over.

@@ -1,12 +1,6 @@
 //! TLS for probes: what certificates are verified by, and the handshake.
 
-use std::{
-    collections::HashMap,
-    io,
-    path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, io, path::Path, sync::Arc, time::Duration};
 
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
@@ -19,6 +13,7 @@ use rustls::{
 };
 use tokio::{
     net::TcpStream,
+    sync::Mutex,
     time::{Instant, timeout_at},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -48,11 +43,13 @@ struct Known {
 }
 
 impl Authorities {
-    /// A client that verifies by `trust`. Files are read by another thread, at most once a minute.
+    /// A client that verifies by `trust`. Files are read by another thread, at most once a minute; whoever asks meanwhile
+    /// waits for it.
     pub(super) async fn client(&self, trust: &Trust, http2: bool) -> Result<Arc<ClientConfig>, Outcome> {
         let key = (trust.clone(), http2);
+        let mut clients = self.clients.lock().await;
         let now = Instant::now();
-        if let Some(known) = self.clients().get(&key)
+        if let Some(known) = clients.get(&key)
             && now - known.read < FRESH
         {
             return Ok(Arc::clone(&known.client));
@@ -61,16 +58,10 @@ impl Authorities {
         let read = tokio::task::spawn_blocking(move || client(&of_trust.0, of_trust.1));
         let client = read.await.map_err(|error| Outcome::NotProbed { reason: error.to_string() })?;
         let client = client.map_err(|reason| Outcome::NotProbed { reason })?;
-        let mut clients = self.clients();
         // What is no longer asked for is forgotten by and by.
         clients.retain(|_, known| now - known.read < 10 * FRESH);
         clients.insert(key, Known { client: Arc::clone(&client), read: now });
         Ok(client)
-    }
-
-    /// Entries are replaced as a whole, so a panic elsewhere leaves them sound.
-    fn clients(&self) -> MutexGuard<'_, HashMap<(Trust, bool), Known>> {
-        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
