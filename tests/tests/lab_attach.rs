@@ -207,7 +207,7 @@ impl Scene {
             nat: 64,
             fragments: 64,
         };
-        Ok(Dataplane::open(&options)?.0)
+        Dataplane::open(&options)
     }
 
     fn index(&self, interface: &str) -> Result<u32> {

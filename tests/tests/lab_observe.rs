@@ -374,9 +374,8 @@ fn write_token(file: &Path, token: &str, mode: u32) -> Result<()> {
 
 #[test]
 fn the_api_over_tcp_follows_configuration_and_token() -> Result<()> {
-    let site = site()?;
-    let scratch = &site.lab.scratch;
-    let file: PathBuf = scratch.path().join("token");
+    let mut site = site()?;
+    let file: PathBuf = site.lab.scratch.path().join("token");
     let without = site.daemon().config_text()?;
     let with = |metrics: &str| {
         let api = format!(
@@ -419,6 +418,12 @@ fn the_api_over_tcp_follows_configuration_and_token() -> Result<()> {
         over_tcp(&site, "/v1/status", Some("fedcba9876543210fedcba9876543210"))? == 200,
         "the new one does not"
     );
+
+    // A successor has the port without a try in vain.
+    site.daemon_mut().hand_over()?;
+    wait_until(&site, "/metrics", None, 200)?;
+    let log = site.daemon().log();
+    ensure!(!log.contains("cannot listen"), "{log}");
 
     site.daemon().write_config_text(&without)?;
     site.daemon().ask(&["reload"])?;

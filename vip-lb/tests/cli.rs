@@ -20,7 +20,7 @@ use vip_lb::{
             Action, ApiError, BackendChange, BackendSelector, ConfigInfo, ConfigRequest, Counters,
             DrainReport, DrainRequest, ErrorKind, EventsRequest, ExplainRequest, ExplainedService,
             Explanation, Loss, Occurrence, Outcome, Plan, ReloadReport, Remaining, RevisionInfo, Revisions,
-            Status, Step, Verdict, VerdictCount,
+            Status, Step, UpgradeReport, Verdict, VerdictCount,
         },
         server::serve,
         socket::{SocketClaim, claim},
@@ -109,6 +109,10 @@ impl Control for Imitation {
 
     async fn undrain(&self, backend: BackendSelector) -> Result<DrainReport, ApiError> {
         report(&backend, "in ring", false)
+    }
+
+    async fn upgrade(&self) -> Result<UpgradeReport, ApiError> {
+        Ok(UpgradeReport { pid: 4712, former_pid: 4711, version: "0.1.0".to_owned() })
     }
 
     async fn remaining(&self, backend: BackendSelector) -> Result<DrainReport, ApiError> {

@@ -112,7 +112,8 @@ fn load_services() -> Result<Load> {
     dataplane.write(&Write::Settings(Box::new(settings)))?;
     drop((engine, node.dataplane.take()));
     let started = Instant::now();
-    let (dataplane, found) = Dataplane::open(&options)?;
+    let mut dataplane = Dataplane::open(&options)?;
+    let found = dataplane.found()?;
     let mut engine = Engine::adopt(config.node.seed.0, &found, |service| {
         dataplane.ring(service.id, RingClass::from_u8(service.ring_class))
     })?;
@@ -142,7 +143,7 @@ impl Node {
             fragments: tables.fragments,
         };
         let mut node = Self { dataplane: None, pins };
-        node.dataplane = Some(Dataplane::open(&options)?.0);
+        node.dataplane = Some(Dataplane::open(&options)?);
         Ok((node, options))
     }
 

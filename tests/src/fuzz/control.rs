@@ -24,7 +24,7 @@ use vip_lb::{
         model::{
             ApiError, BackendChange, BackendSelector, ConfigRequest, Counters, DrainReport, DrainRequest,
             ErrorKind, EventsRequest, ExplainRequest, Explanation, Occurrence, Plan, ReloadReport, Remaining,
-            Revisions, Status,
+            Revisions, Status, UpgradeReport,
         },
         server,
     },
@@ -194,6 +194,10 @@ impl Control for Fake {
 
     async fn undrain(&self, backend: BackendSelector) -> Result<DrainReport, ApiError> {
         Self::changed(&backend, "in ring")
+    }
+
+    async fn upgrade(&self) -> Result<UpgradeReport, ApiError> {
+        Ok(UpgradeReport { pid: 4712, former_pid: 4711, version: "0.1.0".to_owned() })
     }
 
     async fn plan(&self, request: ConfigRequest) -> Result<Plan, ApiError> {

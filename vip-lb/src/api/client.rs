@@ -11,16 +11,25 @@ use http_body_util::{BodyExt, Full};
 use hyper::{Method, Request, StatusCode, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::{net::UnixStream, time::timeout};
+use tokio::{
+    net::UnixStream,
+    time::{sleep, timeout},
+};
 
 use super::model::{
     ApiError, BackendRequest, BackendSelector, ConfigRequest, Counters, DrainReport, DrainRequest, Event,
     EventsRequest, ExplainRequest, Explanation, Liveness, Plan, ReloadReport, Revisions, Status,
+    UpgradeReport,
 };
 use crate::config::model::Protocol;
 
 /// A daemon that has said nothing for so long is not going to. Reloading thousands of services takes seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often a request that a daemon could not take any more is made again, for its successor.
+const AGAIN_AT_MOST: usize = 40;
+/// Time before each.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Why there is no answer, or not the one asked for.
 #[derive(Debug, thiserror::Error)]
@@ -240,6 +249,15 @@ impl Client {
         self.get("/v1/revisions").await
     }
 
+    /// Makes the daemon hand over to its binary, as it is now.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn upgrade(&self) -> Result<UpgradeReport, ClientError> {
+        self.post("/v1/upgrade", &()).await
+    }
+
     async fn get<T: DeserializeOwned>(&self, target: &str) -> Result<T, ClientError> {
         self.request(Method::GET, target, Bytes::new()).await
     }
@@ -256,7 +274,17 @@ impl Client {
         body: Bytes,
     ) -> Result<T, ClientError> {
         let request = request(method, target, body);
-        let (status, body) = timeout(PATIENCE, self.exchange(request)).await.map_err(|_| self.silent())??;
+        let answered = async {
+            for _ in 0..AGAIN_AT_MOST {
+                match self.exchange(request.clone()).await? {
+                    // It was not done, because the daemon hands over or ends: who comes after it can.
+                    (StatusCode::SERVICE_UNAVAILABLE, _) => sleep(PAUSE).await,
+                    answer => return Ok(answer),
+                }
+            }
+            self.exchange(request).await
+        };
+        let (status, body) = timeout(PATIENCE, answered).await.map_err(|_| self.silent())??;
         if status.is_success() {
             serde_json::from_slice(&body).map_err(|source| self.not_understood(status, source))
         } else {

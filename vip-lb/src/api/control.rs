@@ -6,7 +6,7 @@ use super::{
     events::Subscription,
     model::{
         ApiError, BackendSelector, ConfigRequest, Counters, DrainReport, DrainRequest, EventsRequest,
-        ExplainRequest, Explanation, Plan, ReloadReport, Revisions, Status,
+        ExplainRequest, Explanation, Plan, ReloadReport, Revisions, Status, UpgradeReport,
     },
 };
 use crate::metrics::Facts;
@@ -81,4 +81,11 @@ pub trait Control: Send + Sync + 'static {
     ///
     /// They cannot be read.
     fn revisions(&self) -> impl Future<Output = Result<Revisions, ApiError>> + Send;
+
+    /// Starts the daemon's own binary again, as it is now at its path, and hands over to it.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Conflict`](super::model::ErrorKind::Conflict) if it cannot take over; then the daemon goes on.
+    fn upgrade(&self) -> impl Future<Output = Result<UpgradeReport, ApiError>> + Send;
 }

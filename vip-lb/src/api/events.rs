@@ -64,6 +64,12 @@ impl Events {
         self.news.send_modify(|last| *last = last.map(|_| id));
     }
 
+    /// Number of the last event.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.memory().last
+    }
+
     /// Lets the streams end when they have told what there is.
     pub fn close(&self) {
         self.news.send_modify(|last| *last = None);

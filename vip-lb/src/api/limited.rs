@@ -1,6 +1,7 @@
 //! A listener with a limit to its connections: whoever may connect may not take the daemon's file descriptors, which checks and netlink need.
 
 use std::{
+    convert::Infallible,
     io,
     net::SocketAddr,
     pin::Pin,
@@ -12,19 +13,26 @@ use axum::serve::Listener;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
 };
+
+/// Connections over TCP at a time.
+pub(super) const CONNECTIONS: usize = 64;
 
 /// Takes no more connections than that at a time; others wait in the kernel's queue.
 #[derive(Debug)]
-pub(super) struct Limited {
+pub struct Limited {
     listener: TcpListener,
     free: Arc<Semaphore>,
+    /// Dropped after the socket.
+    _open: oneshot::Sender<Infallible>,
 }
 
 impl Limited {
-    pub(super) fn new(listener: TcpListener, connections: usize) -> Self {
-        Self { listener, free: Arc::new(Semaphore::new(connections)) }
+    /// Listens on this socket. The other end of `open` hears when it is closed.
+    #[must_use]
+    pub fn new(listener: TcpListener, open: oneshot::Sender<Infallible>) -> Self {
+        Self { listener, free: Arc::new(Semaphore::new(CONNECTIONS)), _open: open }
     }
 }
 
@@ -45,7 +53,7 @@ impl Listener for Limited {
 
 /// A connection, and its place among those that are allowed.
 #[derive(Debug)]
-pub(super) struct Counted {
+pub struct Counted {
     stream: TcpStream,
     _place: OwnedSemaphorePermit,
 }

@@ -15,6 +15,7 @@
 //! | `POST /v1/plan` | [`ConfigRequest`](model::ConfigRequest), or none for the file | [`Plan`](model::Plan) |
 //! | `POST /v1/reload` | the same, to be brought in force | [`ReloadReport`](model::ReloadReport) |
 //! | `GET /v1/revisions` | what was in force and is kept | [`Revisions`](model::Revisions) |
+//! | `POST /v1/upgrade` | start the binary again and hand over to it | [`UpgradeReport`](model::UpgradeReport) |
 //!
 //! The routes are in [`server::router`]; each is defined once, and the document at `/openapi.json` is made of the same types.
 //! Whatever is refused is answered with an [`ApiError`](model::ApiError). Nothing here decides anything about
@@ -24,7 +25,7 @@ pub mod client;
 pub mod control;
 mod document;
 pub mod events;
-mod limited;
+pub mod limited;
 pub mod model;
 mod routes;
 #[cfg(test)]

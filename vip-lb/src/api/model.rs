@@ -9,7 +9,7 @@ mod status;
 
 pub use change::{
     BackendChange, BackendRequest, BackendSelector, DrainReport, DrainRequest, EmptySelector, OperatorOrder,
-    OrderKind, ReloadReport, Remaining,
+    OrderKind, ReloadReport, Remaining, UpgradeReport,
 };
 pub use error::{ApiError, ErrorKind};
 pub use event::{Event, EventsRequest, Evidence, Occurrence};

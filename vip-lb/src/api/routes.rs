@@ -115,6 +115,22 @@ impl<C: Control> Routes<C> {
         self.route(path, post(handler).layer(DefaultBodyLimit::max(limit)))
     }
 
+    /// `POST` without a body: an order that needs no words.
+    pub(super) fn command<A, F>(
+        mut self,
+        path: &'static str,
+        summary: &'static str,
+        handler: impl Fn(Arc<C>) -> F + Clone + Send + Sync + 'static,
+    ) -> Self
+    where
+        A: Serialize + JsonSchema,
+        F: Future<Output = Answer<A>> + Send,
+    {
+        self.document.add(Description::post(path, summary).answers_json::<A>());
+        let handler = async move |State(control): State<Arc<C>>| answer(handler(control).await);
+        self.route(path, post(handler))
+    }
+
     /// `GET` of the stream of events: server-sent events, each with the JSON of an [`Event`] as its data.
     pub(super) fn events<F>(
         mut self,

@@ -15,10 +15,7 @@ use axum::{
     response::{IntoResponse as _, Response},
     serve::Listener,
 };
-use tokio::{
-    net::{TcpListener, UnixListener},
-    sync::oneshot,
-};
+use tokio::{net::UnixListener, sync::oneshot};
 
 use super::{
     Control,
@@ -34,9 +31,6 @@ pub const BODY_LIMIT: usize = 64 * 1024;
 
 /// The same of a request that brings a configuration along. The largest valid one, 65535 backends, has some six million.
 pub const CONFIG_LIMIT: usize = 16 * 1024 * 1024;
-
-/// Connections over TCP at a time.
-const TCP_CONNECTIONS: usize = 64;
 
 /// How long requests under way may go on after the shutdown was asked for.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
@@ -84,13 +78,12 @@ impl Gate {
 ///
 /// None in practice: an error of a connection ends that connection only.
 pub async fn serve_tcp<C: Control>(
-    listener: TcpListener,
+    listener: Limited,
     control: Arc<C>,
     gate: Gate,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let guard = middleware::from_fn(move |request, next| guard(gate.clone(), request, next));
-    let listener = Limited::new(listener, TCP_CONNECTIONS);
     serve_with_grace(listener, router(control).layer(guard), shutdown, SHUTDOWN_GRACE).await
 }
 
@@ -163,6 +156,11 @@ pub fn router<C: Control>(control: Arc<C>) -> Router {
         .get("/v1/revisions", "The configurations that were in force", async |daemon: Arc<C>| {
             daemon.revisions().await
         })
+        .command(
+            "/v1/upgrade",
+            "Start the binary again, as it is now, and hand over to it",
+            async |daemon: Arc<C>| daemon.upgrade().await,
+        )
         .described_at("/openapi.json", "This document")
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)

@@ -3,7 +3,10 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError},
     io,
-    os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsExt},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
 };
 
@@ -48,8 +51,12 @@ pub enum SocketError {
 #[derive(Debug)]
 pub struct SocketClaim {
     path: PathBuf,
-    /// Locked for as long as the claim lasts. The file itself stays: removing a lock file is a race.
-    _lock: File,
+    /// The socket once more, for who is to listen on it next.
+    listener: OwnedFd,
+    /// Locked for as long as the claim, or a copy of this descriptor, lasts. The file itself stays: removing a lock file is a race.
+    lock: File,
+    /// The socket is removed with the claim.
+    is_own: bool,
 }
 
 impl SocketClaim {
@@ -57,12 +64,48 @@ impl SocketClaim {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// What another process needs to have the same claim: the listening socket and the locked file.
+    pub fn descriptors(&self) -> [BorrowedFd<'_>; 2] {
+        [self.listener.as_fd(), self.lock.as_fd()]
+    }
+
+    /// The same claim as the process that these [`descriptors`](Self::descriptors) are from. Dropping it leaves the socket, until
+    /// [`SocketClaim::make_own`].
+    ///
+    /// # Errors
+    ///
+    /// The first one is no listening socket.
+    pub fn inherit(path: &Path, [listener, lock]: [OwnedFd; 2]) -> io::Result<(UnixListener, Self)> {
+        let socket = std::os::unix::net::UnixListener::from(listener.try_clone()?);
+        socket.set_nonblocking(true)?;
+        let claim = Self { path: path.to_owned(), listener, lock: lock.into(), is_own: false };
+        Ok((UnixListener::from_std(socket)?, claim))
+    }
+
+    /// From now on the socket is removed with the claim.
+    pub fn make_own(&mut self) {
+        self.is_own = true;
+    }
+
+    /// Refuses connections from now on, of this and every process that has the claim.
+    pub fn refuse(&self) {
+        // Where it fails the socket ends with the process, a moment later.
+        let _ = socket2::SockRef::from(&self.listener).shutdown(std::net::Shutdown::Both);
+    }
+
+    /// Ends the claim of this process alone: another one has it, too.
+    pub fn leave(mut self) {
+        self.is_own = false;
+    }
 }
 
 impl Drop for SocketClaim {
     fn drop(&mut self) {
-        // Nothing is lost if it fails: the next claim removes a stale socket.
-        let _ = fs::remove_file(&self.path);
+        if self.is_own {
+            // Nothing is lost if it fails: the next claim removes a stale socket.
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -125,7 +168,8 @@ pub async fn claim(path: &Path) -> Result<(UnixListener, SocketClaim), SocketErr
     fs::set_permissions(&fresh, Permissions::from_mode(SOCKET_MODE))
         .and_then(|()| fs::rename(&fresh, path))
         .map_err(failed("put the control socket at", path))?;
-    Ok((listener, SocketClaim { path: path.to_owned(), _lock: lock }))
+    let again = listener.as_fd().try_clone_to_owned().map_err(failed("hold", path))?;
+    Ok((listener, SocketClaim { path: path.to_owned(), listener: again, lock, is_own: true }))
 }
 
 /// Makes the folder of the socket, and leaves one that exists as it is.

@@ -12,6 +12,7 @@ use super::address::{Destination, Prefix, Source};
 use crate::{
     api::model::BackendSelector,
     config::model::{self, DEFAULT_GUE_PORT, DEFAULT_PINS, Protocol},
+    control::hand_over::Descriptors,
 };
 
 /// Where the daemon listens unless told otherwise.
@@ -66,6 +67,7 @@ pub enum Command {
 Signals:
   SIGHUP   reads the configuration file again; a file with mistakes changes nothing
   SIGTERM  stops; with `on_exit: keep`, the default, packets are forwarded on
+  SIGUSR2  starts the binary again, as it is now, and hands over to it
 
 Examples:
   vip-lb run --config /etc/vip-lb/vip-lb.yaml
@@ -230,6 +232,25 @@ Examples:
   vip-lb rollback --dry-run  what would change; exits as `vip-lb plan` does")]
     Rollback(RollbackArgs),
 
+    /// Make the daemon start its binary again, as it is now, and hand over to it
+    #[command(after_help = "\
+The new process loads its program and reads the configuration file before the old one ends; packets and connections do
+not notice, and checks go on with their counters. If it cannot take over, the old one goes on. SIGUSR2 does the same.
+
+Examples:
+  install -m 755 vip-lb /usr/sbin/vip-lb && vip-lb upgrade-check && vip-lb upgrade")]
+    Upgrade(OutputArgs),
+
+    /// Say whether this binary can take over what is running, and how, without touching anything
+    #[command(after_help = "\
+Examples:
+  ./vip-lb upgrade-check
+  ./vip-lb upgrade-check --config /etc/vip-lb/vip-lb.yaml
+  ./vip-lb upgrade-check --json | jq .way
+
+Exits with 0 if it can, 1 if it cannot.")]
+    UpgradeCheck(UpgradeCheckArgs),
+
     /// Write man pages or completions of this command line
     #[command(subcommand)]
     Generate(GenerateCommand),
@@ -249,6 +270,10 @@ pub struct RunArgs {
     /// Log more: -v for debugging, -vv for everything; RUST_LOG, if set, decides instead
     #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,
+
+    /// What a daemon gives to its successor
+    #[arg(long, value_name = "DESCRIPTORS", hide = true)]
+    pub hand_over: Option<Descriptors>,
 }
 
 /// How log lines are written.
@@ -266,6 +291,22 @@ pub struct CheckArgs {
     /// The configuration file
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `upgrade-check`.
+#[derive(Debug, Args)]
+pub struct UpgradeCheckArgs {
+    /// The configuration file: whether it is valid for this binary, and fits what is pinned; its `node.pins` is looked at
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Folder of the pins [default: that of the configuration, or /sys/fs/bpf/vip-lb]
+    #[arg(long, value_name = "DIR")]
+    pub pins: Option<PathBuf>,
 
     /// Print JSON
     #[arg(long)]

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     backend::decapsulation,
+    control::RunOptions,
     dataplane::{self, DecapOptions},
     network::{HostChanges, Interface, Network, Undone},
 };
@@ -21,7 +22,12 @@ use crate::{
 /// [`InvalidConfig`](crate::config::InvalidConfig), if the file has mistakes, makes the exit code 3; any other 1.
 pub fn run(args: &RunArgs, socket: Option<&Path>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(crate::control::run(&args.config, socket))
+    let options = RunOptions {
+        config: args.config.clone(),
+        socket: socket.map(Path::to_owned),
+        descriptors: args.hand_over,
+    };
+    runtime.block_on(crate::control::run(&options))
 }
 
 /// Detaches the packet programs, removes the pins and undoes what was changed on the interfaces. Succeeds if nothing is

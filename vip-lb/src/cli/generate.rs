@@ -78,8 +78,9 @@ mod tests {
             seen += 1;
             let name = command.get_display_name().unwrap_or(command.get_name());
             let page = pages.get(name).unwrap_or_else(|| panic!("no page {name} in {:?}", pages.keys()));
-            // The options of a group of commands are those of its members.
-            for long in command.get_arguments().filter_map(clap::Arg::get_long) {
+            // The options of a group of commands are those of its members. What is hidden is nobody's to give.
+            let shown = command.get_arguments().filter(|argument| !argument.is_hide_set());
+            for long in shown.filter_map(clap::Arg::get_long) {
                 let escaped = format!("\\-\\-{}", long.replace('-', "\\-"));
                 assert!(page.contains(&escaped), "{name} does not speak of --{long}: {page}");
             }

@@ -15,6 +15,7 @@ mod output;
 mod remote;
 mod render;
 mod top;
+mod upgrade_check;
 
 use arguments::{Cli, Command};
 use exit::Exit;
@@ -54,6 +55,11 @@ pub fn execute(cli: Cli) -> Exit {
         Command::Plan(args) => change::plan(&client(), &args),
         Command::Reload(args) => change::reload(&client(), &args),
         Command::Rollback(args) => change::rollback(&client(), &args),
+        Command::Upgrade(args) => remote::upgrade(&client(), &args),
+        Command::UpgradeCheck(args) => {
+            logging::start_quiet();
+            upgrade_check::run(&args)
+        }
     };
     result.unwrap_or_else(|error| {
         output::complain(&error);

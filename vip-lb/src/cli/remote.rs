@@ -15,7 +15,7 @@ use super::{
 };
 use crate::api::{
     Client, ClientError,
-    model::{EventsRequest, ExplainRequest},
+    model::{EventsRequest, ExplainRequest, UpgradeReport},
 };
 
 /// A client of the daemon on this socket, or on the default one.
@@ -83,6 +83,17 @@ fn wanted(args: &EventsArgs) -> EventsRequest {
         since_ms: since.map(|since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
         follow: (!args.follow).then_some(false),
     }
+}
+
+pub(super) fn upgrade(client: &Client, args: &OutputArgs) -> anyhow::Result<Exit> {
+    let report = ask(client.upgrade())?;
+    if args.json {
+        output::print_json(&report)?;
+    } else {
+        let UpgradeReport { pid, former_pid, version } = report;
+        output::print(&format!("pid {pid}, version {version}, has taken over from pid {former_pid}\n"))?;
+    }
+    Ok(Exit::Success)
 }
 
 fn request(args: &ExplainArgs) -> Result<ExplainRequest, UsageError> {

@@ -13,6 +13,7 @@ pub mod daemon;
 pub mod desired;
 pub mod engine;
 pub mod explain;
+pub mod hand_over;
 pub mod indices;
 mod observed;
 pub mod pacing;
@@ -20,4 +21,4 @@ pub mod rehearsal;
 pub mod service;
 pub mod standing;
 
-pub use daemon::run;
+pub use daemon::{RunOptions, run};

@@ -57,7 +57,10 @@ pub fn decapsulate(options: &DecapOptions) -> anyhow::Result<Attachment> {
 }
 
 fn load_and_attach(options: &DecapOptions, folder: &Path) -> anyhow::Result<Attachment> {
-    let (mut bpf, pins) = load_decapsulator(folder)?;
+    let (mut bpf, pins, taken) = load_decapsulator(folder)?;
+    if let Some(pending) = &taken.pending {
+        pending.fill(&pins)?;
+    }
     // Nothing is steered here, so nothing is hashed, and any key will do.
     let settings = Settings { gue_port: options.gue_port, ..Settings::new(HashKey::from_seed(&[0; 32])) };
     let mut all_settings: Array<MapData, Raw<Settings>> = take(&mut bpf, "SETTINGS")?;
@@ -88,7 +91,11 @@ fn load_and_attach(options: &DecapOptions, folder: &Path) -> anyhow::Result<Atta
         }
     }
     let program = load_program(&mut bpf, "vip_lb_decap")?;
-    Ok(attach::attach(program, &pins, &options.interface, options.index, AttachMode::Auto)?)
+    let attachment = attach::attach(program, &pins, &options.interface, options.index, AttachMode::Auto)?;
+    if let Some(pending) = taken.pending {
+        pending.commit(&pins)?;
+    }
+    Ok(attachment)
 }
 
 /// What is decapsulated on an interface.
@@ -104,7 +111,7 @@ pub struct Decapsulator {
 
 /// Reads what is decapsulated on an interface; `None` if nothing is.
 pub fn decapsulator(pins: &Path, interface: &str) -> anyhow::Result<Option<Decapsulator>> {
-    let folder = Pins::at(pins::decapsulator(pins, interface));
+    let folder = Pins::of(&pins::decapsulator(pins, interface));
     if !folder.linked_interfaces().iter().any(|linked| linked == interface) {
         return Ok(None);
     }

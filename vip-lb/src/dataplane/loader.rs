@@ -9,14 +9,16 @@ use aya::{
 };
 use thiserror::Error;
 use vip_lb_common::abi::{
-    Address, Backend, FlowEntry, FlowKey, Fragment, FragmentKey, IcmpAccount, LinkAddress, NatFlow, NatReply,
-    NatReplyKey, Peer, PortKey, RangeKey, Recording, ServiceOptions, ServiceRef, Settings, Stats, Survivor,
-    Vip, VipPlace,
+    Address, Backend, FlowEntry, FlowKey, Fragment, FragmentKey, IcmpAccount, LAYOUT_VERSION, LinkAddress,
+    NatFlow, NatReply, NatReplyKey, Peer, PortKey, RangeKey, Recording, ServiceOptions, ServiceRef, Settings,
+    Stats, Survivor, Vip, VipPlace,
 };
 
 use super::{
+    layout::{self, MapLayout, STEPS, TakeOver, layout},
+    migrate::{self, Pending},
     object,
-    pins::{PinError, Pins, check_map},
+    pins::{PinError, Pins},
     raw::Raw,
     refusal,
 };
@@ -56,7 +58,7 @@ pub enum LoadError {
     /// The kernel does not take the maps.
     #[error("cannot create the BPF maps{hint}")]
     Maps {
-        /// Which gate is closed, where something is not permitted.
+        /// Which gate is closed, where something is not permitted, or what there is no room for.
         hint: String,
         /// Why.
         #[source]
@@ -81,20 +83,22 @@ pub enum LoadError {
     },
 }
 
-/// A map as the object declares it: what a pin must match.
-pub(super) struct MapLayout {
-    name: &'static str,
-    map_type: MapType,
-    key_size: usize,
-    value_size: usize,
+impl LoadError {
+    pub(super) fn of_maps(source: aya::EbpfError) -> Self {
+        Self::Maps { hint: refusal::of_maps(&source), source: Box::new(source) }
+    }
 }
 
-const fn layout<K, V>(name: &'static str, map_type: MapType) -> MapLayout {
-    MapLayout { name, map_type, key_size: size_of::<K>(), value_size: size_of::<V>() }
+/// What came of the pins that there were.
+pub(super) struct TakenOver {
+    /// A former daemon's maps are used.
+    pub(super) adopted: bool,
+    /// A migration that is to be carried out: its maps are made, and empty.
+    pub(super) pending: Option<Pending>,
 }
 
 /// The maps of the balancer's program, all of which are pinned.
-const MAPS: [MapLayout; 24] = [
+pub(super) const MAPS: [MapLayout; 24] = [
     SETTINGS,
     layout::<u32, VipPlace>("VIP_INDEX", MapType::Array),
     layout::<Address, Vip>("VIPS", MapType::Hash),
@@ -121,16 +125,20 @@ const MAPS: [MapLayout; 24] = [
     layout::<u32, Stats>("BACKEND_STATS", MapType::PerCpuArray),
 ];
 
+/// The large ones that a program can do without.
+pub(super) const TABLES: [&str; 8] =
+    ["FLOWS", "NEWBORN", "SURVIVORS", "FRAGMENTS", "NAT_FLOWS", "NAT_REPLIES", "VIPS", "PORTS"];
+
 /// The maps of the decapsulator.
-const DECAP_MAPS: [MapLayout; 4] =
+pub(super) const DECAP_MAPS: [MapLayout; 4] =
     [SETTINGS, DECAP_SOURCES, layout::<Address, u32>("DECAP_VIPS", MapType::Hash), VERDICTS];
 
-const SETTINGS: MapLayout = layout::<u32, Settings>("SETTINGS", MapType::Array);
+const SETTINGS: MapLayout = layout::<u32, Settings>(layout::SETTINGS, MapType::Array);
 const DECAP_SOURCES: MapLayout = layout::<Key<Raw<Address>>, u32>("DECAP_SOURCES", MapType::LpmTrie);
 const VERDICTS: MapLayout = layout::<u32, u64>("VERDICTS", MapType::PerCpuArray);
 
-/// Loads the balancer on its pins. Tells whether the maps were there before.
-pub(super) fn load_balancer(options: &LoadOptions) -> Result<(Ebpf, Pins, bool), LoadError> {
+/// Loads the balancer on its pins. Tells how they were taken over.
+pub(super) fn load_balancer(options: &LoadOptions) -> Result<(Ebpf, Pins, TakenOver), LoadError> {
     let pins = Pins::create(&options.pins)?;
     let mut loader = EbpfLoader::new();
     loader
@@ -140,47 +148,43 @@ pub(super) fn load_balancer(options: &LoadOptions) -> Result<(Ebpf, Pins, bool),
         .map_max_entries("NAT_FLOWS", options.nat)
         .map_max_entries("NAT_REPLIES", options.nat)
         .map_max_entries("FRAGMENTS", options.fragments);
-    let (bpf, adopted) = load(loader, &pins, &MAPS)?;
-    Ok((bpf, pins, adopted))
+    let (bpf, taken) = load(loader, &pins, &MAPS)?;
+    Ok((bpf, pins, taken))
 }
 
 /// Loads the decapsulator on its pins, with the balancer's large tables shrunk to nothing.
-pub(super) fn load_decapsulator(folder: &Path) -> Result<(Ebpf, Pins), LoadError> {
+pub(super) fn load_decapsulator(folder: &Path) -> Result<(Ebpf, Pins, TakenOver), LoadError> {
     let pins = Pins::create(folder)?;
     let mut loader = EbpfLoader::new();
-    for name in [
-        "FLOWS",
-        "NEWBORN",
-        "SURVIVORS",
-        "FRAGMENTS",
-        "NAT_FLOWS",
-        "NAT_REPLIES",
-        "ICMP_ACCOUNTS",
-        "BACKENDS",
-        "BACKEND_STATS",
-        "SERVICE_STATS",
-        "SERVICES",
-        "VIPS",
-        "PORTS",
-    ] {
+    for name in
+        TABLES.iter().chain(&["ICMP_ACCOUNTS", "BACKENDS", "BACKEND_STATS", "SERVICE_STATS", "SERVICES"])
+    {
         loader.map_max_entries(name, 1);
     }
-    let (bpf, _) = load(loader, &pins, &DECAP_MAPS)?;
-    Ok((bpf, pins))
+    let (bpf, taken) = load(loader, &pins, &DECAP_MAPS)?;
+    Ok((bpf, pins, taken))
 }
 
-fn load(mut loader: EbpfLoader<'_>, pins: &Pins, maps: &[MapLayout]) -> Result<(Ebpf, bool), LoadError> {
-    let mut adopted = false;
+fn load(
+    mut loader: EbpfLoader<'_>,
+    pins: &Pins,
+    maps: &'static [MapLayout],
+) -> Result<(Ebpf, TakenOver), LoadError> {
+    let take_over = layout::decide(pins.folder(), &migrate::look(pins)?, maps, LAYOUT_VERSION, STEPS)
+        .map_err(PinError::from)?;
+    pins.settle()?;
+    pins.clear_stage()?;
+    let (adopted, migration) = match take_over {
+        TakeOver::Fresh => (false, None),
+        TakeOver::Adopt => (true, None),
+        TakeOver::Migrate(migration) => (true, Some(Pending { maps, migration })),
+    };
     for map in maps {
-        adopted |=
-            check_map(&pins.map(map.name), map.map_type as u32, map.key_size as u32, map.value_size as u32)?;
-        loader.map_pin_path(map.name, pins.map(map.name));
+        let staged = migration.as_ref().is_some_and(|pending| pending.migration.stages(map.name));
+        loader.map_pin_path(map.name, if staged { pins.stage(map.name)? } else { pins.map(map.name) });
     }
-    let bpf = loader.load(object::BYTES).map_err(|source| {
-        let hint = refusal::gates(&source);
-        LoadError::Maps { hint, source: Box::new(source) }
-    })?;
-    Ok((bpf, adopted))
+    let bpf = loader.load(object::BYTES).map_err(LoadError::of_maps)?;
+    Ok((bpf, TakenOver { adopted, pending: migration }))
 }
 
 /// Hands a program to the verifier.

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use aya::{
     Ebpf,
     maps::{
@@ -13,16 +13,15 @@ use aya::{
 use vip_lb_common::{
     Verdict,
     abi::{
-        Address, Backend, FlowEntry, FlowKey, Fragment, FragmentKey, LAYOUT_VERSION, LinkAddress, Peer,
-        PortKey, RangeKey, RingClass, SETTINGS_MAGIC, ServiceOptions, ServiceRef, Settings, Slot, Stats,
-        Survivor, Vip,
+        Address, Backend, FlowEntry, FlowKey, Fragment, FragmentKey, LinkAddress, Peer, PortKey, RangeKey,
+        RingClass, ServiceOptions, ServiceRef, Settings, Slot, Stats, Survivor, Vip,
     },
 };
 
 use super::{
     attach::{self, AttachError, Attachment},
-    loader::{LoadError, LoadOptions, ProgramCost, load_balancer, load_program, take},
-    pins::Pins,
+    loader::{LoadError, LoadOptions, ProgramCost, TakenOver, load_balancer, load_program, take},
+    pins::{PinError, Pins},
     raw::{self, Raw},
     rings::Rings,
     vips::Vips,
@@ -31,12 +30,13 @@ use super::{
 use crate::config::model::AttachMode;
 
 /// Name of the program in the object.
-const PROGRAM: &str = "vip_lb";
+pub(super) const PROGRAM: &str = "vip_lb";
 
 /// The balancer in the kernel. Dropped, everything stays pinned and forwards on.
 pub struct Dataplane {
     bpf: Ebpf,
     pins: Pins,
+    taken: TakenOver,
     settings: Array<MapData, Raw<Settings>>,
     vips: Vips,
     ports: HashMap<MapData, Raw<PortKey>, Raw<ServiceRef>>,
@@ -97,9 +97,9 @@ pub struct Found {
 }
 
 impl Dataplane {
-    /// Loads the program on the pinned maps, or on new ones, and tells what was in them.
-    pub fn open(options: &LoadOptions) -> anyhow::Result<(Self, Found)> {
-        let (mut bpf, pins, adopted) = load_balancer(options)?;
+    /// Loads the program on the pinned maps, or on new ones. Packets do not notice.
+    pub fn open(options: &LoadOptions) -> anyhow::Result<Self> {
+        let (mut bpf, pins, taken) = load_balancer(options)?;
         let mut dataplane = Self {
             settings: take(&mut bpf, "SETTINGS")?,
             vips: Vips::take(&mut bpf)?,
@@ -122,10 +122,32 @@ impl Dataplane {
             backend_stats: take(&mut bpf, "BACKEND_STATS")?,
             bpf,
             pins,
+            taken,
         };
-        let found = if adopted { dataplane.found()? } else { Found::default() };
         load_program(&mut dataplane.bpf, PROGRAM)?;
-        Ok((dataplane, found))
+        Ok(dataplane)
+    }
+
+    /// What a former daemon left in the maps. From here on nobody else may write them: migrated ones are filled now.
+    pub fn found(&mut self) -> anyhow::Result<Found> {
+        if let Some(pending) = &self.taken.pending {
+            pending.fill(&self.pins)?;
+        }
+        if self.taken.adopted { self.read_all() } else { Ok(Found::default()) }
+    }
+
+    /// The layout that the pins were migrated from, if they were.
+    #[must_use]
+    pub fn migrated_from(&self) -> Option<u32> {
+        self.taken.pending.as_ref().map(|pending| pending.migration.from)
+    }
+
+    /// Puts migrated maps in the place of their former selves, if there are any. All links must have this program.
+    pub fn finish_take_over(&mut self) -> Result<(), PinError> {
+        match self.taken.pending.take() {
+            Some(pending) => pending.commit(&self.pins),
+            None => Ok(()),
+        }
     }
 
     /// What the verifier said of the program.
@@ -380,19 +402,8 @@ impl Dataplane {
         &self.nat_replies
     }
 
-    fn found(&mut self) -> anyhow::Result<Found> {
+    fn read_all(&mut self) -> anyhow::Result<Found> {
         let settings = self.setting()?;
-        if settings.magic == 0 {
-            // An earlier daemon ended before it wrote anything.
-            return Ok(Found::default());
-        }
-        if settings.magic != SETTINGS_MAGIC || settings.layout != LAYOUT_VERSION {
-            bail!(
-                "the pinned maps have layout {}, this binary needs {LAYOUT_VERSION}; run `vip-lb unload` first, which ends \
-                 forwarding",
-                settings.layout
-            );
-        }
         let mut found = Found { settings: Some(settings), vips: self.vips.read()?, ..Found::default() };
         for entry in &self.ports {
             let (key, service) = entry.context("cannot read PORTS")?;

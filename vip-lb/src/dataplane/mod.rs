@@ -5,9 +5,12 @@
 
 mod attach;
 mod decap;
+mod examine;
 mod inspect;
+mod layout;
 mod loader;
 mod maps;
+mod migrate;
 mod nat;
 pub mod object;
 mod occupant;
@@ -21,7 +24,9 @@ mod write;
 
 pub use attach::{AttachError, Attachment, XdpMode};
 pub use decap::{DecapOptions, Decapsulator, decapsulate, decapsulator, stop_decapsulating};
+pub use examine::{Examination, Way, examine, verify_program};
 pub use inspect::{ObservedTables, Snapshot, monotonic_seconds};
+pub use layout::Refusal;
 pub use loader::{LoadError, LoadOptions, ProgramCost};
 pub use maps::{Capacities, Dataplane, Found};
 pub use occupant::{Occupant, occupant};

@@ -23,7 +23,7 @@ pub enum Occupant {
 /// Tells whose program `id` on an interface is, by the pins in a folder. Needs `CAP_SYS_ADMIN` to see what others have loaded.
 #[must_use]
 pub fn occupant(pins: &Path, interface: &str, id: u32) -> Occupant {
-    let pins = Pins::at(pins.to_owned());
+    let pins = Pins::of(pins);
     let is_ours = XdpMode::ALL
         .into_iter()
         .any(|mode| raw::link_info(&pins.link(interface, mode)).is_ok_and(|info| info.program_id == id));

@@ -5,10 +5,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aya::maps::MapInfo;
 use thiserror::Error;
 
-use super::{attach::XdpMode, raw};
+use super::{attach::XdpMode, layout::Refusal, raw};
+
+/// Folder of maps that may come to take another's place, below the folder of a program's pins.
+const STAGE: &str = "next";
+
+/// Name of the same folder once it is settled that they do.
+const DECIDED: &str = "decided";
 
 /// Folder of pinned links below the folder of a program's pins; in it one folder for each mode.
 const LINKS: &str = "links";
@@ -27,20 +32,17 @@ pub enum PinError {
         /// The folder.
         path: PathBuf,
     },
-    /// A pinned map is not what this binary needs.
-    #[error(
-        "cannot use pinned map {path}: its {property} is {actual}, expected {expected}; it was made by another \
-         version: run `vip-lb unload` first, which ends forwarding"
-    )]
-    Mismatch {
+    /// They were made by another version, or are somebody else's.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// A map of an older layout cannot be read or brought to this one.
+    #[error("cannot convert pinned map {path}")]
+    Convert {
         /// The pin.
         path: PathBuf,
-        /// What differs.
-        property: &'static str,
-        /// As found.
-        actual: u64,
-        /// As needed.
-        expected: u64,
+        /// Why.
+        #[source]
+        source: io::Error,
     },
     /// A pin cannot be read.
     #[error("cannot read pinned map {path}")]
@@ -78,7 +80,7 @@ impl Pins {
     /// Makes the folder if need be; refuses one that is not on bpffs, where a pin would not be one.
     pub(super) fn create(folder: &Path) -> Result<Self, PinError> {
         check_place(folder)?;
-        let pins = Self { folder: folder.to_owned() };
+        let pins = Self::of(folder);
         for mode in XdpMode::ALL {
             let links = pins.links(mode);
             fs::create_dir_all(&links).map_err(|source| PinError::Folder { path: links, source })?;
@@ -86,9 +88,13 @@ impl Pins {
         Ok(pins)
     }
 
-    /// The pins in a folder, whether there are any or not.
-    pub(super) fn at(folder: PathBuf) -> Self {
-        Self { folder }
+    /// The pins of a folder, which need not be there.
+    pub(super) fn of(folder: &Path) -> Self {
+        Self { folder: folder.to_owned() }
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     pub(super) fn map(&self, name: &str) -> PathBuf {
@@ -98,6 +104,49 @@ impl Pins {
     pub(super) fn link(&self, interface: &str, mode: XdpMode) -> PathBuf {
         // bpffs takes no dots in names; '%' is in no interface name that the configuration accepts.
         self.links(mode).join(interface.replace('.', "%"))
+    }
+
+    /// Where a map waits that is to take the place of another one.
+    pub(super) fn staged(&self, name: &str) -> PathBuf {
+        self.folder.join(STAGE).join(name)
+    }
+
+    /// The same, once it may be pinned there.
+    pub(super) fn stage(&self, name: &str) -> Result<PathBuf, PinError> {
+        let stage = self.folder.join(STAGE);
+        fs::create_dir_all(&stage).map_err(|source| folder_error(&stage, source))?;
+        Ok(self.staged(name))
+    }
+
+    /// Removes what waits, and what a migration that was broken off has left.
+    pub(super) fn clear_stage(&self) -> Result<(), PinError> {
+        let stage = self.folder.join(STAGE);
+        remove_files(&stage, |pin| fs::remove_file(pin)).map_err(|source| folder_error(&stage, source))
+    }
+
+    /// Gives all that waits its place: in one step that is decided, and whoever is killed in what follows leaves the rest to
+    /// [`Pins::settle`].
+    pub(super) fn commit_stage(&self) -> Result<(), PinError> {
+        let stage = self.folder.join(STAGE);
+        match fs::rename(&stage, self.decided()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(folder_error(&stage, error)),
+            _ => self.settle(),
+        }
+    }
+
+    /// Puts maps into their place about which that is decided, if there are any.
+    pub(super) fn settle(&self) -> Result<(), PinError> {
+        let decided = self.decided();
+        let put = |pin: &Path| match pin.file_name() {
+            Some(name) => fs::rename(pin, self.folder.join(name)),
+            None => Ok(()),
+        };
+        remove_files(&decided, put).map_err(|source| folder_error(&decided, source))
+    }
+
+    /// Folder of the maps that are to be put into their place.
+    pub(super) fn decided(&self) -> PathBuf {
+        self.folder.join(DECIDED)
     }
 
     /// Interfaces that have a pinned link.
@@ -110,37 +159,6 @@ impl Pins {
     fn links(&self, mode: XdpMode) -> PathBuf {
         self.folder.join(LINKS).join(mode.name())
     }
-}
-
-/// Compares a pinned map, if there is one, with what the object needs. The number of entries may differ: it is
-/// configuration, and changes with the next fresh load.
-pub(super) fn check_map(
-    path: &Path,
-    map_type: u32,
-    key_size: u32,
-    value_size: u32,
-) -> Result<bool, PinError> {
-    if !path.exists() {
-        return Ok(false);
-    }
-    let read = |source| PinError::Read { path: path.to_owned(), source: Box::new(source) };
-    let info = MapInfo::from_pin(path).map_err(read)?;
-    let actual_type = info.map_type().map_err(read)? as u32;
-    for (property, actual, expected) in [
-        ("type", actual_type, map_type),
-        ("key size", info.key_size(), key_size),
-        ("value size", info.value_size(), value_size),
-    ] {
-        if actual != expected {
-            return Err(PinError::Mismatch {
-                path: path.to_owned(),
-                property,
-                actual: u64::from(actual),
-                expected: u64::from(expected),
-            });
-        }
-    }
-    Ok(true)
 }
 
 /// The folder of the decapsulator of an interface.
@@ -210,7 +228,7 @@ pub(super) fn remove_link(pin: &Path) -> io::Result<()> {
 /// Removes the pins of one program. Returns the interfaces it was attached to.
 fn remove(folder: &Path) -> Result<Vec<String>, PinError> {
     let failed = |source| folder_error(folder, source);
-    let pins = Pins::at(folder.to_owned());
+    let pins = Pins::of(folder);
     if !exists(&folder.join(LINKS))? {
         return Err(PinError::Foreign { path: folder.to_owned() });
     }
@@ -220,6 +238,8 @@ fn remove(folder: &Path) -> Result<Vec<String>, PinError> {
         remove_files(&pins.links(mode), remove_link).map_err(failed)?;
     }
     fs::remove_dir(folder.join(LINKS)).map_err(failed)?;
+    pins.settle()?;
+    pins.clear_stage()?;
     match remove_files(folder, |pin| fs::remove_file(pin)) {
         // Decapsulators stay unless they are removed first.
         Err(error)
@@ -229,7 +249,7 @@ fn remove(folder: &Path) -> Result<Vec<String>, PinError> {
     Ok(interfaces)
 }
 
-/// Removes the files of a folder, and the folder, which must hold nothing else. One that is not there is no error.
+/// Removes the files of a folder in this way, and the folder, which must hold nothing else. One that is not there is no error.
 fn remove_files(folder: &Path, remove: impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -291,4 +311,68 @@ fn is_bpffs(path: &Path) -> io::Result<bool> {
     // SAFETY: statfs succeeded and filled it.
     let statistics = unsafe { statistics.assume_init() };
     Ok(statistics.f_type.unsigned_abs() == BPF_FS_MAGIC)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::api::samples::TempFolder;
+
+    /// Files stand for pins: where they lie is all that matters here.
+    fn files(folder: &Path) -> BTreeMap<String, String> {
+        let entries = fs::read_dir(folder).unwrap().map(Result::unwrap);
+        entries
+            .map(|entry| {
+                let content = fs::read_to_string(entry.path()).unwrap_or_else(|_| "a folder".to_owned());
+                (entry.file_name().into_string().unwrap(), content)
+            })
+            .collect()
+    }
+
+    fn staged(place: &TempFolder) -> Pins {
+        let pins = Pins::of(place.path());
+        for name in ["SETTINGS", "RINGS", "PEERS"] {
+            fs::write(pins.map(name), "former").unwrap();
+        }
+        for name in ["SETTINGS", "RINGS"] {
+            fs::write(pins.stage(name).unwrap(), "new").unwrap();
+        }
+        pins
+    }
+
+    fn expect(place: &TempFolder, content: [(&str, &str); 3]) {
+        let expected: BTreeMap<String, String> =
+            content.map(|(name, content)| (name.to_owned(), content.to_owned())).into();
+        assert_eq!(files(place.path()), expected);
+    }
+
+    #[test]
+    fn what_waits_takes_its_place_or_goes() {
+        let place = TempFolder::new();
+        let pins = staged(&place);
+        pins.settle().unwrap();
+        assert_eq!(files(place.path()).len(), 4, "nothing is decided");
+        pins.commit_stage().unwrap();
+        expect(&place, [("PEERS", "former"), ("RINGS", "new"), ("SETTINGS", "new")]);
+
+        let place = TempFolder::new();
+        let pins = staged(&place);
+        pins.clear_stage().unwrap();
+        pins.commit_stage().unwrap();
+        expect(&place, [("PEERS", "former"), ("RINGS", "former"), ("SETTINGS", "former")]);
+    }
+
+    #[test]
+    fn who_is_killed_once_it_is_decided_leaves_no_mixture() {
+        let place = TempFolder::new();
+        let pins = staged(&place);
+        fs::rename(place.path().join(STAGE), pins.decided()).unwrap();
+        fs::rename(pins.decided().join("SETTINGS"), pins.map("SETTINGS")).unwrap();
+        // The next daemon begins with this.
+        pins.settle().unwrap();
+        pins.clear_stage().unwrap();
+        expect(&place, [("PEERS", "former"), ("RINGS", "new"), ("SETTINGS", "new")]);
+    }
 }

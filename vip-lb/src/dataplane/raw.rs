@@ -26,6 +26,7 @@ const BPF_MAP_CREATE: libc::c_long = 0;
 const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
 const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
+const BPF_MAP_GET_NEXT_KEY: libc::c_long = 4;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_MAP_LOOKUP_AND_DELETE_ELEM: libc::c_long = 21;
@@ -106,6 +107,44 @@ pub(super) fn lookup_into<K: Plain, T: Plain>(map: &impl AsFd, key: K, value: &m
 pub(super) fn lookup<K: Plain, V: Plain + Default>(map: &impl AsFd, key: K) -> io::Result<Option<V>> {
     let mut value = [V::default()];
     there(lookup_into(map, key, &mut value)).map(|found| found.map(|()| value[0]))
+}
+
+/// Reads one element of a map of any kind that has one value for a key. The lengths must be the map's.
+pub(super) fn lookup_bytes(map: &impl AsFd, key: &[u8], value_size: usize) -> io::Result<Option<Vec<u8>>> {
+    let mut value = vec![0; value_size];
+    let attr = ElementAttr {
+        map_fd: fd(map),
+        key: key.as_ptr() as u64,
+        value: value.as_mut_ptr() as u64,
+        ..ElementAttr::default()
+    };
+    // SAFETY: key and value point to live memory of the map's sizes.
+    there(unsafe { bpf(BPF_MAP_LOOKUP_ELEM, &attr) }).map(|found| found.map(|_| value))
+}
+
+/// Writes one element, likewise.
+pub(super) fn update_bytes(map: &impl AsFd, key: &[u8], value: &[u8]) -> io::Result<()> {
+    let attr = ElementAttr {
+        map_fd: fd(map),
+        key: key.as_ptr() as u64,
+        value: value.as_ptr() as u64,
+        ..ElementAttr::default()
+    };
+    // SAFETY: key and value point to live memory of the map's sizes.
+    unsafe { bpf(BPF_MAP_UPDATE_ELEM, &attr) }.map(drop)
+}
+
+/// The key that follows `key`, or the first one.
+pub(super) fn next_key(map: &impl AsFd, key: Option<&[u8]>, key_size: usize) -> io::Result<Option<Vec<u8>>> {
+    let mut next = vec![0; key_size];
+    let attr = ElementAttr {
+        map_fd: fd(map),
+        key: key.map_or(0, |key| key.as_ptr() as u64),
+        value: next.as_mut_ptr() as u64,
+        ..ElementAttr::default()
+    };
+    // SAFETY: the key, if there is one, and the room for the next are live memory of the map's key size.
+    there(unsafe { bpf(BPF_MAP_GET_NEXT_KEY, &attr) }).map(|found| found.map(|_| next))
 }
 
 /// Removes one element of a hash map and tells what it was, in one step (kernel 5.14).
@@ -265,7 +304,8 @@ pub(super) fn detach_link(pin: &Path) -> io::Result<()> {
     unsafe { bpf(BPF_LINK_DETACH, &attr) }.map(drop)
 }
 
-fn open_pin(pin: &Path) -> io::Result<OwnedFd> {
+/// Opens what is pinned at a path.
+pub(super) fn open_pin(pin: &Path) -> io::Result<OwnedFd> {
     #[repr(C)]
     struct ObjectAttr {
         path: u64,

@@ -67,6 +67,21 @@ pub(super) fn gates(error: &(dyn Error + 'static)) -> String {
     }
 }
 
+/// Why maps cannot be made or pinned, as the end of a message, where something is known of it.
+pub(super) fn of_maps(error: &(dyn Error + 'static)) -> String {
+    match os_error(error) {
+        Some(libc::EROFS) => {
+            ": the BPF file system is mounted read-only; nothing that is pinned was changed".to_owned()
+        }
+        Some(libc::ENOSPC | libc::ENOMEM) => {
+            ": there is no memory for another map or pin (see the limits of the unit's control group); nothing that is \
+             pinned was changed"
+                .to_owned()
+        }
+        _ => gates(error),
+    }
+}
+
 /// The number of the system call's error.
 pub(super) fn os_error(error: &(dyn Error + 'static)) -> Option<i32> {
     chain(error).find_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error())

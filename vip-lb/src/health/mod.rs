@@ -2,6 +2,7 @@
 //!
 //! [`threshold`] decides (pure), [`probe`] asks one backend once, [`monitor`] runs the probes of all backends.
 
+pub mod memory;
 pub mod monitor;
 pub mod probe;
 pub mod threshold;
@@ -10,6 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::config::model::HealthCheck;
 
+pub use memory::Memory;
 pub use monitor::{HealthEvent, Monitor, TargetHealth};
 pub use threshold::{Connections, Down, DownCause, Outcome, State, Transition};
 

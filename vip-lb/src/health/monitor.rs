@@ -21,7 +21,8 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    Down, DownCause, Outcome, State, Target, Transition,
+    Down, DownCause, Memory, Outcome, State, Target, Transition,
+    memory::Memories,
     probe::{Dial, Probes},
     threshold::Threshold,
 };
@@ -156,8 +157,15 @@ impl Monitor {
     /// the state of one that leaves with the same address and port, up rather than down if there are several: a reload
     /// that only tunes a check changes nobody's state. No event tells of a state that a target begins in. An event of
     /// a target that just left may still come.
-    pub fn set_targets_from(&self, mut targets: Vec<(Target, State)>) {
+    pub fn set_targets_from(&self, targets: Vec<(Target, State)>) {
+        self.set_targets_with(targets, &[]);
+    }
+
+    /// Like [`Monitor::set_targets_from`], but what another daemon remembers of a new target counts first: it goes on with its state and
+    /// counters.
+    pub fn set_targets_with(&self, mut targets: Vec<(Target, State)>, memories: &[Memory]) {
         let now = now();
+        let memories = Memories::new(memories);
         let mut seen = HashSet::new();
         targets.retain(|(target, _)| seen.insert(target.clone()));
 
@@ -182,19 +190,24 @@ impl Monitor {
 
         let count = u32::try_from(new.len()).unwrap_or(u32::MAX);
         for (index, (target, state)) in (0u32..).zip(new) {
-            let (state, since) = match (state, left.get(&target.socket_address())) {
-                (State::Unknown, Some(known)) => known.clone(),
-                (state, _) => (state, now),
-            };
-            let state = if state == State::Unknown && target.check.start == StartState::Up {
-                State::Up
-            } else {
-                state
-            };
             let interval = target.check.interval;
             let first_probe = now + interval.min(MAX_SPREAD) * index / count;
-            let threshold = Threshold::new(&target.check, state, since, first_probe)
-                .with_second_probe(now + interval * index / count);
+            let threshold = match memories.of(&target) {
+                Some(memory) => Threshold::resume(&target.check, memory, now, first_probe),
+                None => {
+                    let (state, since) = match (state, left.get(&target.socket_address())) {
+                        (State::Unknown, Some(known)) => known.clone(),
+                        (state, _) => (state, now),
+                    };
+                    let state = if state == State::Unknown && target.check.start == StartState::Up {
+                        State::Up
+                    } else {
+                        state
+                    };
+                    Threshold::new(&target.check, state, since, first_probe)
+                }
+            };
+            let threshold = threshold.with_second_probe(now + interval * index / count);
             let target = Arc::new(target);
             current.insert(Arc::clone(&target), self.spawn(target, threshold));
         }
@@ -213,6 +226,16 @@ impl Monitor {
     pub fn look(&self, target: &Target) -> Option<TargetHealth> {
         let targets = lock(&self.targets);
         targets.get(target).map(|probed| probed.record.look(now(), wall_clock()))
+    }
+
+    /// What another daemon needs to go on with all checks.
+    #[must_use]
+    pub fn memories(&self) -> Vec<Memory> {
+        let now = now();
+        let targets = lock(&self.targets);
+        let memory =
+            |probed: &Probed| Memory::of(&probed.record.target, &lock(&probed.record.health).threshold, now);
+        targets.values().map(memory).collect()
     }
 
     /// Everything known about all targets, ordered by address and port.

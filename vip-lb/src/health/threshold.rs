@@ -20,6 +20,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::Memory;
 use crate::config::model::{HealthCheck, OnDown, shown_duration};
 
 #[cfg(test)]
@@ -215,6 +216,19 @@ impl Threshold {
         Self { second_probe: Some(due), ..self }
     }
 
+    /// A target that another daemon has watched until `now`: state and counters go on.
+    #[must_use]
+    pub fn resume(check: &HealthCheck, memory: &Memory, now: Instant, first_probe: Instant) -> Self {
+        Self {
+            successes: memory.successes,
+            failures: memory.failures,
+            cause_streak: memory.streak,
+            flaps: memory.flaps,
+            held_until: memory.held.map(|held| now + Duration::from_millis(held)),
+            ..Self::new(check, memory.state(), memory.since(now), first_probe)
+        }
+    }
+
     /// Takes the outcome of a probe that ran from `started` to `now`.
     ///
     /// `random`, even over its whole range, picks the jitter of the pause that follows.
@@ -288,6 +302,16 @@ impl Threshold {
     #[must_use]
     pub fn held_until(&self) -> Option<Instant> {
         self.held_until
+    }
+
+    /// How often in a row it has flapped.
+    pub(super) fn flaps(&self) -> u32 {
+        self.flaps
+    }
+
+    /// The cause of the latest failures and how many in a row had it.
+    pub(super) fn cause_streak(&self) -> Option<(DownCause, u32)> {
+        self.cause_streak
     }
 
     fn succeeded(&mut self, now: Instant) -> Option<Transition> {

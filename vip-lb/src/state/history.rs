@@ -15,8 +15,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use tokio::{sync::oneshot, task::JoinHandle};
 use tracing::warn;
 
+use super::keeper::PATIENCE;
 use crate::api::{
     events::Subscription,
     model::{Event, Occurrence},
@@ -105,25 +107,72 @@ impl History {
         }
         file.write_all(lines.as_bytes())
     }
+}
 
-    /// Keeps what a reader hears of, to its end.
-    pub async fn keep(self, mut events: Subscription) {
-        let mut failed = false;
-        while let Some(first) = events.next().await {
-            let mut heard = vec![first];
-            while let Some(more) = events.remembered() {
-                heard.push(more);
-            }
-            let history = self.clone();
-            let written = tokio::task::spawn_blocking(move || history.append(&heard)).await;
-            let result = written.unwrap_or_else(|error| Err(io::Error::other(error)));
-            if let Err(error) = &result
-                && !failed
-            {
-                warn!(folder = %self.folder.display(), %error, "cannot keep events");
-            }
-            failed = result.is_err();
+/// Brings what a reader hears of to the disk, until it is finished.
+#[derive(Debug)]
+pub struct Keeping {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Keeping {
+    /// Begins.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    #[must_use]
+    pub fn begin(history: &History, events: Subscription) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        Self { stop, task: tokio::spawn(keep(history.clone(), events, stopped)) }
+    }
+
+    /// Keeps what was told until now, and nothing more.
+    ///
+    /// # Errors
+    ///
+    /// The disk does not answer.
+    pub async fn finish(self) -> io::Result<()> {
+        let _ = self.stop.send(());
+        match tokio::time::timeout(PATIENCE, self.task).await {
+            Ok(ended) => ended.map_err(io::Error::other),
+            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer")),
         }
+    }
+}
+
+async fn keep(history: History, mut events: Subscription, mut stopped: oneshot::Receiver<()>) {
+    let mut failed = false;
+    let mut goes_on = true;
+    while goes_on {
+        let first = tokio::select! {
+            first = events.next() => {
+                goes_on = first.is_some();
+                first
+            }
+            _ = &mut stopped => {
+                goes_on = false;
+                None
+            }
+        };
+        let mut heard: Vec<Event> = first.into_iter().collect();
+        while let Some(more) = events.remembered() {
+            heard.push(more);
+        }
+        if heard.is_empty() {
+            continue;
+        }
+        let history = history.clone();
+        let folder = history.folder.clone();
+        let written = tokio::task::spawn_blocking(move || history.append(&heard)).await;
+        let result = written.unwrap_or_else(|error| Err(io::Error::other(error)));
+        if let Err(error) = &result
+            && !failed
+        {
+            warn!(folder = %folder.display(), %error, "cannot keep events");
+        }
+        failed = result.is_err();
     }
 }
 
@@ -211,14 +260,14 @@ mod tests {
         let scratch = Scratch::new("keep");
         let history = History::new(&scratch.0);
         let events = Events::new();
-        let keeper = tokio::spawn(history.clone().keep(events.subscribe(None)));
+        let keeping = Keeping::begin(&history, events.subscribe(None));
         for id in 1..=3 {
             let Event { time_ms, what, .. } = event(id);
             events.tell(time_ms, what);
         }
-        events.close();
-        keeper.await.unwrap();
-        assert_eq!(history.since(0).unwrap(), [event(1), event(2), event(3)]);
+        keeping.finish().await.unwrap();
+        events.tell(4000, event(4).what);
+        assert_eq!(history.since(0).unwrap(), [event(1), event(2), event(3)], "and nothing after it");
 
         let continued = Events::after(history.last());
         continued.tell(9000, event(9).what);

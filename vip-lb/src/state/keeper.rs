@@ -48,6 +48,7 @@ enum Job {
     Config(Box<Config>, oneshot::Sender<io::Result<()>>),
     Revisions(oneshot::Sender<io::Result<Vec<Revision>>>),
     Text(u64, oneshot::Sender<io::Result<Option<Vec<u8>>>>),
+    Finish(oneshot::Sender<io::Result<()>>),
 }
 
 #[derive(Clone)]
@@ -115,6 +116,11 @@ impl Keeper {
     /// The text of a configuration; none if it is not kept.
     pub fn text_of(&self, revision: u64) -> Kept<Option<Vec<u8>>> {
         self.hand_over(|answer| Job::Text(revision, answer))
+    }
+
+    /// Writes what waits, and then nothing any more: another process is to have the folder for itself.
+    pub fn finish(&self) -> Kept<()> {
+        self.hand_over(Job::Finish)
     }
 
     /// Number of the configuration in force; none if it is not kept.
@@ -205,6 +211,11 @@ impl Worker {
                 Ok(Job::Config(config, answer)) => drop(answer.send(self.write_config(*config))),
                 Ok(Job::Revisions(answer)) => drop(answer.send(self.folder.revisions())),
                 Ok(Job::Text(revision, answer)) => drop(answer.send(self.folder.text_of(revision))),
+                Ok(Job::Finish(answer)) => {
+                    // What failed before has been said.
+                    self.try_again();
+                    return drop(answer.send(Ok(())));
+                }
                 Err(mpsc::RecvTimeoutError::Timeout) => self.try_again(),
                 Err(mpsc::RecvTimeoutError::Disconnected) => return,
             }
@@ -319,6 +330,18 @@ mod tests {
         assert_eq!(keeper.in_force(), Some(1));
         assert_eq!(keeper.text_of(1).wait().await.unwrap().as_deref(), Some(&b"text"[..]));
         assert_eq!(keeper.revisions().wait().await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn after_its_end_nothing_is_written() {
+        let place = TempFolder::new();
+        let keeper = Keeper::start(Folder::new(place.path())).unwrap();
+        drop(keeper.keep_config("in time".into(), 1, None));
+        keeper.finish().wait().await.unwrap();
+        assert_eq!(keeper.in_force(), Some(1), "what waited is written first");
+        assert!(keeper.keep_config("too late".into(), 2, None).wait().await.is_err());
+        assert_eq!(Folder::new(place.path()).revisions().unwrap().len(), 1);
+        assert!(keeper.finish().wait().await.is_err());
     }
 
     #[tokio::test]

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use folder::{Folder, Revision};
-pub use history::History;
+pub use history::{History, Keeping};
 pub use keeper::{Keeper, Kept};
 pub use orders::{Order, OrderKey, OrderKind, Orders};
 

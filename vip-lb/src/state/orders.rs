@@ -40,7 +40,8 @@ pub struct Order {
 }
 
 /// All orders that hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "File", try_from = "File")]
 pub struct Orders {
     backends: BTreeMap<OrderKey, Order>,
 }
@@ -76,16 +77,7 @@ impl Orders {
     /// The text of a file, JSON.
     #[must_use]
     pub fn to_file(&self) -> Vec<u8> {
-        let backends = self.backends.iter().map(|(key, order)| Record {
-            vip: key.service.vip,
-            port: key.service.ports,
-            protocol: key.service.protocol,
-            backend: key.backend,
-            order: order.kind,
-            since: order.since,
-        });
-        let file = File { version: VERSION, backends: backends.collect() };
-        let mut text = serde_json::to_vec_pretty(&file).expect("orders are plain data");
+        let mut text = serde_json::to_vec_pretty(self).expect("orders are plain data");
         text.push(b'\n');
         text
     }
@@ -96,7 +88,28 @@ impl Orders {
     ///
     /// It is no such file, or one of another version.
     pub fn from_file(text: &[u8]) -> Result<Self, String> {
-        let file: File = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+        serde_json::from_slice(text).map_err(|error| error.to_string())
+    }
+}
+
+impl From<Orders> for File {
+    fn from(orders: Orders) -> Self {
+        let backends = orders.backends.into_iter().map(|(key, order)| Record {
+            vip: key.service.vip,
+            port: key.service.ports,
+            protocol: key.service.protocol,
+            backend: key.backend,
+            order: order.kind,
+            since: order.since,
+        });
+        Self { version: VERSION, backends: backends.collect() }
+    }
+}
+
+impl TryFrom<File> for Orders {
+    type Error = String;
+
+    fn try_from(file: File) -> Result<Self, String> {
         if file.version != VERSION {
             return Err(format!("it is of version {}, not {VERSION}", file.version));
         }

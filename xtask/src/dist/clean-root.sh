@@ -102,8 +102,18 @@ wait $ping || fail "pings were lost during the upgrade: $(cat "$root/tmp/ping")"
 grep -q ' 0% packet loss' "$root/tmp/ping" || fail "$(cat "$root/tmp/ping")"
 in_root vip-lb status >/dev/null || fail "the daemon ended with the upgrade"
 
+say handing over
+successor=$(in_root vip-lb upgrade | sed -n 's/^pid \([0-9]*\),.*/\1/p')
+[ -n "$successor" ] && [ "$successor" != "$daemon" ] || fail "nobody took over"
+wait "$daemon" || fail "the former daemon ended badly"
+daemon=$successor
+in_root vip-lb status >/dev/null || fail "the successor does not answer"
+answers || fail "nobody answers for the VIP after the hand-over"
+
 say removing
 stop TERM
+# It is not this script's child.
+while in_root vip-lb status >/dev/null 2>&1; do sleep 0.1; done
 in_root dpkg --remove vip-lb
 answers && fail "somebody answers after the removal"
 [ ! -e "$root/sys/fs/bpf/vip-lb" ] || fail "pins are left"

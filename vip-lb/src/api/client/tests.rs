@@ -64,6 +64,27 @@ async fn an_answer_of_something_else_is_told_from_one_of_the_daemon() {
 }
 
 #[tokio::test]
+async fn a_request_that_was_too_late_for_a_daemon_is_made_again_for_its_successor() {
+    let folder = TempFolder::new();
+    let path = folder.join("control.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let server = async {
+        for answer in [
+            "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}",
+            "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 26\r\n\r\n{\"version\":\"2\",\"pid\":4712}",
+        ] {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 1024];
+            assert!(stream.read(&mut request).await.unwrap() > 0);
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    };
+    let client = Client::new(&path);
+    let (liveness, ()) = tokio::join!(client.health(), server);
+    assert_eq!(liveness.unwrap().pid, 4712);
+}
+
+#[tokio::test]
 async fn an_answer_cut_short_is_an_error() {
     for answer in [&b""[..], b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n{", b"SSH-2.0-OpenSSH_9.2\r\n"] {
         let error = answered_with(answer).await;

@@ -123,6 +123,17 @@ pub struct BackendChange {
     pub remaining: Remaining,
 }
 
+/// Who took over from whom.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UpgradeReport {
+    /// Process id of the daemon that runs now.
+    pub pid: u32,
+    /// That of the one that answers, and ends.
+    pub former_pid: u32,
+    /// Release of the one that runs now.
+    pub version: String,
+}
+
 /// An operator's order, which holds over what the configuration says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OperatorOrder {

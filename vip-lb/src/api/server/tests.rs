@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::UnixStream,
+    net::{TcpListener, UnixStream},
     task::JoinHandle,
 };
 
@@ -13,10 +13,11 @@ use crate::{
     api::{
         Client, ClientError,
         events::{Events, Subscription},
+        limited::CONNECTIONS,
         model::{
             BackendChange, BackendSelector, Change, ChangeAction, ConfigRequest, ConfigText, Counters,
             DrainReport, DrainRequest, EventsRequest, Explanation, Occurrence, Outcome, Plan, ReloadReport,
-            Remaining, RevisionInfo, Revisions, Status, Subject,
+            Remaining, RevisionInfo, Revisions, Status, Subject, UpgradeReport,
         },
         samples::{self, TempFolder},
         socket::{SocketClaim, claim},
@@ -89,6 +90,10 @@ impl Control for Fake {
         Self::changed(&backend, "in ring")
     }
 
+    async fn upgrade(&self) -> Result<UpgradeReport, ApiError> {
+        Ok(UpgradeReport { pid: 4712, former_pid: 4711, version: "0.1.0".to_owned() })
+    }
+
     async fn plan(&self, request: ConfigRequest) -> Result<Plan, ApiError> {
         // What was asked for comes back as the change.
         let change = Change {
@@ -116,7 +121,7 @@ impl Control for Fake {
 /// A server of the fake on a socket of its own.
 struct Running {
     folder: TempFolder,
-    _claim: SocketClaim,
+    claim: SocketClaim,
     stop: oneshot::Sender<()>,
     server: JoinHandle<io::Result<()>>,
 }
@@ -132,7 +137,7 @@ impl Running {
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async move { stopped.await.unwrap() };
         let server = serve_with_grace(listener, router(Arc::new(fake)), shutdown, Duration::from_millis(10));
-        Self { folder, _claim: claim, stop, server: tokio::spawn(server) }
+        Self { folder, claim, stop, server: tokio::spawn(server) }
     }
 
     fn path(&self) -> PathBuf {
@@ -320,6 +325,7 @@ async fn a_shutdown_does_not_wait_for_half_a_request() {
     server.stop.send(()).unwrap();
     server.server.await.unwrap().unwrap();
     drop(stalled);
+    server.claim.refuse();
     let error = Client::new(&path).status().await.unwrap_err();
     assert!(matches!(error, ClientError::NotRunning { .. }), "{error}");
 }
@@ -407,6 +413,7 @@ async fn over_tcp_only_the_token_opens() {
     let address = listener.local_addr().unwrap();
     let gate = Gate::default();
     let fake = Fake { reload: Err(ApiError::new(ErrorKind::Conflict, "no")), events: Events::new() };
+    let listener = Limited::new(listener, oneshot::channel().0);
     tokio::spawn(serve_tcp(listener, Arc::new(fake), gate.clone(), std::future::pending()));
 
     let right = format!("Authorization: Bearer {TOKEN}\r\n");
@@ -435,7 +442,7 @@ async fn over_tcp_only_the_token_opens() {
 
     // Whoever takes all connections keeps others out, and not for longer than they are held.
     let mut held = Vec::new();
-    for _ in 0..TCP_CONNECTIONS {
+    for _ in 0..CONNECTIONS {
         held.push(tokio::net::TcpStream::connect(address).await.unwrap());
     }
     let mut one_more = Box::pin(over_tcp(address, "/metrics", &right));

@@ -12,8 +12,8 @@ use crate::{control::desired::ServiceKey, health, network, steering::identity};
 const FIRST_CHECKS: Duration = Duration::from_secs(3);
 
 impl Daemon {
-    /// All checks of the configuration; after a restart, what was in the rings begins as up.
-    pub(super) fn check_health(&self, adopted: bool) {
+    /// All checks of the configuration. They go on from what a predecessor remembers; after a restart, what was in the rings begins as up.
+    pub(super) fn check_health(&self, adopted: bool, memories: &[health::Memory]) {
         let mut targets = Vec::new();
         for vip in &self.config.vips {
             for service in &vip.services {
@@ -27,7 +27,7 @@ impl Daemon {
                 }
             }
         }
-        self.health.set_targets_from(targets);
+        self.health.set_targets_with(targets, memories);
     }
 
     pub(super) async fn wait_for_first_checks(&mut self, network_events: &mut network::Monitor) {

@@ -7,7 +7,7 @@ use crate::api::{
     events::{Events, Subscription},
     model::{
         ApiError, BackendSelector, ConfigRequest, Counters, DrainReport, DrainRequest, ErrorKind,
-        EventsRequest, ExplainRequest, Explanation, Plan, ReloadReport, Revisions, Status,
+        EventsRequest, ExplainRequest, Explanation, Plan, ReloadReport, Revisions, Status, UpgradeReport,
     },
 };
 use crate::{metrics::Facts, state::History};
@@ -33,15 +33,21 @@ pub(super) struct Handle {
     orders: mpsc::Sender<Order>,
     events: Events,
     history: History,
+    successors: mpsc::Sender<Answer<UpgradeReport>>,
 }
 
 impl Handle {
-    pub(super) fn new(orders: mpsc::Sender<Order>, events: Events, history: History) -> Self {
-        Self { orders, events, history }
+    /// Orders go to one end, and who asks for a successor to the other.
+    pub(super) fn new(
+        orders: mpsc::Sender<Order>,
+        successors: mpsc::Sender<Answer<UpgradeReport>>,
+        events: Events,
+        history: History,
+    ) -> Self {
+        Self { orders, events, history, successors }
     }
 
     async fn ask<T>(&self, order: impl FnOnce(Answer<T>) -> Order) -> Result<T, ApiError> {
-        let stopping = || ApiError::new(ErrorKind::Unavailable, "the daemon is stopping");
         let (answer, result) = oneshot::channel();
         self.orders.send(order(answer)).await.map_err(|_| stopping())?;
         result.await.map_err(|_| stopping())?
@@ -104,4 +110,14 @@ impl Control for Handle {
     async fn revisions(&self) -> Result<Revisions, ApiError> {
         self.ask(Order::Revisions).await
     }
+
+    async fn upgrade(&self) -> Result<UpgradeReport, ApiError> {
+        let (answer, result) = oneshot::channel();
+        self.successors.send(answer).await.map_err(|_| stopping())?;
+        result.await.map_err(|_| stopping())?
+    }
+}
+
+fn stopping() -> ApiError {
+    ApiError::new(ErrorKind::Unavailable, "the daemon is stopping")
 }

@@ -1,6 +1,7 @@
 //! The API over TCP: follows the configuration, and tries again where it could not be had.
 
 use std::{
+    convert::Infallible,
     net::{SocketAddr, TcpListener as StdListener},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -13,6 +14,7 @@ use tracing::{info, warn};
 use super::handle::Handle;
 use crate::{
     api::{
+        limited::Limited,
         server::{self, Access, Gate},
         token::Token,
     },
@@ -36,7 +38,10 @@ pub(super) struct Listener {
 struct Running {
     address: SocketAddr,
     gate: Gate,
-    stop: oneshot::Sender<()>,
+    /// Until it was told.
+    stop: Option<oneshot::Sender<()>>,
+    /// Ends when the port is free.
+    closed: oneshot::Receiver<Infallible>,
     server: JoinHandle<()>,
 }
 
@@ -91,10 +96,18 @@ impl Listener {
 
     /// Takes no more requests. Those under way end within the server's grace.
     fn cease(&mut self) -> Option<JoinHandle<()>> {
-        let Running { stop, server, .. } = self.running.take()?;
-        // The receiver is gone when the server was quicker.
-        let _ = stop.send(());
-        Some(server)
+        let mut running = self.running.take()?;
+        running.tell_to_stop();
+        Some(running.server)
+    }
+
+    /// Takes no more requests, and waits until somebody else can listen on the port. Those under way go on.
+    pub(super) async fn release(&mut self) {
+        if let Some(running) = &mut self.running {
+            running.tell_to_stop();
+            // An error is what comes: the other end goes with the socket.
+            let _ = (&mut running.closed).await;
+        }
     }
 
     /// Ends the listener and waits for the requests under way.
@@ -106,13 +119,23 @@ impl Listener {
     }
 }
 
+impl Running {
+    fn tell_to_stop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            // The receiver is gone when the server was quicker.
+            let _ = stop.send(());
+        }
+    }
+}
+
 fn start(handle: Arc<Handle>, address: SocketAddr) -> anyhow::Result<Running> {
     let listener = StdListener::bind(address).context("cannot listen")?;
     listener.set_nonblocking(true).context("cannot make the socket non-blocking")?;
     let listener = TcpListener::from_std(listener).context("cannot wait for connections")?;
     let gate = Gate::default();
     let (stop, stopped) = oneshot::channel();
-    let served = server::serve_tcp(listener, handle, gate.clone(), async {
+    let (open, closed) = oneshot::channel();
+    let served = server::serve_tcp(Limited::new(listener, open), handle, gate.clone(), async {
         // Dropped with the daemon, which is as good a reason.
         let _ = stopped.await;
     });
@@ -122,5 +145,5 @@ fn start(handle: Arc<Handle>, address: SocketAddr) -> anyhow::Result<Running> {
         }
     });
     info!(%address, "the API is served over TCP");
-    Ok(Running { address, gate, stop, server })
+    Ok(Running { address, gate, stop: Some(stop), closed, server })
 }

@@ -19,33 +19,29 @@ mod plan;
 mod rates;
 mod reach;
 mod remaining;
+mod running;
 mod status;
+mod succession;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    path::Path,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context as _, bail};
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    sync::{mpsc, watch},
-    task::JoinHandle,
-    time::{MissedTickBehavior, interval},
-};
+use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
 use vip_lb_common::{HashKey, abi::Settings};
 
 use self::{
     arrivals::Arrivals,
-    candidate::{Candidate, ConfigFile, at_start},
-    handle::Handle,
+    candidate::{Candidate, ConfigFile},
     interfaces::Interfaces,
     lasted::Lasted,
     rates::Rates,
+    succession::{Former, GoingOn},
 };
 use super::{
     apply::apply,
@@ -55,124 +51,20 @@ use super::{
     standing::Standing,
 };
 use crate::{
-    api::{events::Events, model::Occurrence, server, socket},
-    config::{Config, InvalidConfig, model},
+    api::{events::Events, model::Occurrence},
+    config::{Config, model},
     dataplane::{self, Capacities, Dataplane, LoadOptions, Write},
     health::{self, HealthEvent, Target},
     metrics::Reloads,
     network::{self, Network, NextHop, Resolver},
-    state::{self, Folder, History, Keeper, OrderKey, Orders},
+    state::{self, Folder, History, Keeper, Keeping, OrderKey, Orders},
     steering::{Budget, Limits, Ticker},
 };
 
-/// Orders of the API that may wait.
-const WAITING_ORDERS: usize = 64;
+pub use running::{RunOptions, run};
 
-/// Runs the daemon until SIGTERM or SIGINT. `socket`, if given, is used instead of the configuration's.
-///
-/// # Errors
-///
-/// What kept it from starting, or [`InvalidConfig`]. Once it runs, it goes on whatever fails, and says what failed.
-pub async fn run(path: &Path, socket: Option<&Path>) -> anyhow::Result<()> {
-    let mut candidate = at_start(path).map_err(|errors| InvalidConfig::new(path, &errors.errors))?;
-    if let Some(socket) = socket {
-        candidate.config.node.socket = socket.to_owned();
-    }
-    for warning in &candidate.warnings {
-        warn!("{warning}");
-    }
-    // First of all: a second daemon must not touch anything.
-    let (socket_listener, claim) = socket::claim(&candidate.config.node.socket).await?;
-    let mut signals = Signals::new()?;
-    let mut network_events = network::Monitor::open().context("cannot listen to network changes")?;
-    let (mut daemon, mut health_events) = Daemon::start(candidate, &mut network_events).await?;
-
-    let (orders, mut waiting) = mpsc::channel(WAITING_ORDERS);
-    let (stop, stopping) = watch::channel(false);
-    let handle = Arc::new(Handle::new(orders, daemon.events.clone(), daemon.history.clone()));
-    let server = tokio::spawn(server::serve(socket_listener, handle.clone(), async move {
-        let mut stopping = stopping;
-        // The sender only goes away with the daemon, which is as good a reason.
-        let _ = stopping.wait_for(|&stop| stop).await;
-    }));
-    let mut listener = listener::Listener::new(handle, now());
-    notify(&[sd_notify::NotifyState::Ready]);
-    daemon.tell(Occurrence::DaemonReady {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        pid: std::process::id(),
-    });
-    info!(node = daemon.config.node.name, services = daemon.engine.services().count(), "ready");
-
-    let mut file_changes = follow::follow(daemon.file.path.clone());
-    let mut ticks = interval(Duration::from_millis(200));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        let api = daemon.config.node.api.as_ref();
-        daemon.api_problem = listener.follow(api, daemon.file.loaded_at, now());
-        tokio::select! {
-            _ = ticks.tick() => daemon.tick(),
-            Some(event) = health_events.recv() => {
-                let mut events = vec![event];
-                while let Ok(more) = health_events.try_recv() { events.push(more); }
-                daemon.health_changed(&events);
-            }
-            event = network_events.next() => match event {
-                Ok(event) => daemon.network_changed(&event).await,
-                Err(error) => {
-                    error!(%error, "cannot follow network changes any more; next hops may grow stale");
-                    network_events = network::Monitor::open().context("cannot listen to network changes")?;
-                    daemon.network_changed(&network::NetworkEvent::Overrun).await;
-                }
-            },
-            Some(order) = waiting.recv() => daemon.order(order).await,
-            _ = signals.hang_up.recv() => daemon.hang_up().await,
-            Some(()) = file_changes.recv() => daemon.file_changed().await,
-            _ = signals.terminate.recv() => break,
-            _ = signals.interrupt.recv() => break,
-        }
-    }
-    notify(&[sd_notify::NotifyState::Stopping]);
-    daemon.tell(Occurrence::DaemonStopping { pid: std::process::id() });
-    daemon.events.close();
-    // The receiver is gone when the server was quicker.
-    let _ = stop.send(true);
-    drop(waiting);
-    listener.stop().await;
-    if let Err(error) = server.await {
-        warn!(%error, "the API ended badly");
-    }
-    if let Some(keeping) = daemon.keeping.take()
-        && tokio::time::timeout(state::keeper::PATIENCE, keeping).await.is_err()
-    {
-        warn!("the disk does not answer; the last events are not kept");
-    }
-    daemon.finish();
-    drop(claim);
-    Ok(())
-}
-
-struct Signals {
-    hang_up: Signal,
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> anyhow::Result<Self> {
-        let on = |kind| signal(kind).context("cannot handle signals");
-        Ok(Self {
-            hang_up: on(SignalKind::hangup())?,
-            terminate: on(SignalKind::terminate())?,
-            interrupt: on(SignalKind::interrupt())?,
-        })
-    }
-}
-
-fn notify(state: &[sd_notify::NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        warn!(%error, "cannot notify the service manager");
-    }
-}
+/// A daemon that is about to run, and the stream of its health events.
+type Started = (Daemon, mpsc::UnboundedReceiver<HealthEvent>);
 
 /// Everything the owner of the maps knows.
 struct Daemon {
@@ -206,8 +98,8 @@ struct Daemon {
     reloads: Reloads,
     lasted: Lasted,
     history: History,
-    /// Brings the events to the disk, until there are no more.
-    keeping: Option<JoinHandle<()>>,
+    /// Brings the events to the disk.
+    keeping: Option<Keeping>,
     /// Changes of health by the names of service and backend.
     health_changes: BTreeMap<(String, String), u64>,
     network: Network,
@@ -226,11 +118,12 @@ impl Daemon {
     async fn start(
         Candidate { config, file, .. }: Candidate,
         network_events: &mut network::Monitor,
-    ) -> anyhow::Result<(Self, mpsc::UnboundedReceiver<HealthEvent>)> {
+        former: Former<'_>,
+    ) -> anyhow::Result<Started> {
         let started_at = now();
         let network = Network::open().context("cannot ask the kernel about its network")?;
         let found_interfaces = Interfaces::look_up(&config, &network).await?;
-        let (dataplane, found) = Dataplane::open(&LoadOptions {
+        let mut dataplane = Dataplane::open(&LoadOptions {
             pins: config.node.pins.clone(),
             flows: config.node.tables.flows,
             newborn: config.node.tables.newborn,
@@ -241,6 +134,12 @@ impl Daemon {
         if let Some(cost) = dataplane.cost() {
             debug!(?cost, "the program is loaded");
         }
+        if let Some(layout) = dataplane.migrated_from() {
+            info!(layout, "the pinned maps have an older layout and are migrated");
+        }
+        // All that takes its time is done.
+        let (legacy, going_on) = former.legacy(&config.node.socket).await?;
+        let found = dataplane.found()?;
         let hash = HashKey::from_seed(&config.node.seed.0);
         if found.settings.is_some_and(|settings| settings.hash != hash) {
             bail!(
@@ -260,12 +159,13 @@ impl Daemon {
         let (health, health_events) = health::Monitor::start();
         let state_folder = Folder::new(&state::folder_of(config.node.state_dir.as_deref()));
         let history = History::new(state_folder.path());
-        let events = Events::after(history.last());
+        let GoingOn { started, events, observed, lasted, reloads, health_changes } =
+            going_on.unwrap_or_else(|| GoingOn::new(Events::after(history.last().max(legacy.last_event))));
         let keeper = Keeper::start(state_folder).context("cannot start the thread that keeps the state")?;
-        let left = keeper.found();
+        let (orders, left_warnings) = orders_of(legacy.orders, &keeper);
         let mut daemon = Self {
             file,
-            started: wall_clock(),
+            started,
             dataplane,
             engine,
             health,
@@ -277,18 +177,18 @@ impl Daemon {
             backend_rates: Rates::default(),
             service_arrivals: Arrivals::default(),
             backend_arrivals: Arrivals::default(),
-            orders: left.orders,
+            orders,
             keeper: Arc::new(keeper),
             file_doubt: None,
             warnings: Vec::new(),
             api_problem: None,
-            keeping: Some(tokio::spawn(history.clone().keep(events.subscribe(None)))),
+            keeping: Some(Keeping::begin(&history, events.subscribe(None))),
             events,
             history,
-            lasted: Lasted::default(),
-            observed: Observed::default(),
-            reloads: Reloads::default(),
-            health_changes: BTreeMap::new(),
+            lasted,
+            observed,
+            reloads,
+            health_changes,
             network,
             foreign_sources: BTreeSet::new(),
             ticker: Ticker::new(tick, Duration::ZERO),
@@ -305,7 +205,7 @@ impl Daemon {
             next_reading: started_at,
             config,
         };
-        left.warnings.into_iter().for_each(|warning| daemon.warn(warning));
+        left_warnings.into_iter().for_each(|warning| daemon.warn(warning));
         let model::Tables { flows, newborn, survivors, nat, fragments } = daemon.config.node.tables;
         if capacities != (Capacities { flows, newborn, survivors, nat, fragments }) {
             daemon.warn(
@@ -326,7 +226,7 @@ impl Daemon {
         daemon.check_nat_ports();
         daemon.want_next_hops();
         daemon.resolve().await;
-        daemon.check_health(adopted);
+        daemon.check_health(adopted, &legacy.checks);
         if !adopted {
             // Nothing is forwarded yet, so nothing is lost by waiting, and rings are filled once instead of backend by backend.
             daemon.wait_for_first_checks(network_events).await;
@@ -344,11 +244,21 @@ impl Daemon {
         // What changed since they were looked up nobody has told them.
         daemon.interfaces.refresh(&daemon.network).await?;
         daemon.advance_bonds();
+        daemon.dataplane.finish_take_over()?;
         daemon.report_problems();
         // If that fails, status says so.
         drop(daemon.keep_config());
         daemon.tell_changes();
         Ok((daemon, health_events))
+    }
+
+    /// Brings the last events to the disk. From here on none are kept.
+    async fn finish_history(&mut self) {
+        if let Some(keeping) = self.keeping.take()
+            && let Err(error) = keeping.finish().await
+        {
+            warn!(%error, "the last events are not kept");
+        }
     }
 
     fn finish(self) {
@@ -447,6 +357,21 @@ impl Facts for Daemon {
 
     fn is_of_host(&self, address: IpAddr) -> bool {
         !self.foreign_sources.contains(&address)
+    }
+}
+
+/// The orders that hold, and what could not be read: those that a predecessor knows, which the disk may not have, or those of the disk.
+fn orders_of(known: Option<Orders>, keeper: &Keeper) -> (Orders, Vec<String>) {
+    let found = keeper.found();
+    match known {
+        Some(orders) => {
+            if orders != found.orders {
+                // Nobody waits for that; if it fails, status says so.
+                drop(keeper.keep_orders(orders.clone()));
+            }
+            (orders, Vec::new())
+        }
+        None => (found.orders, found.warnings),
     }
 }
 
