@@ -2,6 +2,7 @@
 //! that come out of them. The scenarios that hold the project's promises are in `tests/tests/lab_*.rs`.
 
 pub mod bench;
+pub mod change;
 pub mod compare;
 pub mod ending;
 pub mod fuzz;

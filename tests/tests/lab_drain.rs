@@ -2,15 +2,13 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
     net::SocketAddr,
-    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
 use vip_lb_tests::lab::{
-    EchoServer, Family, HttpLoad, LoadOptions, LongConnections, Mode, Site, SiteOptions, UdpFlows, command,
+    Disk, EchoServer, Family, HttpLoad, LoadOptions, LongConnections, Mode, Site, SiteOptions, UdpFlows,
     config::ConfigFile,
     status::{Backend, DrainReport, OperatorOrder},
     wait_for,
@@ -142,16 +140,16 @@ fn a_disk_that_takes_nothing_disturbs_nobody() -> Result<()> {
     let options = SiteOptions::new(Mode::L2, Family::V4)?;
     let mut config = config(&options);
     let place = std::env::temp_dir().join(format!("vip-lb-state-{}", std::process::id()));
-    let disk = Disk::mount(place)?;
-    config.node.state_dir = Some(disk.path.join("state").display().to_string());
-    disk.fill()?;
+    let disk = Disk::mount(&place)?;
+    config.node.state_dir = Some(disk.path().join("state").display().to_string());
+    disk.fill();
     let mut site = Site::start(options, &config)?;
     let client = &site.lab.client.namespace;
     let load = HttpLoad::start(client, LoadOptions::steady(site.web()))?;
     let connections = LongConnections::open(client, site.echo(), 40)?;
     for (trouble, complaint) in [("full", "No space left"), ("read-only", "Read-only file system")] {
         if trouble == "read-only" {
-            disk.remount("ro")?;
+            disk.set_read_only(true)?;
         }
         let mut other = config.clone();
         other.service_mut("web").backends[0].weight = if trouble == "full" { 300 } else { 50 };
@@ -176,7 +174,7 @@ fn a_disk_that_takes_nothing_disturbs_nobody() -> Result<()> {
     site.daemon_mut().kill()?;
     site.daemon_mut().launch()?;
     // Room again: what could not be kept is.
-    disk.remount("rw")?;
+    disk.set_read_only(false)?;
     disk.empty()?;
     wait_for("the state to be kept", LIMIT, || {
         let status = site.daemon().status()?;
@@ -188,55 +186,6 @@ fn a_disk_that_takes_nothing_disturbs_nobody() -> Result<()> {
     ensure!(report.failed().count() == 0, "{:?}", report.errors());
     site.succeeded();
     Ok(())
-}
-
-/// A small file system of its own.
-struct Disk {
-    path: PathBuf,
-}
-
-impl Disk {
-    fn mount(path: PathBuf) -> Result<Self> {
-        fs::create_dir(&path).with_context(|| format!("make {}", path.display()))?;
-        let disk = Self { path };
-        command::run("mount", &["-t", "tmpfs", "-o", "size=64k", "vip-lb-test", disk.text()?])?;
-        Ok(disk)
-    }
-
-    fn text(&self) -> Result<&str> {
-        self.path.to_str().context("a path in UTF-8")
-    }
-
-    fn remount(&self, how: &str) -> Result<()> {
-        command::run("mount", &["-o", &format!("remount,{how}"), self.text()?]).map(drop)
-    }
-
-    fn fill(&self) -> Result<()> {
-        // Until there is no room, in pages and in part of one.
-        for size in [1 << 20, 1] {
-            let _ = fs::write(self.path.join(format!("rubbish-{size}")), vec![7; size]);
-        }
-        Ok(())
-    }
-
-    fn empty(&self) -> Result<()> {
-        for size in [1 << 20, 1] {
-            let rubbish: &Path = &self.path.join(format!("rubbish-{size}"));
-            if rubbish.exists() {
-                fs::remove_file(rubbish)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        if let Ok(path) = self.text() {
-            let _ = command::run("umount", &["-l", path]);
-        }
-        let _ = fs::remove_dir(&self.path);
-    }
 }
 
 fn report(answer: &str) -> Result<DrainReport> {

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::{
     dist, kernels, lab,
     leftovers::Snapshot,
+    previous::{self, Daemon},
     process,
     progress::{self, seconds},
     setup, tidy,
@@ -78,7 +79,20 @@ pub(crate) fn run(test: &Test) -> Result<bool> {
             passes(&["deny", "check", "bans", "licenses", "sources"])
         });
     }
-    runner.step("tests", || tests(test));
+    // Why there is none, if there is none.
+    let mut without_previous = None;
+    if !pure {
+        runner.step("daemon of the commit before", || {
+            Ok(match previous::ensure(None)? {
+                Daemon::At(_) => Outcome::Passed,
+                Daemon::Missing(reason) => {
+                    without_previous = Some(reason.clone());
+                    Outcome::Skipped(reason)
+                }
+            })
+        });
+    }
+    runner.step("tests", || tests(test, without_previous.as_deref()));
     if test.filter.is_none() && test.tier.is_none() {
         runner.step("packaging", || dist::quick().map(|()| Outcome::Passed));
     }
@@ -147,7 +161,8 @@ fn bpf_clippy() -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn tests(test: &Test) -> Result<Outcome> {
+/// `without_previous`: why there is no daemon of the commit before.
+fn tests(test: &Test, without_previous: Option<&str>) -> Result<Outcome> {
     let mut selections: Vec<Vec<String>> = match test.tier {
         None => vec![vec![]],
         Some(Tier::Pure) => [
@@ -164,6 +179,7 @@ fn tests(test: &Test) -> Result<Outcome> {
     for selection in &mut selections {
         let mut command = process::cargo(&["test"]);
         command.args(test.keep_going.then_some("--no-fail-fast")).args(selection).args(&test.filter);
+        command.envs(without_previous.map(|reason| (previous::NONE, reason)));
         command.envs(test.packets.map(|packets| ("VIP_LB_TEST_PACKETS", packets.to_string())));
         process::succeed(&mut command)?;
     }

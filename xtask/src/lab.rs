@@ -1,4 +1,4 @@
-//! `demo` and `bench`: set up, build, run the program of the tests crate that does it.
+//! `demo`, `bench` and `soak`: set up, build, run the program of the tests crate that does it.
 
 use std::{
     os::unix::process::ExitStatusExt as _,
@@ -13,7 +13,10 @@ use xtask::{
     guest::{Guest, Kernel, Output},
 };
 
-use crate::{process, progress, setup};
+use crate::{
+    previous::{self, Daemon},
+    process, progress, setup,
+};
 
 /// The kernel on which instructions are counted: a figure is only comparable on the same one.
 const INSTRUCTIONS_KERNEL: &str = "6.12";
@@ -66,12 +69,38 @@ pub(crate) struct Bench {
     /// Write the figures to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// What to measure: what packets cost, or what changes under traffic lose and break.
+    #[arg(long, value_enum, default_value = "packets")]
+    suite: Suite,
     /// Count instructions in a virtual machine instead of measuring time: the same result in every run.
     #[arg(long)]
     instructions: bool,
     /// For the benchmark itself: see `cargo xtask bench -- --help`.
     #[arg(last = true, value_name = "ARGUMENT")]
     arguments: Vec<String>,
+}
+
+/// What `bench` measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Suite {
+    /// What packets cost.
+    Packets,
+    /// What reloads, kills, upgrades and mischief lose and break.
+    Change,
+}
+
+/// `cargo xtask soak`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Soak {
+    /// How long.
+    #[arg(long, value_name = "N", default_value = "10")]
+    minutes: f64,
+    /// The order of an earlier run again, by the seed that it printed.
+    #[arg(long, value_name = "S")]
+    seed: Option<u64>,
+    /// Write the figures to this file.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 }
 
 /// Runs the demo; its exit code is the command's.
@@ -88,6 +117,14 @@ pub(crate) fn demo(demo: &Demo) -> Result<u8> {
 /// Runs the benchmark; its exit code is the command's.
 pub(crate) fn bench(bench: &Bench) -> Result<u8> {
     process::require_root("bench", "it loads XDP programs")?;
+    if bench.suite == Suite::Change {
+        if bench.instructions {
+            bail!("--instructions counts what packets cost: it does not go with --suite change");
+        }
+        let mut arguments: Vec<String> = json_argument(bench.json.as_deref())?.into_iter().collect();
+        arguments.extend(bench.arguments.iter().cloned());
+        return change(arguments);
+    }
     let binary = prepare("bench")?;
     if bench.instructions {
         let output = count_instructions(&binary.with_file_name("bench"), &bench.arguments)?;
@@ -99,6 +136,25 @@ pub(crate) fn bench(bench: &Bench) -> Result<u8> {
     let mut arguments: Vec<String> = json_argument(bench.json.as_deref())?.into_iter().collect();
     arguments.extend(bench.arguments.iter().cloned());
     run("bench", &binary, &arguments)
+}
+
+/// Mixes events at random; the exit code says whether nothing was lost.
+pub(crate) fn soak(soak: &Soak) -> Result<u8> {
+    process::require_root("soak", "it makes network namespaces and attaches XDP programs")?;
+    let mut arguments = vec![format!("--soak-minutes={}", soak.minutes)];
+    arguments.extend(soak.seed.map(|seed| format!("--seed={seed}")));
+    arguments.extend(json_argument(soak.json.as_deref())?);
+    change(arguments)
+}
+
+/// Runs the program that changes things under traffic, with the daemon of the commit before, if it can be had.
+fn change(mut arguments: Vec<String>) -> Result<u8> {
+    let binary = prepare("change")?;
+    match previous::ensure(None)? {
+        Daemon::At(path) => arguments.push(format!("--previous={}", path.display())),
+        Daemon::Missing(reason) => println!("without upgrades: {reason}"),
+    }
+    run("change", &binary, &arguments)
 }
 
 /// Sets up, builds what `program` needs, and returns the path of the load balancer's binary.

@@ -1,4 +1,5 @@
-//! The development commands: `cargo xtask setup`, `test`, `demo`, `bench`, `differential`, `fuzz`, `kernels`, `compare`, `dist`, `tidy`.
+//! The development commands: `cargo xtask setup`, `test`, `demo`, `bench`, `differential`, `fuzz`, `kernels`, `compare`,
+//! `soak`, `previous`, `dist`, `tidy`.
 
 mod check;
 mod compare;
@@ -8,6 +9,7 @@ mod fuzz;
 mod kernels;
 mod lab;
 mod leftovers;
+mod previous;
 mod process;
 mod progress;
 mod setup;
@@ -39,8 +41,12 @@ enum Command {
     Test(check::Test),
     /// Watch real traffic to a VIP spread over backends, and one of them die and come back.
     Demo(lab::Demo),
-    /// Measure what a packet costs.
+    /// Measure what a packet costs, or with `--suite change` what changes lose and break under traffic.
     Bench(lab::Bench),
+    /// Mix reloads, kills, upgrades and mischief at random under traffic, and check after each that nothing was lost.
+    Soak(lab::Soak),
+    /// Build the daemon of the commit before, which upgrades are tried from.
+    Previous(previous::Previous),
     /// Run generated packets through kernel and host side by side, and have other parsers judge what comes out.
     Differential(differential::Differential),
     /// Let a fuzzer look for inputs that break something.
@@ -77,6 +83,8 @@ fn run(command: Command) -> Result<u8> {
         Command::Test(test) => Ok(u8::from(!check::run(&test)?)),
         Command::Demo(demo) => lab::demo(&demo),
         Command::Bench(bench) => lab::bench(&bench),
+        Command::Soak(soak) => lab::soak(&soak),
+        Command::Previous(previous) => previous::run(&previous),
         Command::Differential(differential) => differential::run(&differential),
         Command::Fuzz(fuzz) => fuzz::run(&fuzz),
         Command::Kernels(arguments) => Ok(u8::from(!kernels::run(&arguments)?)),

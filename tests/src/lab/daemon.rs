@@ -3,21 +3,20 @@
 use std::{
     cell::Cell,
     fs::{self, File},
-    io::ErrorKind,
     net::SocketAddr,
-    os::unix::net::UnixDatagram,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
 };
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
     bpffs, command,
     config::ConfigFile,
     namespace::Entry,
+    notifications::{Message, Notifications},
     scratch::Scratch,
     status::{Counters, Explanation, Service, Status, wait_service},
     topology::Node,
@@ -32,7 +31,9 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 pub struct Daemon {
     binary: PathBuf,
     entry: Entry,
-    child: Option<Child>,
+    process: Option<Process>,
+    /// What it tells its service manager arrives here.
+    notifications: Option<Notifications>,
     config_path: PathBuf,
     socket: PathBuf,
     pins: PathBuf,
@@ -56,7 +57,8 @@ impl Daemon {
         let mut daemon = Self {
             binary: binary.to_owned(),
             entry: node.namespace.entry(),
-            child: None,
+            process: None,
+            notifications: None,
             config_path: file("yaml"),
             socket: file("sock"),
             pins: Path::new(bpffs::MOUNT_POINT).join(format!("{}-{}", scratch.name(), node.name)),
@@ -109,10 +111,8 @@ impl Daemon {
     ///
     /// As [`Self::start`].
     pub fn launch(&mut self) -> Result<()> {
-        ensure!(self.child.is_none(), "the daemon runs already");
-        let _ = fs::remove_file(&self.notify);
-        let ready = UnixDatagram::bind(&self.notify).context("make the socket for readiness")?;
-        ready.set_read_timeout(Some(Duration::from_millis(20)))?;
+        ensure!(self.process.is_none(), "the daemon runs already");
+        let notifications = Notifications::listen(&self.notify)?;
         let log =
             File::options().create(true).append(true).open(&self.log).context("open the daemon's log")?;
         let child = self
@@ -129,21 +129,63 @@ impl Daemon {
             .stderr(log)
             .spawn()
             .with_context(|| format!("start {}", self.binary.display()))?;
-        self.child = Some(child);
-        self.wait_until_ready(&ready)
-            .with_context(|| format!("start the daemon; its log:\n{}", self.log_tail()))
+        self.process = Some(Process::Child(child));
+        self.notifications = Some(notifications);
+        let outcome = self.pid().map_or(Ok(()), |pid| self.wait_for_word(pid, "READY=1"));
+        if outcome.is_err()
+            && let Some(Process::Child(mut child)) = self.process.take()
+        {
+            // It may have ended by itself.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        outcome.with_context(|| format!("start the daemon; its log:\n{}", self.log_tail()))
     }
 
-    /// Ends it with SIGTERM and waits.
+    /// Has it hand over to a process that it starts itself from the same path, and waits until it has ended.
+    ///
+    /// # Errors
+    ///
+    /// The new process cannot take over, or does not tell the service manager so. The old one runs on then.
+    pub fn hand_over(&mut self) -> Result<()> {
+        let former = self.pid().context("the daemon does not run")?;
+        let UpgradeReport { pid, former_pid, .. } = self.ask_json(&["upgrade"])?;
+        ensure!(former_pid == former, "pid {former_pid} handed over, not {former}");
+        let mut process = self.process.replace(Process::Successor(pid)).context("the daemon does not run")?;
+        let status = process.wait(STOP_LIMIT)?;
+        ensure!(status.is_none_or(|status| status.success()), "the former daemon ended with {status:?}");
+        // The service manager takes a word of the main process alone: of the new one none before the old one has named it.
+        self.wait_for_word(former, &format!("MAINPID={pid}"))?;
+        self.wait_for_word(pid, "READY=1")?;
+        ensure!(self.status()?.pid == pid, "another process than {pid} answers");
+        Ok(())
+    }
+
+    /// The next [`Self::launch`] starts this program.
+    pub fn set_binary(&mut self, binary: &Path) {
+        binary.clone_into(&mut self.binary);
+    }
+
+    /// Removes all pins, after [`Self::stop`] or [`Self::kill`].
+    ///
+    /// # Errors
+    ///
+    /// They cannot be removed.
+    pub fn unload(&self) -> Result<()> {
+        let mut unload = self.entry.command(&self.binary);
+        command::output_of(unload.arg("unload").arg("--pins").arg(&self.pins)).map(drop)
+    }
+
+    /// Ends it with SIGTERM and waits. The exit status is `None` for one that another daemon handed over to: it is not this process's child.
     ///
     /// # Errors
     ///
     /// It does not end.
-    pub fn stop(&mut self) -> Result<ExitStatus> {
+    pub fn stop(&mut self) -> Result<Option<ExitStatus>> {
         self.signal(libc::SIGTERM)?;
-        let child = self.child.as_mut().context("the daemon does not run")?;
-        let status = wait_for("the daemon to stop", STOP_LIMIT, || Ok(child.try_wait()?))?;
-        self.child = None;
+        let process = self.process.as_mut().context("the daemon does not run")?;
+        let status = process.wait(STOP_LIMIT)?;
+        self.process = None;
         Ok(status)
     }
 
@@ -153,10 +195,9 @@ impl Daemon {
     ///
     /// It does not run.
     pub fn kill(&mut self) -> Result<()> {
-        let mut child = self.child.take().context("the daemon does not run")?;
-        child.kill().context("kill the daemon")?;
-        child.wait().context("wait for the daemon")?;
-        Ok(())
+        self.signal(libc::SIGKILL)?;
+        let mut process = self.process.take().context("the daemon does not run")?;
+        process.wait(STOP_LIMIT).map(drop)
     }
 
     /// Sends SIGHUP; what comes of it shows in status and log.
@@ -314,7 +355,7 @@ impl Daemon {
     /// Its process id, while it runs.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
-        self.child.as_ref().map(Child::id)
+        self.process.as_ref().map(Process::pid)
     }
 
     /// The program under test.
@@ -342,35 +383,68 @@ impl Daemon {
     fn signal(&self, signal: i32) -> Result<()> {
         let pid = self.pid().context("the daemon does not run")?;
         let pid = i32::try_from(pid).context("a process id")?;
-        // SAFETY: kill takes two numbers; the process is our child and not yet waited for, so the id is its own.
+        // SAFETY: kill takes two numbers; the process has not been waited for, so the id is its own.
         let outcome = unsafe { libc::kill(pid, signal) };
         ensure!(outcome == 0, "send signal {signal} to the daemon");
         Ok(())
     }
 
-    fn wait_until_ready(&mut self, ready: &UnixDatagram) -> Result<()> {
-        let child = self.child.as_mut().context("the daemon does not run")?;
-        let mut buffer = [0; 4096];
-        let outcome = wait_for("READY=1", START_LIMIT, || {
-            if let Some(status) = child.try_wait()? {
-                bail!("it ended with {status}");
+    /// Waits until this process has told the service manager a word, which is a line of a message. What was said before it is passed over.
+    fn wait_for_word(&mut self, from: u32, word: &str) -> Result<()> {
+        let (Some(process), Some(notifications)) = (&mut self.process, &self.notifications) else {
+            bail!("the daemon does not run");
+        };
+        wait_for(word, START_LIMIT, || {
+            if let Some(status) = process.ended()? {
+                bail!("it ended with {status:?}");
             }
-            match ready.recv(&mut buffer) {
-                Ok(length) => {
-                    let message = String::from_utf8_lossy(&buffer[..length]);
-                    Ok(message.lines().any(|line| line == "READY=1").then_some(()))
-                }
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(None),
-                Err(error) => Err(error.into()),
-            }
-        });
-        if outcome.is_err() {
-            let _ = child.kill();
-            let _ = child.wait();
-            self.child = None;
-        }
-        outcome
+            let said =
+                |message: Message| message.pid == from && message.text.lines().any(|line| line == word);
+            Ok(notifications.next()?.is_some_and(said).then_some(()))
+        })
     }
+}
+
+/// The process that is the daemon.
+#[derive(Debug)]
+enum Process {
+    /// Started by us.
+    Child(Child),
+    /// By the daemon before it: whose child it is now is not ours to say.
+    Successor(u32),
+}
+
+impl Process {
+    fn pid(&self) -> u32 {
+        match self {
+            Self::Child(child) => child.id(),
+            Self::Successor(pid) => *pid,
+        }
+    }
+
+    /// Whether it has ended, and how, if that can be known.
+    fn ended(&mut self) -> Result<Option<Option<ExitStatus>>> {
+        match self {
+            Self::Child(child) => Ok(child.try_wait()?.map(Some)),
+            Self::Successor(pid) => {
+                let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return Ok(Some(None)) };
+                // `pid (name) state ...`, where the name may hold anything (proc_pid_stat(5)).
+                let state = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next());
+                Ok((state == Some("Z")).then_some(None))
+            }
+        }
+    }
+
+    fn wait(&mut self, limit: Duration) -> Result<Option<ExitStatus>> {
+        wait_for("the daemon to end", limit, || self.ended())
+    }
+}
+
+/// What `vip-lb upgrade --json` says, as far as it is looked at.
+#[derive(Debug, Deserialize)]
+struct UpgradeReport {
+    pid: u32,
+    former_pid: u32,
 }
 
 /// A file of this name anywhere below a folder.
@@ -389,14 +463,13 @@ impl Drop for Daemon {
         if self.kept {
             return;
         }
-        if self.child.is_some() {
+        if self.process.is_some() {
             let _ = self.kill();
         }
-        if self.pins.exists() {
-            let mut unload = self.entry.command(&self.binary);
-            if let Err(error) = command::output_of(unload.arg("unload").arg("--pins").arg(&self.pins)) {
-                eprintln!("{error:#}");
-            }
+        if self.pins.exists()
+            && let Err(error) = self.unload()
+        {
+            eprintln!("{error:#}");
         }
         // Whatever the daemon forgot must not stay on the machine.
         let _ = fs::remove_dir_all(&self.pins);

@@ -1,4 +1,4 @@
-//! Connections that stay open and say a line every 20 ms, slower by the factor of [`patience`].
+//! Connections that stay open and say a line every now and then.
 
 use std::{
     collections::BTreeMap,
@@ -13,15 +13,15 @@ use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
     task::JoinSet,
-    time::{sleep, timeout},
+    time::timeout,
 };
 
 use super::{
     namespace::{NamedThread, Namespace},
+    pace::Pace,
     patience, wait_for,
 };
 
-const PACE: Duration = Duration::from_millis(20);
 /// Times [`patience`]. Several retransmissions fit: a lost packet breaks nothing, a lost connection does.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -53,18 +53,28 @@ enum State {
 }
 
 impl LongConnections {
-    /// Opens connections and returns when each has echoed once.
+    /// Opens connections at the usual pace and returns when each has echoed once.
     ///
     /// # Errors
     ///
     /// One of them could not be opened.
     pub fn open(from: &Namespace, target: SocketAddr, count: usize) -> Result<Self> {
+        Self::open_at(from, target, count, &Pace::default())
+    }
+
+    /// As [`Self::open`], at a pace of its own.
+    ///
+    /// # Errors
+    ///
+    /// One of them could not be opened.
+    pub fn open_at(from: &Namespace, target: SocketAddr, count: usize, pace: &Pace) -> Result<Self> {
+        let pace = pace.clone();
         let states = Arc::new(Mutex::new(vec![State::Opening; count]));
         let shared = Arc::clone(&states);
         let thread = from.spawn("long connections", move || async move {
             let mut connections = JoinSet::new();
             for index in 0..count {
-                connections.spawn(hold(target, index, Arc::clone(&shared)));
+                connections.spawn(hold(target, index, pace.clone(), Arc::clone(&shared)));
             }
             while connections.join_next().await.is_some() {}
         })?;
@@ -131,7 +141,7 @@ impl LongConnections {
     }
 }
 
-async fn hold(target: SocketAddr, index: usize, states: Arc<Mutex<Vec<State>>>) {
+async fn hold(target: SocketAddr, index: usize, pace: Pace, states: Arc<Mutex<Vec<State>>>) {
     let set = |change: &dyn Fn(&mut State)| {
         change(&mut states.lock().expect("no panic while locked")[index]);
     };
@@ -173,7 +183,7 @@ async fn hold(target: SocketAddr, index: usize, states: Arc<Mutex<Vec<State>>>) 
             return;
         }
         number += 1;
-        sleep(PACE * patience()).await;
+        pace.next().await;
     }
 }
 

@@ -1,4 +1,4 @@
-//! UDP flows that say a datagram every 20 ms, slower by the factor of [`patience`].
+//! UDP flows that say a datagram every now and then.
 
 use std::{
     collections::BTreeMap,
@@ -9,18 +9,14 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use tokio::{
-    net::UdpSocket,
-    task::JoinSet,
-    time::{sleep, timeout},
-};
+use tokio::{net::UdpSocket, task::JoinSet, time::timeout};
 
 use super::{
     namespace::{NamedThread, Namespace},
+    pace::Pace,
     patience, wait_for,
 };
 
-const PACE: Duration = Duration::from_millis(20);
 /// Times [`patience`].
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -45,18 +41,28 @@ pub struct UdpFlows {
 }
 
 impl UdpFlows {
-    /// Begins flows and returns when each has been answered.
+    /// Begins flows at the usual pace and returns when each has been answered.
     ///
     /// # Errors
     ///
     /// One of them has no answer.
     pub fn open(from: &Namespace, target: SocketAddr, count: usize) -> Result<Self> {
+        Self::open_at(from, target, count, &Pace::default())
+    }
+
+    /// As [`Self::open`], at a pace of its own.
+    ///
+    /// # Errors
+    ///
+    /// One of them has no answer.
+    pub fn open_at(from: &Namespace, target: SocketAddr, count: usize, pace: &Pace) -> Result<Self> {
+        let pace = pace.clone();
         let states = Arc::new(Mutex::new(vec![UdpFlow::default(); count]));
         let shared = Arc::clone(&states);
         let thread = from.spawn("udp flows", move || async move {
             let mut flows = JoinSet::new();
             for index in 0..count {
-                flows.spawn(hold(target, index, Arc::clone(&shared)));
+                flows.spawn(hold(target, index, pace.clone(), Arc::clone(&shared)));
             }
             while flows.join_next().await.is_some() {}
         })?;
@@ -104,7 +110,7 @@ impl UdpFlows {
     }
 }
 
-async fn hold(target: SocketAddr, index: usize, states: Arc<Mutex<Vec<UdpFlow>>>) {
+async fn hold(target: SocketAddr, index: usize, pace: Pace, states: Arc<Mutex<Vec<UdpFlow>>>) {
     let any: IpAddr =
         if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let Ok(socket) = UdpSocket::bind((any, 0)).await else {
@@ -131,7 +137,7 @@ async fn hold(target: SocketAddr, index: usize, states: Arc<Mutex<Vec<UdpFlow>>>
                 Ok(Err(_)) | Err(_) => flow.lost += 1,
             }
         }
-        sleep(PACE * patience()).await;
+        pace.next().await;
     }
 }
 
