@@ -337,11 +337,12 @@ impl Service {
                 member.translation = None;
                 deaths = true;
             }
-            let entry = match (is_alive, member.standing.cause(), member.written) {
-                // Nobody resolves the way to a backend that is not configured: the last one known has to do.
-                (true, Some(Cause::Removed), Some(written)) => written,
-                (true, ..) => member.path.entry(),
-                (false, ..) => Backend::default(),
+            let entry = match member.written {
+                _ if !is_alive => Backend::default(),
+                // The last way that was known has to do: nobody resolves that of a backend that is not configured, and it may take a moment
+                // for one that is again.
+                Some(written) if was_alive && member.has_no_other_way() => written,
+                _ => member.path.entry(),
             };
             if is_alive && member.begins_anew(&entry) {
                 // Rings and connections name the former life, under an index of its own until they do no more.
@@ -452,6 +453,11 @@ impl Member {
             Some(translation) => !unknown(entry.mode) && Translation::of(entry) != Some(translation),
             None => !unknown(written.mode) && Translation::of(entry).is_some(),
         }
+    }
+
+    /// Whether no way to it is known but the one that is written.
+    fn has_no_other_way(&self) -> bool {
+        self.path == Path::Unresolved || self.standing.cause() == Some(Cause::Removed)
     }
 
     fn is_local(&self) -> bool {

@@ -462,6 +462,41 @@ fn a_former_backend_on_this_host_takes_what_peers_still_send() {
 }
 
 #[test]
+fn the_last_known_way_to_a_backend_holds_while_none_is_known() {
+    let mut world = World::new();
+    let both = desired(&[(web(80), &[(1, SERVING), (2, SERVING)])]);
+    let unresolved = |standing: Standing| {
+        let mut wanted = desired(&[(web(80), &[(1, standing), (2, SERVING)])]);
+        let web = wanted.services.get_mut(&web(80)).expect("the service");
+        web.backends.get_mut(&address(1)).expect("the backend").path = Path::Unresolved;
+        wanted
+    };
+    let way = |world: &World| {
+        let (reference, entry) = world.maps.backend(identity_of(&web(80), 1)).expect("it is in the maps");
+        (reference, Mode::from_u8(entry.mode))
+    };
+    world.reconcile(&unresolved(SERVING));
+    assert_eq!(way(&world).1, Mode::Unresolved, "there was none");
+    world.reconcile(&both);
+    let known = way(&world);
+    assert_eq!(known.1, Mode::L2);
+    for step in ["it is not known for a moment", "it was removed and comes back", "the daemon was restarted"]
+    {
+        match step {
+            "it was removed and comes back" => drop(world.reconcile(&desired(&[(web(80), &[(2, SERVING)])]))),
+            "the daemon was restarted" => world.restart(),
+            _ => {}
+        }
+        world.reconcile(&unresolved(SERVING));
+        assert_eq!(way(&world), known, "{step}");
+    }
+    world.reconcile(&unresolved(DEAD));
+    assert_eq!(way(&world).1, Mode::Dead);
+    world.reconcile(&unresolved(SERVING));
+    assert_eq!(way(&world).1, Mode::Unresolved, "another life begins without one");
+}
+
+#[test]
 fn a_peer_that_is_not_resolved_keeps_its_former_mac_address() {
     let mut world = World::new();
     let peer = |mac: Option<u8>| Desired {
