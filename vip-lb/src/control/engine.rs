@@ -52,6 +52,8 @@ pub struct Engine {
     orphans: BTreeMap<ServiceKey, Orphan>,
     /// What was found in the maps and that no VIP leads to: a daemon ended between its writes.
     strays: Strays,
+    /// Whether this is a copy that tries a change.
+    rehearses: bool,
 }
 
 /// VIP, port, protocol and kind: an ordered [`PortKey`](vip_lb_common::abi::PortKey).
@@ -123,7 +125,15 @@ impl Engine {
             connections_left: false,
             orphans: BTreeMap::new(),
             strays: Strays::default(),
+            rehearses: false,
         }
+    }
+
+    /// A copy to try a change on.
+    pub(super) fn for_rehearsal(&self) -> Self {
+        let mut copy = Self { rehearses: true, ..self.clone() };
+        copy.services.values_mut().for_each(|service| service.rehearses = true);
+        copy
     }
 
     /// What about `desired` cannot be brought about while flows of the found or running services must be kept.
@@ -323,6 +333,8 @@ impl Engine {
             return None;
         };
         let reference = ServiceRef { id, ring_class: wanted.class as u8, flags: wanted.flags };
-        Some(Service::new(reference, wanted))
+        let mut service = Service::new(reference, wanted);
+        service.rehearses = self.rehearses;
+        Some(service)
     }
 }

@@ -78,10 +78,10 @@ impl ServiceEffect {
 }
 
 impl Engine {
-    /// What [`Engine::reconcile`] would do, without doing it.
+    /// What [`Engine::reconcile`] would do, without doing it. To backends that come new nobody has looked for a way yet: it is taken for granted.
     #[must_use]
     pub fn rehearse(&self, desired: &Desired, now: u32) -> Effects {
-        let mut copy = self.clone();
+        let mut copy = self.for_rehearsal();
         let plan = copy.reconcile(desired, now);
         Effects { warnings: plan.warnings, ..Effects::between(self, &copy) }
     }

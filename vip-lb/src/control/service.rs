@@ -34,6 +34,8 @@ pub struct Service {
     targets: Option<Vec<Target>>,
     /// Whether the ring in the map is this one.
     published: bool,
+    /// Whether this is a copy that tries a change: backends that it adds are taken for reachable.
+    pub(super) rehearses: bool,
 }
 
 /// A backend of a service.
@@ -49,6 +51,8 @@ pub struct Member {
     pub standing: Standing,
     /// How packets get there.
     pub path: Path,
+    /// Whether it is taken for granted that a way to it will be known.
+    assumed: bool,
     /// Its entry in BACKENDS, if it is written.
     written: Option<Backend>,
     /// What its translated connections rely on, also while its next hop is not known.
@@ -86,6 +90,7 @@ impl Member {
             weight: 0,
             standing,
             path: Path::Unresolved,
+            assumed: false,
             written: None,
             translation: None,
         }
@@ -118,6 +123,7 @@ impl Service {
             options: None,
             targets: None,
             published: false,
+            rehearses: false,
         }
     }
 
@@ -142,6 +148,7 @@ impl Service {
                     Standing::Out(Cause::Removed)
                 },
                 path: Path::Unresolved,
+                assumed: false,
                 written: Some(entry),
                 translation: Translation::of(&entry),
             };
@@ -149,7 +156,16 @@ impl Service {
         });
         // Entries of connections may be left whose backend is not translated any more.
         let translated = true;
-        Self { reference, ring, members: members.collect(), translated, options, targets: None, published }
+        Self {
+            reference,
+            ring,
+            members: members.collect(),
+            translated,
+            options,
+            targets: None,
+            published,
+            rehearses: false,
+        }
     }
 
     /// The size class of its ring.
@@ -306,7 +322,9 @@ impl Service {
                         writes.warnings.push(format!("no free entry for backend {address}: all are in use"));
                         continue;
                     };
-                    place.insert(Member::new(reference, backend.standing))
+                    let member = place.insert(Member::new(reference, backend.standing));
+                    member.assumed = self.rehearses;
+                    member
                 }
             };
             member.address = Some(address);
@@ -382,9 +400,13 @@ impl Service {
         deaths
     }
 
+    /// Who takes new flows: those that serve and to which a way is known, or has been. If none is known to any, all that serve, so that packets end as
+    /// what they are, on their way to a backend that is not found.
     fn serving(&self) -> Vec<Target> {
-        let serving = self.members.iter().filter(|(_, member)| member.standing == Standing::Serving);
-        serving
+        let serving = || self.members.iter().filter(|(_, member)| member.standing == Standing::Serving);
+        let some_reachable = serving().any(|(_, member)| member.is_reachable());
+        serving()
+            .filter(|(_, member)| !some_reachable || member.is_reachable())
             .map(|(&identity, member)| Target {
                 candidate: Candidate { identity, weight: member.weight },
                 reference: member.reference,
@@ -453,6 +475,12 @@ impl Member {
             Some(translation) => !unknown(entry.mode) && Translation::of(entry) != Some(translation),
             None => !unknown(written.mode) && Translation::of(entry).is_some(),
         }
+    }
+
+    /// Whether packets find a way to it, the last one that was known if need be.
+    fn is_reachable(&self) -> bool {
+        let written = self.written.map_or(Mode::Dead, |entry| Mode::from_u8(entry.mode));
+        self.assumed || !matches!(written, Mode::Dead | Mode::Unresolved)
     }
 
     /// Whether no way to it is known but the one that is written.

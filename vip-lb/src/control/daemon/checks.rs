@@ -6,9 +6,15 @@ use tokio::time::interval;
 use tracing::warn;
 
 use super::{Daemon, target};
-use crate::{control::desired::ServiceKey, health, network, steering::identity};
+use crate::{
+    control::desired::{Facts as _, ServiceKey},
+    health,
+    network::{self, NextHop},
+    steering::identity,
+};
 
-/// Longest wait for the first results of all checks before the first packet is taken: a slow or dead backend must not keep the VIP down.
+/// Longest wait for the first results of all checks, and for the ways to all backends, before the first packet is taken: a slow or dead one must
+/// not keep the VIP down.
 const FIRST_CHECKS: Duration = Duration::from_secs(3);
 
 impl Daemon {
@@ -39,13 +45,22 @@ impl Daemon {
                     Ok(event) = network_events.next() => self.network_changed_early(&event).await,
                 }
                 let known = |target: &health::TargetHealth| target.state != health::State::Unknown;
-                if self.health.snapshot().iter().all(known) {
+                if self.health.snapshot().iter().all(known) && self.ways_are_known() {
                     return;
                 }
             }
         };
         if tokio::time::timeout(FIRST_CHECKS, all_known).await.is_err() {
-            warn!("some backends have not answered their first check; starting without them");
+            warn!("some backends have not answered yet; starting without them");
         }
+    }
+
+    /// Whether nothing more is to come of the search for ways to backends and peers.
+    fn ways_are_known(&self) -> bool {
+        self.wanted_next_hops(&self.config).into_keys().all(|address| match self.next_hop(address) {
+            Some(NextHop::Via(via)) => via.mac.is_some(),
+            Some(NextHop::Local) => true,
+            None => self.unreachable.contains_key(&address),
+        })
     }
 }

@@ -475,9 +475,14 @@ fn the_last_known_way_to_a_backend_holds_while_none_is_known() {
         let (reference, entry) = world.maps.backend(identity_of(&web(80), 1)).expect("it is in the maps");
         (reference, Mode::from_u8(entry.mode))
     };
+    let share = |world: &World| {
+        let (reference, _) = way(world);
+        world.maps.rings[&world.id(&web(80))].iter().filter(|slot| slot.current == reference).count()
+    };
     world.reconcile(&unresolved(SERVING));
-    assert_eq!(way(&world).1, Mode::Unresolved, "there was none");
+    assert_eq!((way(&world).1, share(&world)), (Mode::Unresolved, 0), "there was none");
     world.reconcile(&both);
+    assert!(share(&world) > 1000);
     let known = way(&world);
     assert_eq!(known.1, Mode::L2);
     for step in ["it is not known for a moment", "it was removed and comes back", "the daemon was restarted"]
@@ -489,11 +494,24 @@ fn the_last_known_way_to_a_backend_holds_while_none_is_known() {
         }
         world.reconcile(&unresolved(SERVING));
         assert_eq!(way(&world), known, "{step}");
+        assert!(share(&world) > 1000, "{step}");
     }
     world.reconcile(&unresolved(DEAD));
     assert_eq!(way(&world).1, Mode::Dead);
     world.reconcile(&unresolved(SERVING));
-    assert_eq!(way(&world).1, Mode::Unresolved, "another life begins without one");
+    assert_eq!((way(&world).1, share(&world)), (Mode::Unresolved, 0), "another life begins without one");
+}
+
+#[test]
+fn where_no_backend_is_found_packets_are_on_their_way_to_one_nevertheless() {
+    let mut world = World::new();
+    let mut wanted = desired(&[(web(80), &[(1, SERVING), (2, SERVING)])]);
+    for backend in wanted.services.get_mut(&web(80)).expect("the service").backends.values_mut() {
+        backend.path = Path::Unresolved;
+    }
+    world.reconcile(&wanted);
+    let ring = &world.maps.rings[&world.id(&web(80))];
+    assert!(ring.iter().all(|slot| !slot.current.is_none()), "they would end as if there were none");
 }
 
 #[test]

@@ -135,3 +135,18 @@ fn a_rehearsal_changes_nothing() {
     check(&said, &maps, &world.maps);
     assert!(said.services[&web(443)].id.is_none() && said.services[&web(443)].any());
 }
+
+#[test]
+fn nobody_has_looked_yet_for_the_way_to_a_backend_that_comes_new() {
+    let world = settled(&[(1, SERVING), (2, SERVING)]);
+    let mut wanted = desired(&[(web(80), &[(1, SERVING), (2, SERVING), (3, SERVING)])]);
+    let web_80 = wanted.services.get_mut(&web(80)).expect("the service");
+    web_80.backends.get_mut(&address(3)).expect("the backend").path = Path::Unresolved;
+    let said = effect(&world, &wanted, web(80));
+    assert!(of(&said, 3).slots_after > 1000, "{:?}", of(&said, 3));
+
+    // It is looked for once it is there, and as long as none is found nothing is to be said of it.
+    let mut world = world;
+    world.reconcile(&wanted);
+    assert!(!effect(&world, &wanted, web(80)).any());
+}
