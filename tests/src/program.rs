@@ -23,6 +23,7 @@ use vip_lb_common::{Action, Verdict};
 
 pub use host::{Host, HostPacket};
 pub use kernel::{Kernel, Loaded, SHORTEST_FRAME, load};
+pub use maps::Shown;
 pub use mutate::{Dice, mutate};
 pub use pair::Pair;
 pub use scenario::{Scenario, closed, open};

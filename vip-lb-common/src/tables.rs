@@ -89,6 +89,9 @@ pub trait Tables {
     /// CLOCK_MONOTONIC in whole seconds. Asked on the rarest of ways only: reading it costs as much as a lookup.
     fn seconds(&self) -> u32;
 
+    /// The same as of the last tick of the kernel's timer (kernel 5.11), which is cheaper.
+    fn coarse_seconds(&self) -> u32;
+
     /// Notes a sign of life in SURVIVORS, as far as this CPU's budget reaches.
     fn note_survivor(&self, key: &FlowKey, survivor: &Survivor, settings: &Settings);
 

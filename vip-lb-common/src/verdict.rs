@@ -135,6 +135,8 @@ verdicts! {
     DecapInner = 43, "decap_inner", Drop;
     /// A tunnelled packet that met congestion but cannot tell its receiver so.
     DecapCongestion = 44, "decap_congestion", Drop;
+    /// For a VIP of a node whose daemon has not been heard of for `node.watchdog.after`, left to the host as the configuration says.
+    Unattended = 45, "unattended", Pass;
 }
 
 impl Verdict {

@@ -9,8 +9,10 @@
     reason = "entry points are reached by the kernel, in the form that the macro asks for, which drops their docs"
 )]
 
+mod cells;
 mod maps;
 mod packet;
+mod watch;
 
 use aya_ebpf::{
     bindings::{
@@ -23,12 +25,14 @@ use aya_ebpf::{
 };
 use vip_lb_common::{
     Action, Packet as _, Verdict, decap,
-    pipeline::{self, Desk, Fate, Next, Stage},
+    pipeline::{self, Desk, Fate, Next, Stage, Watch},
+    watch::AS_ANSWER,
 };
 
 use crate::{
     maps::{DecapMaps, Maps},
     packet::XdpPacket,
+    watch::{Nobody, Noted, Seen, vip_lb_ends, vip_lb_show, vip_lb_watch},
 };
 
 /// The load balancer, attached to the interfaces of a node.
@@ -36,11 +40,18 @@ use crate::{
 #[inline(always)]
 pub fn vip_lb(ctx: XdpContext) -> u32 {
     let mut packet = XdpPacket::new(ctx.ctx);
-    if let Next::Done(fate) = pipeline::plain(&mut packet, &Maps) {
+    if let Next::Done(fate) = pipeline::plain(&mut packet, &Maps(Nobody)) {
         return act(&packet, &fate);
     }
     // One after the other rather than one from the other: a called function's stack adds to its caller's.
-    let mut code = vip_lb_general(ctx.ctx);
+    let mut code = vip_lb_general(ctx.ctx, 0);
+    let mut watched = 0;
+    if code == WATCH {
+        if vip_lb_ends(ctx.ctx, 0) != 0 {
+            watched = vip_lb_watch(ctx.ctx);
+        }
+        code = vip_lb_general(ctx.ctx, 1);
+    }
     if code == STAGE | Stage::Own as u32 {
         code = vip_lb_own(ctx.ctx);
     }
@@ -74,11 +85,18 @@ pub fn vip_lb(ctx: XdpContext) -> u32 {
     if code == STAGE | Stage::TooBig as u32 {
         code = vip_lb_too_big(ctx.ctx);
     }
+    if watched != 0 {
+        let is_answer = if watched >> AS_ANSWER == 0 { 0 } else { vip_lb_ends(ctx.ctx, 1) };
+        vip_lb_show(ctx.ctx, code, is_answer);
+    }
     code
 }
 
 /// Greater than all XDP actions: with the number of a [`Stage`], whose [`Job`] is kept, what to call next.
 const STAGE: u32 = 0x100;
+
+/// Those who watch packets are to see this one.
+const WATCH: u32 = 0x200;
 
 #[inline(always)]
 fn code_of(packet: &XdpPacket, next: &Next) -> u32 {
@@ -86,6 +104,7 @@ fn code_of(packet: &XdpPacket, next: &Next) -> u32 {
         Next::Done(fate) => act(packet, fate),
         // Only the first function leaves a packet to this one.
         Next::General => XDP_DROP,
+        Next::Watch => WATCH,
         Next::Stage(stage, job) => {
             maps::keep(job);
             STAGE | *stage as u32
@@ -98,9 +117,10 @@ fn code_of(packet: &XdpPacket, next: &Next) -> u32 {
 /// state that it may be called in (kernel 5.6).
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn vip_lb_general(ctx: *mut xdp_md) -> u32 {
+pub extern "C" fn vip_lb_general(ctx: *mut xdp_md, seen: u32) -> u32 {
     let mut packet = XdpPacket::new(ctx);
-    let next = pipeline::general(&mut packet, &Maps);
+    let watch = if seen == 0 { Watch::Due } else { Watch::Done };
+    let next = pipeline::general(&mut packet, &Maps(Seen(seen != 0)), watch);
     code_of(&packet, &next)
 }
 
@@ -182,13 +202,13 @@ pub extern "C" fn vip_lb_too_big(ctx: *mut xdp_md) -> u32 {
 }
 
 #[inline(always)]
-fn at_desk(ctx: *mut xdp_md, stage: impl FnOnce(&mut XdpPacket, &Maps, &mut Desk) -> Next) -> u32 {
+fn at_desk(ctx: *mut xdp_md, stage: impl FnOnce(&mut XdpPacket, &Maps<Noted>, &mut Desk) -> Next) -> u32 {
     // Hidden from LLVM, which drops an argument that nobody uses. The verifier wants every global function's.
     let mut packet = XdpPacket::new(core::hint::black_box(ctx));
-    let Some(desk) = maps::desk() else {
+    let Some((desk, sighting)) = maps::desk() else {
         return XDP_DROP;
     };
-    let next = stage(&mut packet, &Maps, desk);
+    let next = stage(&mut packet, &Maps(Noted(sighting)), desk);
     code_of(&packet, &next)
 }
 

@@ -2,22 +2,28 @@
 
 use aya_ebpf::{
     bindings::{BPF_EXIST, BPF_NOEXIST},
-    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, lpm_trie::Key},
-    helpers::bpf_ktime_get_ns,
+    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, lpm_trie::Key},
+    helpers::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns, bpf_ringbuf_output},
     macros::btf_map,
 };
 use vip_lb_common::{
     FlowHash, Tables, Verdict,
     abi::{
         Address, Backend, DEFAULT_FLOWS, DEFAULT_FRAGMENTS, DEFAULT_NAT, DEFAULT_NEWBORN, DEFAULT_SURVIVORS,
-        FlowEntry, FlowKey, Fragment, FragmentKey, IcmpAccount, LinkAddress, MAX_BACKENDS, MAX_RANGES,
-        MAX_SERVICES, MAX_VIPS, NatFlow, NatReply, NatReplyKey, Peer, PortKey, RING_SIZES, RangeKey,
-        Recording, Ring, RingClass, ServiceOptions, ServiceRef, Settings, Slot, Stats, Survivor, VIP_PLACES,
-        Vip, VipPlace,
+        EVENT_BYTES, FlowEntry, FlowKey, Fragment, FragmentKey, IcmpAccount, LinkAddress, MAX_BACKENDS,
+        MAX_RANGES, MAX_SERVICES, MAX_VIPS, NatFlow, NatReply, NatReplyKey, Peer, PortKey, RING_SIZES,
+        RangeKey, Recording, Ring, RingClass, SNAP, ServiceOptions, ServiceRef, Settings, Sighting, Slot,
+        Stats, Survivor, VIP_PLACES, Vip, VipPlace, WATCHERS as MAX_WATCHERS, WatchCount, Watcher,
     },
     decap::DecapTables,
-    pipeline::{Desk, Fate, Job},
-    tables::{FlowCell, IcmpUse, NatCell},
+    pipeline::{Desk, Fate, Job, Step},
+    tables::IcmpUse,
+    watch::Ends,
+};
+
+use crate::{
+    cells::{Cell, Marked},
+    watch::Witness,
 };
 
 /// What the whole program obeys; one value.
@@ -96,8 +102,44 @@ static SERVICE_STATS: PerCpuArray<Stats, MAX_SERVICES> = PerCpuArray::new();
 #[btf_map]
 static BACKEND_STATS: PerCpuArray<Stats, MAX_BACKENDS> = PerCpuArray::new();
 
-/// Words that a desk takes. To the kernel they have no type.
-const DESK_WORDS: usize = size_of::<Desk>().div_ceil(8);
+/// Who watches packets.
+#[btf_map]
+static WATCHERS: Array<Watcher, MAX_WATCHERS> = Array::new();
+/// What each CPU did for those who watch.
+#[btf_map]
+static WATCH_COUNTS: PerCpuArray<WatchCount, MAX_WATCHERS> = PerCpuArray::new();
+/// The packet that is shown, on its way to EVENTS; one value.
+#[btf_map]
+static SHOWN: PerCpuArray<[u64; SHOWN_WORDS], 1> = PerCpuArray::new();
+/// Packets for those who watch, each with what became of it.
+#[btf_map]
+static EVENTS: RingBuf<(), EVENT_BYTES> = RingBuf::new();
+
+/// A packet as it is shown: what is sent, and what else there must be room for.
+#[repr(C)]
+pub(crate) struct Shown {
+    pub(crate) sighting: Sighting,
+    /// As it came, and as it left.
+    pub(crate) bytes: [u8; CAME_MASK + 1 + SNAP],
+    /// The ends of the packet that is looked at.
+    pub(crate) ends: Ends,
+}
+
+/// Lets through every number of bytes up to [`SNAP`], and more.
+pub(crate) const CAME_MASK: usize = SNAP.next_power_of_two() - 1;
+
+/// Words that it takes. To the kernel it has no type.
+const SHOWN_WORDS: usize = size_of::<Shown>().div_ceil(8);
+
+/// What a desk's map has for each CPU.
+#[repr(C)]
+struct Place {
+    desk: Desk,
+    sighting: Sighting,
+}
+
+/// Words that it takes. To the kernel they have no type.
+const DESK_WORDS: usize = size_of::<Place>().div_ceil(8);
 
 /// The packet that goes from one function of the program to the next, and what they found out about it; one value.
 #[btf_map]
@@ -106,27 +148,108 @@ static DESK: PerCpuArray<[u64; DESK_WORDS], 1> = PerCpuArray::new();
 /// Keeps a job for the function that is called next.
 #[inline(always)]
 pub(crate) fn keep(job: &Job) {
-    if let Some(desk) = desk() {
+    if let Some((desk, _)) = desk() {
         desk.job = *job;
     }
 }
 
-/// This CPU's desk, with the job that was kept just before.
+/// This CPU's desk, with the job that was kept just before, and what is noted of the packet.
 #[inline(always)]
-pub(crate) fn desk() -> Option<&'static mut Desk> {
-    // SAFETY: this CPU's own value, which is as large, and aligned as a desk; all zeros are one, too. Each function of the program asks
+pub(crate) fn desk() -> Option<(&'static mut Desk, *mut Sighting)> {
+    // SAFETY: this CPU's own value, which is as large, and aligned as a place; all zeros are one, too. Each function of the program asks
     // for it once, and none while another uses it.
-    DESK.get_ptr_mut(0).map(|place| unsafe { &mut *place.cast::<Desk>() })
+    DESK.get_ptr_mut(0).map(|place| unsafe {
+        let place = place.cast::<Place>();
+        (&mut (*place).desk, &raw mut (*place).sighting)
+    })
 }
 
-/// The balancer's maps.
-pub(crate) struct Maps;
+/// What is noted of the packet that this CPU has.
+#[inline(always)]
+pub(crate) fn sighting() -> Option<*mut Sighting> {
+    // SAFETY: as above; no reference is made.
+    DESK.get_ptr_mut(0).map(|place| unsafe { &raw mut (*place.cast::<Place>()).sighting })
+}
 
-impl Tables for Maps {
-    type Ref<'a, T: Copy + 'a> = &'a T;
-    type Flow<'a> = Cell;
-    type NatFlow<'a> = Marked<NatFlow>;
-    type NatReply<'a> = Marked<NatReply>;
+/// An entry of WATCHERS.
+#[inline(always)]
+pub(crate) fn watcher(index: u32) -> Option<&'static Watcher> {
+    WATCHERS.get(index)
+}
+
+/// The packet that is shown: this CPU's own value, valid while the program runs, as large and aligned as its type.
+#[inline(always)]
+pub(crate) fn shown() -> Option<*mut Shown> {
+    SHOWN.get_ptr_mut(0).map(<*mut [u64; SHOWN_WORDS]>::cast)
+}
+
+/// Counts a packet that somebody asked for, and says whether it may be shown.
+#[inline(always)]
+pub(crate) fn may_show(index: u32, watcher: &Watcher, now: u64) -> bool {
+    let Some(count) = WATCH_COUNTS.get_ptr_mut(index) else {
+        return false;
+    };
+    // SAFETY: this CPU's own value.
+    let count = unsafe { &mut *count };
+    count.matched += 1;
+    if watcher.every == 0 || (count.matched - 1) % u64::from(watcher.every) != 0 {
+        return false;
+    }
+    let second = (now / 1_000_000_000) as u32;
+    if count.second != second {
+        count.second = second;
+        count.spent = 0;
+    }
+    if count.spent >= watcher.rate {
+        count.missed += 1;
+        return false;
+    }
+    count.spent += 1;
+    true
+}
+
+/// Sends `len` bytes of what is shown to those who watch.
+#[inline(always)]
+pub(crate) fn send(shown: *mut Shown, len: usize, watchers: u32) {
+    // SAFETY: the sighting and the bytes behind it are in one value.
+    let sent =
+        unsafe { bpf_ringbuf_output((&raw const EVENTS).cast_mut().cast(), shown.cast(), len as u64, 0) }
+            == 0;
+    for index in 0..MAX_WATCHERS as u32 {
+        if watchers & (1 << index) != 0
+            && let Some(count) = WATCH_COUNTS.get_ptr_mut(index)
+        {
+            // SAFETY: this CPU's own value.
+            let count = unsafe { &mut *count };
+            if sent {
+                count.shown += 1;
+            } else {
+                count.missed += 1;
+            }
+        }
+    }
+}
+
+/// The balancer's maps, and who hears what a packet meets in them.
+pub(crate) struct Maps<W>(pub(crate) W);
+
+impl<W: Witness> Tables for Maps<W> {
+    type Ref<'a, T: Copy + 'a>
+        = &'a T
+    where
+        W: 'a;
+    type Flow<'a>
+        = Cell
+    where
+        W: 'a;
+    type NatFlow<'a>
+        = Marked<NatFlow>
+    where
+        W: 'a;
+    type NatReply<'a>
+        = Marked<NatReply>
+    where
+        W: 'a;
 
     #[inline(always)]
     fn settings(&self) -> Option<&Settings> {
@@ -244,6 +367,12 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn coarse_seconds(&self) -> u32 {
+        // SAFETY: as above.
+        (unsafe { bpf_ktime_get_coarse_ns() } / 1_000_000_000) as u32
+    }
+
+    #[inline(always)]
     fn note_survivor(&self, key: &FlowKey, survivor: &Survivor, settings: &Settings) {
         if let Some(noted) = SURVIVORS.get_ptr_mut(key) {
             // SAFETY: the entry may be recycled for another flow meanwhile, which then looks alive a little longer.
@@ -342,11 +471,17 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn count(&self, fate: &Fate) {
+        self.0.end(fate);
         count_verdict(fate.verdict);
         if fate.backend != 0 {
             add(SERVICE_STATS.get_ptr_mut(u32::from(fate.service)), fate);
             add(BACKEND_STATS.get_ptr_mut(u32::from(fate.backend)), fate);
         }
+    }
+
+    #[inline(always)]
+    fn observe(&self, step: Step) {
+        self.0.step(&step);
     }
 }
 
@@ -443,66 +578,4 @@ fn recording(settings: &Settings) -> Option<&'static mut Recording> {
         recording.noted = 0;
     }
     Some(recording)
-}
-
-/// An entry of FLOWS or NEWBORN.
-pub(crate) struct Cell(*mut FlowEntry);
-
-impl FlowCell for Cell {
-    #[inline(always)]
-    fn get(&self) -> FlowEntry {
-        // SAFETY: a map value, valid while the program runs. It may be recycled for another flow meanwhile; both name live backends.
-        unsafe { *self.0 }
-    }
-
-    #[inline(always)]
-    fn set_seen(&self, tick: u32) {
-        // SAFETY: as above; one word.
-        unsafe { (*self.0).seen = tick };
-    }
-
-    #[inline(always)]
-    fn set_closing(&self, closing: bool) {
-        // SAFETY: as above; one half word.
-        unsafe { (*self.0).closing = u16::from(closing) };
-    }
-}
-
-/// An entry of NAT_FLOWS or NAT_REPLIES.
-pub(crate) struct Marked<T>(*mut T);
-
-impl NatCell<NatFlow> for Marked<NatFlow> {
-    #[inline(always)]
-    fn get(&self) -> NatFlow {
-        // SAFETY: a map value, valid while the program runs.
-        unsafe { *self.0 }
-    }
-
-    #[inline(always)]
-    fn touch(&self, tick: u32, marks: u16) {
-        // SAFETY: as above.
-        let flow = unsafe { &mut *self.0 };
-        if flow.seen != tick || flow.marks | marks != flow.marks {
-            flow.seen = tick;
-            flow.marks |= marks;
-        }
-    }
-}
-
-impl NatCell<NatReply> for Marked<NatReply> {
-    #[inline(always)]
-    fn get(&self) -> NatReply {
-        // SAFETY: a map value, valid while the program runs.
-        unsafe { *self.0 }
-    }
-
-    #[inline(always)]
-    fn touch(&self, tick: u32, marks: u16) {
-        // SAFETY: as above.
-        let reply = unsafe { &mut *self.0 };
-        if reply.seen != tick || reply.marks | marks != reply.marks {
-            reply.seen = tick;
-            reply.marks |= marks;
-        }
-    }
 }

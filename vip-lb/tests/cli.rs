@@ -11,7 +11,11 @@ use std::{
     },
 };
 
-use tokio::{runtime::Runtime, sync::oneshot, task::JoinHandle};
+use tokio::{
+    runtime::Runtime,
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
 use vip_lb::{
     api::{
         Control,
@@ -20,12 +24,12 @@ use vip_lb::{
             Action, ApiError, BackendChange, BackendSelector, ConfigInfo, ConfigRequest, Counters,
             DrainReport, DrainRequest, ErrorKind, EventsRequest, ExplainRequest, ExplainedService,
             Explanation, Loss, Occurrence, Outcome, Plan, ReloadReport, Remaining, RevisionInfo, Revisions,
-            Status, Step, UpgradeReport, Verdict, VerdictCount,
+            Status, Step, UpgradeReport, Verdict, VerdictCount, WatchRequest, WatchdogStatus, Watched,
         },
         server::serve,
         socket::{SocketClaim, claim},
     },
-    config::model::Affinity,
+    config::model::{Affinity, WatchdogAction},
     metrics::Facts,
 };
 
@@ -56,6 +60,7 @@ impl Control for Imitation {
             },
             interfaces: Vec::new(),
             bonds: Vec::new(),
+            watchdog: WatchdogStatus { action: WatchdogAction::Forward, after: 30 },
             vips: Vec::new(),
             tables: Vec::new(),
             warnings: Vec::new(),
@@ -101,6 +106,10 @@ impl Control for Imitation {
 
     async fn metrics(&self) -> Result<Facts, ApiError> {
         Err(ApiError::new(ErrorKind::Unavailable, "the daemon is starting"))
+    }
+
+    async fn watch(&self, _: WatchRequest) -> Result<mpsc::Receiver<Watched>, ApiError> {
+        Err(ApiError::new(ErrorKind::Conflict, "4 others watch packets already"))
     }
 
     async fn drain(&self, DrainRequest { backend, force }: DrainRequest) -> Result<DrainReport, ApiError> {

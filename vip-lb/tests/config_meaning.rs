@@ -7,7 +7,7 @@ use vip_lb::config::{
     model::{
         AdminState, Affinity, AttachMode, Backend, CheckKind, Dialogue, ForwardMode, HashSeed, HealthCheck,
         HttpCheck, Interface, Nat, OnDown, OnExit, Ownership, Ports, Protocol, RingSize, Tables,
-        UnknownService,
+        UnknownService, Watchdog, WatchdogAction,
     },
 };
 
@@ -45,6 +45,7 @@ fn the_shortest_file_gets_the_documented_defaults() {
     assert_eq!(node.peers, [] as [IpAddr; 0]);
     assert_eq!((node.tunnel_source_v4, node.tunnel_source_v6), (None, None));
     assert_eq!(node.on_exit, OnExit::Keep);
+    assert_eq!(node.watchdog, Watchdog { after: Duration::from_secs(30), action: WatchdogAction::Forward });
     assert_eq!(node.socket, Path::new("/run/vip-lb/control.sock"));
     assert_eq!(node.pins, Path::new("/sys/fs/bpf/vip-lb"));
     assert_eq!(node.tables, Tables::default());
@@ -93,6 +94,7 @@ node:
   gue_port: 6081
   nat: {source_v4: 192.0.2.3, source_v6: 2001:db8::3, ports: 1024-32767}
   on_exit: unload
+  watchdog: {after: 2m, action: pass}
   socket: /run/other.sock
   pins: /sys/fs/bpf/other
   tables: {flows: 1024, newborn: 2048, survivors: 16777216, nat: 4096, fragments: 8192}
@@ -130,6 +132,7 @@ vips:
     assert_eq!(node.nat.source(backend_v6), Some("2001:db8::3".parse().unwrap()));
     assert_eq!([true, false].map(|shared| node.nat.ports_for(shared)), [(1024, 32_767); 2]);
     assert_eq!(node.on_exit, OnExit::Unload);
+    assert_eq!(node.watchdog, Watchdog { after: Duration::from_mins(2), action: WatchdogAction::Pass });
     assert_eq!(node.socket, Path::new("/run/other.sock"));
     assert_eq!(node.pins, Path::new("/sys/fs/bpf/other"));
     assert_eq!(

@@ -12,15 +12,15 @@ use vip_lb_common::{
     HashKey, Verdict,
     abi::{
         Address, Backend, BackendRef, FlowEntry, FlowKey, Mode, NatFlow, NatMarks, NatReply, NatReplyKey,
-        Phase, PortEntry, RING_SIZES, Ring, RingClass, ServiceOptions, ServiceRef, Settings, Slot, Vip,
-        VipPlace,
+        Phase, PortEntry, RING_SIZES, Ring, RingClass, SNAP, ServiceOptions, ServiceRef, Settings, Slot, Vip,
+        VipPlace, WatchCount, Watcher,
     },
     hash::mix,
     headers::outer_checksum_base,
 };
 
 use super::{
-    cases::{Forwarding, NODE, NODE_V6, PORT, Setup, Slots, VIP, VIP_V6},
+    cases::{Attention, Forwarding, NODE, NODE_V6, PORT, Setup, Slots, VIP, VIP_V6},
     packets::{Client, OWN, ROUTER},
 };
 
@@ -40,6 +40,8 @@ const NAT_FIRST_PORT: u16 = 1024;
 const NAT_PORTS: u16 = 60_000;
 /// Entries of either table of translated connections, where there are any.
 const NAT_ROOM: u32 = 1 << 17;
+/// Bytes of EVENTS where packets are shown: nobody takes them out, so there is room for all of a run that counts.
+const EVENT_ROOM: u32 = 1 << 24;
 const SLOTS: usize = RING_SIZES[RingClass::Small as usize];
 
 /// Loads every program of an object, and says how many instructions the verifier looked at.
@@ -79,11 +81,12 @@ impl Balancer {
     /// When the kernel takes no BPF programs, or not this one.
     pub fn load(object: &[u8], setup: &Setup, clients: &[Client]) -> Result<Self> {
         let room = if setup.translates() { NAT_ROOM } else { 1 };
-        let mut ebpf = EbpfLoader::new()
-            .map_max_entries("NAT_FLOWS", room)
-            .map_max_entries("NAT_REPLIES", room)
-            .load(object)
-            .context("load the balancer's maps")?;
+        let mut loader = EbpfLoader::new();
+        loader.map_max_entries("NAT_FLOWS", room).map_max_entries("NAT_REPLIES", room);
+        if setup.attention == Attention::Shown {
+            loader.map_max_entries("EVENTS", EVENT_ROOM);
+        }
+        let mut ebpf = loader.load(object).context("load the balancer's maps")?;
         let key = HashKey::from_seed(&[42; 32]);
         let settings = Settings {
             tick: TICK,
@@ -93,9 +96,15 @@ impl Balancer {
             gue_port: GUE_PORT,
             nat_first_port: NAT_FIRST_PORT,
             nat_ports: NAT_PORTS,
+            flags: flags(setup.attention),
             ..Settings::new(key)
         };
         Array::<_, Plain<Settings>>::try_from(map(&mut ebpf, "SETTINGS")?)?.set(0, Plain(settings), 0)?;
+        if let Some(watcher) = watcher(setup.attention) {
+            Array::<_, Plain<Watcher>>::try_from(map(&mut ebpf, "WATCHERS")?)?
+                .set(0, Plain(watcher), 0)
+                .context("write WATCHERS")?;
+        }
         let options = ServiceOptions { mss: setup.mss, icmp_rate: u16::MAX, reserved: 0 };
         Array::<_, Plain<ServiceOptions>>::try_from(map(&mut ebpf, "SERVICES")?)?
             .set(SERVICE.into(), Plain(options), 0)
@@ -192,6 +201,44 @@ impl Balancer {
         }
         Ok(())
     }
+
+    /// Fails unless all packets up to now were shown where the setup says so, and none elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// With the numbers of packets that were and were not.
+    pub fn check_shown(&self, setup: &Setup) -> Result<()> {
+        let counts = self.ebpf.map("WATCH_COUNTS").context("find WATCH_COUNTS")?;
+        let counts = PerCpuArray::<_, Plain<WatchCount>>::try_from(counts)?.get(&0, 0)?;
+        let sum = |of: fn(&WatchCount) -> u64| counts.iter().map(|Plain(count)| of(count)).sum::<u64>();
+        let (shown, missed) = (sum(|count| count.shown), sum(|count| count.missed));
+        ensure!(
+            missed == 0 && (shown != 0) == (setup.attention == Attention::Shown),
+            "{shown} packets were shown and {missed} were not, with attention {:?}",
+            setup.attention
+        );
+        Ok(())
+    }
+}
+
+/// Flags of SETTINGS.
+fn flags(attention: Attention) -> u32 {
+    match attention {
+        Attention::None => 0,
+        Attention::Watchdog => Settings::WATCHDOG,
+        Attention::Watched | Attention::Shown => Settings::WATCHED,
+    }
+}
+
+/// Who watches: all packets to the service, or those to another port.
+fn watcher(attention: Attention) -> Option<Watcher> {
+    let destination_port = match attention {
+        Attention::None | Attention::Watchdog => return None,
+        Attention::Watched => PORT + 1,
+        Attention::Shown => PORT,
+    };
+    let all = Watcher { verdicts: u64::MAX, every: 1, rate: u32::MAX, snap: SNAP as u16, ..Watcher::NOBODY };
+    Some(Watcher { destination_port, ..all })
 }
 
 fn vip(setup: &Setup) -> (Address, Vip) {

@@ -41,6 +41,8 @@ pub struct Setup {
     pub mtu: u16,
     /// Largest segment that the service lets a SYN announce, in bytes; 0 sets no limit.
     pub mss: u16,
+    /// What packets are asked besides.
+    pub attention: Attention,
 }
 
 impl Setup {
@@ -70,6 +72,19 @@ pub enum Forwarding {
     Nat,
     /// The same, in the family that is not the VIP's.
     NatAcross,
+}
+
+/// What every packet to a VIP is asked besides the usual.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attention {
+    /// Nothing.
+    None,
+    /// Whether a daemon is there.
+    Watchdog,
+    /// Whether it is one of those that somebody watches, and it is none.
+    Watched,
+    /// The same, and it is one.
+    Shown,
 }
 
 /// State of the slots.
@@ -124,8 +139,15 @@ pub const MAX_VERIFIED: f64 = 20_000.0;
 
 const TCP: Traffic = Traffic { destination: VIP, payload: Payload::TcpAck, senders: Senders::Clients };
 const SYN: Traffic = Traffic { payload: Payload::TcpSyn, ..TCP };
-const IPIP: Setup =
-    Setup { forwarding: Forwarding::Ipip, v6: false, udp: false, slots: Slots::Settled, mtu: 1500, mss: 0 };
+const IPIP: Setup = Setup {
+    forwarding: Forwarding::Ipip,
+    v6: false,
+    udp: false,
+    slots: Slots::Settled,
+    mtu: 1500,
+    mss: 0,
+    attention: Attention::None,
+};
 const NAT: Setup = Setup { forwarding: Forwarding::Nat, ..IPIP };
 const SETTLED_TCP_IPIP: Case = Case {
     name: "settled_tcp_ipip",
@@ -141,7 +163,7 @@ const RARE: Case = Case { instructions: None, floor: None, ..SETTLED_TCP_IPIP };
 const COUNTED: Case = Case { timed: false, ..RARE };
 
 /// All cases.
-pub const CASES: [Case; 20] = [
+pub const CASES: [Case; 23] = [
     Case {
         name: "non_vip_pass",
         traffic: Traffic { destination: ELSEWHERE, ..TCP },
@@ -220,6 +242,13 @@ pub const CASES: [Case; 20] = [
         verdict: Verdict::TranslatedReply,
         ..RARE
     },
+    Case {
+        name: "settled_tcp_ipip_watchdog",
+        setup: Setup { attention: Attention::Watchdog, ..IPIP },
+        ..RARE
+    },
+    Case { name: "settled_tcp_ipip_watched", setup: Setup { attention: Attention::Watched, ..IPIP }, ..RARE },
+    Case { name: "settled_tcp_ipip_shown", setup: Setup { attention: Attention::Shown, ..IPIP }, ..COUNTED },
     Case {
         name: "syn_nat",
         setup: NAT,

@@ -238,6 +238,7 @@ impl Bench {
             let of_setup = self.effort.cases().filter(|case| case.setup == *setup);
             let expected: Vec<_> = of_setup.map(|case| case.verdict).collect();
             balancer.check_verdicts(&expected)?;
+            balancer.check_shown(setup)?;
         }
         Ok(())
     }

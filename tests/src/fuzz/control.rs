@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::net::UnixListener;
+use tokio::{net::UnixListener, sync::mpsc};
 use vip_lb::{
     api::{
         Control,
@@ -24,7 +24,7 @@ use vip_lb::{
         model::{
             ApiError, BackendChange, BackendSelector, ConfigRequest, Counters, DrainReport, DrainRequest,
             ErrorKind, EventsRequest, ExplainRequest, Explanation, Occurrence, Plan, ReloadReport, Remaining,
-            Revisions, Status, UpgradeReport,
+            Revisions, Status, UpgradeReport, WatchRequest, Watched,
         },
         server,
     },
@@ -182,6 +182,10 @@ impl Control for Fake {
 
     async fn metrics(&self) -> Result<Facts, ApiError> {
         Err(ApiError::new(ErrorKind::Unavailable, "the daemon is starting"))
+    }
+
+    async fn watch(&self, _: WatchRequest) -> Result<mpsc::Receiver<Watched>, ApiError> {
+        Ok(mpsc::channel(1).1)
     }
 
     async fn drain(&self, request: DrainRequest) -> Result<DrainReport, ApiError> {

@@ -114,6 +114,9 @@ pub struct NodeConfig {
     /// `keep` or `unload`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_exit: Option<String>,
+    /// What becomes of packets without a daemon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watchdog: Option<WatchdogConfig>,
     /// Path of the control socket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub socket: Option<String>,
@@ -126,6 +129,16 @@ pub struct NodeConfig {
     /// `never`, `safe` or `always`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watch: Option<String>,
+}
+
+/// A `watchdog` section.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WatchdogConfig {
+    /// How long after the daemon's last sign of life.
+    pub after: String,
+    /// `forward` or `pass`.
+    pub action: String,
 }
 
 /// A `nat` section.

@@ -101,6 +101,7 @@ impl SiteOptions {
                 peers: Vec::new(),
                 gue_port: None,
                 nat: self.in_mode(Mode::Nat).next().map(|_| NatConfig::address_of_its_own(0)),
+                watchdog: None,
                 on_exit: None,
                 socket: None,
                 pins: None,

@@ -62,7 +62,7 @@ pub fn scenario() -> Scenario {
         let options: &mut ServiceOptions = scenario.service_options.entry(service).or_default();
         options.icmp_rate = if service % 7 == 0 { 0 } else { u16::MAX };
     }
-    scenario
+    scenario.watched()
 }
 
 /// Runs this many packets at least. Says in `name` how to have them again.
@@ -143,7 +143,8 @@ fn begin_round(pair: &mut Pair, dice: &mut Dice) {
     let settings = pair.settings();
     pair.set_settings(Settings {
         tick: settings.tick + dice.below(3) as u32,
-        flags: *dice.pick(&[0, Settings::PEERS]),
+        // Whoever watches sees, and changes nothing.
+        flags: *dice.pick(&[0, Settings::PEERS]) | *dice.pick(&[0, Settings::WATCHED, Settings::WATCHDOG]),
         record_budget: *dice.pick(&[0, 3, 50, 1000]),
         survivor_budget: *dice.pick(&[0, 3, 50, 1000]),
         nat_ports: *dice.pick(&[1, 2, 16, 64]),

@@ -12,7 +12,11 @@ use vip_lb_common::{
     abi::{Backend, FlowEntry, FlowKey, Fragment, FragmentKey, Settings},
 };
 
-use super::{Outcome, Program, Scenario, State, XdpAction, maps::Maps, object::object};
+use super::{
+    Outcome, Program, Scenario, State, XdpAction,
+    maps::{Maps, Shown},
+    object::object,
+};
 
 /// Fewest bytes of a frame that BPF_PROG_TEST_RUN takes: an Ethernet header.
 pub const SHORTEST_FRAME: usize = 14;
@@ -163,6 +167,24 @@ impl Kernel {
     /// Those of bpf(2).
     pub fn set_fragments(&mut self, fragments: &HashMap<FragmentKey, Fragment>) -> anyhow::Result<()> {
         self.maps.set_fragments(fragments)
+    }
+
+    /// Takes out of EVENTS what was shown since the last time.
+    ///
+    /// # Errors
+    ///
+    /// An event that is not as it should be.
+    pub fn shown(&mut self) -> anyhow::Result<Vec<Shown>> {
+        self.maps.shown()
+    }
+
+    /// What was counted for who watches: packets asked for, shown, and missed.
+    ///
+    /// # Errors
+    ///
+    /// Those of bpf(2).
+    pub fn watch_count(&self, index: u32) -> anyhow::Result<[u64; 3]> {
+        self.maps.watch_count(index)
     }
 
     /// What the programs wrote.

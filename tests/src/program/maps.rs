@@ -10,7 +10,7 @@ use anyhow::{Context as _, ensure};
 use aya::{
     Ebpf, Pod,
     maps::{
-        Array, ArrayOfMaps, HashMap as BpfHashMap, LpmTrie, Map, MapData, MapError, PerCpuArray,
+        Array, ArrayOfMaps, HashMap as BpfHashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf,
         lpm_trie::Key,
     },
 };
@@ -19,7 +19,7 @@ use vip_lb_common::{
     abi::{
         Address, Backend, FlowEntry, FlowKey, Fragment, FragmentKey, LinkAddress, NatFlow, NatReply,
         NatReplyKey, Plain, RING_SIZES, RangeKey, Recording, Ring, RingClass, ServiceOptions, ServiceRef,
-        Settings, Slot, Stats, Survivor, Vip, VipPlace,
+        Settings, Sighting, Slot, Stats, Survivor, Vip, VipPlace, WatchCount, Watcher,
     },
 };
 
@@ -35,6 +35,17 @@ unsafe impl<T: Plain> Pod for Wire<T> {}
 
 type Table<K, V> = BpfHashMap<MapData, Wire<K>, Wire<V>>;
 
+/// A packet that was shown.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// What is known of it.
+    pub sighting: Sighting,
+    /// Its bytes as it came.
+    pub came: Vec<u8>,
+    /// Its bytes as it left.
+    pub left: Vec<u8>,
+}
+
 /// All maps, taken out of their object.
 pub(super) struct Maps {
     settings: Array<MapData, Wire<Settings>>,
@@ -49,6 +60,9 @@ pub(super) struct Maps {
     verdicts: PerCpuArray<MapData, u64>,
     service_stats: PerCpuArray<MapData, Wire<Stats>>,
     backend_stats: PerCpuArray<MapData, Wire<Stats>>,
+    watchers: Array<MapData, Wire<Watcher>>,
+    watch_counts: PerCpuArray<MapData, Wire<WatchCount>>,
+    events: RingBuf<MapData>,
     small_rings: BTreeMap<u16, Array<MapData, Wire<Ring<{ RING_SIZES[0] }>>>>,
     services: Vec<u16>,
     backends: Vec<u16>,
@@ -105,6 +119,9 @@ impl Maps {
             verdicts: typed(ebpf, "VERDICTS")?,
             service_stats: typed(ebpf, "SERVICE_STATS")?,
             backend_stats: typed(ebpf, "BACKEND_STATS")?,
+            watchers: typed(ebpf, "WATCHERS")?,
+            watch_counts: typed(ebpf, "WATCH_COUNTS")?,
+            events: typed(ebpf, "EVENTS")?,
             small_rings: publish(ebpf, "RINGS_16381", RingClass::Small, scenario)?,
             services: {
                 publish::<{ RING_SIZES[1] }>(ebpf, "RINGS_65537", RingClass::Medium, scenario)?;
@@ -114,6 +131,9 @@ impl Maps {
             backends: scenario.backends.keys().copied().collect(),
         };
         maps.set_backends(&scenario.backends)?;
+        for (index, &watcher) in (0..).zip(&scenario.watchers) {
+            maps.watchers.set(index, Wire(watcher), 0)?;
+        }
         Ok(maps)
     }
 
@@ -143,6 +163,32 @@ impl Maps {
     /// Overwrites entries of FRAGMENTS.
     pub(super) fn set_fragments(&mut self, fragments: &HashMap<FragmentKey, Fragment>) -> anyhow::Result<()> {
         write(&mut self.fragments, fragments)
+    }
+
+    /// Takes out of EVENTS what was shown since the last time.
+    pub(super) fn shown(&mut self) -> anyhow::Result<Vec<Shown>> {
+        let mut all = Vec::new();
+        while let Some(bytes) = self.events.next() {
+            let (head, rest) = bytes
+                .split_at_checked(size_of::<Sighting>())
+                .context("an event is shorter than what it begins with")?;
+            // SAFETY: as many bytes as it has, any of which make one; copied, because they need not be aligned.
+            let sighting: Sighting = unsafe { head.as_ptr().cast::<Sighting>().read_unaligned() };
+            let (came, left) =
+                rest.split_at_checked(sighting.came.into()).context("an event has less than came")?;
+            ensure!(left.len() >= sighting.left.into(), "an event has less than left");
+            let left = &left[..sighting.left.into()];
+            all.push(Shown { sighting, came: came.to_vec(), left: left.to_vec() });
+        }
+        Ok(all)
+    }
+
+    /// What was counted for who watches, on all CPUs: packets asked for, shown, and missed.
+    pub(super) fn watch_count(&self, index: u32) -> anyhow::Result<[u64; 3]> {
+        let counts = self.watch_counts.get(&index, 0)?;
+        Ok(counts.iter().fold([0; 3], |sum, Wire(count)| {
+            [sum[0] + count.matched, sum[1] + count.shown, sum[2] + count.missed]
+        }))
     }
 
     /// Packets with a verdict so far, on all CPUs.

@@ -7,7 +7,7 @@ use vip_lb_common::{
     memory::MemoryTables,
 };
 
-use super::{Host, Kernel, Outcome, Program, Scenario, State, XdpAction};
+use super::{Host, Kernel, Outcome, Program, Scenario, Shown, State, XdpAction};
 use crate::packet::hexdump_diff;
 
 /// Both instantiations over the same tables. Whatever they do not agree on is a panic.
@@ -101,6 +101,16 @@ impl Pair {
         }
     }
 
+    /// Takes what was shown since the last time to those who watch.
+    ///
+    /// # Panics
+    ///
+    /// Where it cannot be read.
+    pub fn shown(&mut self) -> Vec<Shown> {
+        let kernel = self.kernel.as_mut().map(Kernel::shown);
+        kernel.transpose().unwrap_or_else(|error| panic!("cannot read EVENTS: {error:#}")).unwrap_or_default()
+    }
+
     /// The tables of the host.
     pub fn tables(&self) -> &MemoryTables {
         &self.host.tables
@@ -164,7 +174,7 @@ impl Pair {
     }
 
     /// The clock of both: the kernel's, where it has a part.
-    fn seconds(&self) -> u32 {
+    pub fn seconds(&self) -> u32 {
         if self.kernel.is_some() { monotonic_seconds() } else { self.host.tables.seconds }
     }
 

@@ -5,8 +5,8 @@ use std::{cell::RefCell, collections::HashMap};
 use vip_lb_common::{
     HashKey,
     abi::{
-        Address, Backend, BackendRef, LinkAddress, Mode, Peer, Phase, PortKey, RangeKey, RingClass,
-        ServiceOptions, ServiceRef, Settings, Slot, Vip,
+        Address, Backend, BackendRef, LinkAddress, Mode, Peer, Phase, PortKey, RangeKey, RingClass, SNAP,
+        ServiceOptions, ServiceRef, Settings, Slot, Vip, Watcher,
     },
     headers::outer_checksum_base,
     memory::MemoryTables,
@@ -17,6 +17,10 @@ use crate::packet::{Mac, NODE_MAC};
 
 /// UDP port of GUE (IANA).
 pub const GUE_PORT: u16 = 6080;
+
+/// Wants to see every packet whole.
+pub const EVERYTHING: Watcher =
+    Watcher { verdicts: u64::MAX, every: 1, rate: u32::MAX, snap: SNAP as u16, ..Watcher::NOBODY };
 
 /// Contents of the tables.
 #[derive(Clone, Debug)]
@@ -47,6 +51,8 @@ pub struct Scenario {
     pub flows_capacity: Option<u32>,
     /// Entries that NAT_FLOWS takes, and NAT_REPLIES; none for as many as the program says.
     pub nat_capacity: Option<u32>,
+    /// WATCHERS; obeyed with the flag WATCHED.
+    pub watchers: Vec<Watcher>,
 }
 
 impl Default for Scenario {
@@ -75,11 +81,22 @@ impl Default for Scenario {
             decap_vips: Vec::new(),
             flows_capacity: None,
             nat_capacity: None,
+            watchers: Vec::new(),
         }
     }
 }
 
 impl Scenario {
+    /// The same, with somebody who sees every packet whole.
+    #[must_use]
+    pub fn watched(mut self) -> Self {
+        self.watchers = vec![EVERYTHING];
+        if let Some(settings) = &mut self.settings {
+            settings.flags |= Settings::WATCHED;
+        }
+        self
+    }
+
     /// Adds a VIP.
     pub fn vip(&mut self, address: &str, vip: Vip) {
         self.vips.insert(ip(address), vip);

@@ -12,6 +12,7 @@ mod ring;
 mod service;
 mod settings;
 mod stats;
+mod watch;
 
 pub use address::Address;
 pub use backend::{Backend, BackendRef, LinkAddress, Mode, Peer};
@@ -25,6 +26,7 @@ pub use service::{
 };
 pub use settings::{LAYOUT_VERSION, SETTINGS_MAGIC, Settings};
 pub use stats::Stats;
+pub use watch::{EVENT_BYTES, SNAP, Sighting, WATCHERS, WatchCount, Watcher};
 
 /// Entries of SERVICES and of every RINGS map: the most services one node can hold.
 pub const MAX_SERVICES: usize = 4096;
@@ -76,8 +78,11 @@ assert_layout! {
     Slot = 16,
     Stats = 24,
     Survivor = 8,
+    Sighting = 112,
     Vip = 40,
     VipPlace = 56,
+    WatchCount = 32,
+    Watcher = 96,
 }
 
 /// Types that go through system calls byte by byte.
@@ -96,7 +101,7 @@ macro_rules! plain {
 
 plain! {
     Address, Backend, BackendRef, FlowEntry, FlowKey, Fragment, FragmentKey, IcmpAccount, LinkAddress, NatFlow, NatReply,
-    NatReplyKey, Peer, PortEntry, PortKey, RangeKey, Recording, ServiceOptions, ServiceRef, Settings, Slot, Stats, Survivor, Vip, VipPlace, i32, u32, u64,
+    NatReplyKey, Peer, PortEntry, PortKey, RangeKey, Recording, ServiceOptions, ServiceRef, Settings, Slot, Stats, Sighting, Survivor, Vip, VipPlace, WatchCount, Watcher, i32, u32, u64,
 }
 
 // SAFETY: an array of plain slots.

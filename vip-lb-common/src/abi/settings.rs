@@ -1,5 +1,7 @@
 //! What the whole program obeys.
 
+use core::mem::offset_of;
+
 use crate::hash::HashKey;
 
 /// First word of the settings: tells a filled map from an empty one.
@@ -33,8 +35,8 @@ pub struct Settings {
     pub nat_first_port: u16,
     /// How many ports there are from that one on, at least 1.
     pub nat_ports: u16,
-    /// Zero.
-    pub reserved: u16,
+    /// Seconds after `fresh_until` for which packets are balanced without a daemon; only with [`WATCHDOG`](Self::WATCHDOG).
+    pub patience: u16,
     /// Keys the flow hash.
     pub hash: HashKey,
 }
@@ -53,11 +55,51 @@ impl Settings {
             gue_port: 0,
             nat_first_port: 0,
             nat_ports: 1,
-            reserved: 0,
+            patience: 0,
             hash,
         }
     }
 
     /// PEERS has entries.
     pub const PEERS: u32 = 1;
+    /// Packets go to the host when `patience` is over.
+    pub const WATCHDOG: u32 = 1 << 1;
+    /// WATCHERS has entries, which hold as long as `fresh_until`.
+    pub const WATCHED: u32 = 1 << 2;
+
+    /// Whether the maps are filled, and no flag asks more of packets.
+    #[inline(always)]
+    pub fn is_usual(&self) -> bool {
+        const PLACE: usize = offset_of!(Settings, layout) / size_of::<u64>();
+        const _: () = assert!(
+            offset_of!(Settings, layout) == PLACE * size_of::<u64>()
+                && offset_of!(Settings, flags) == offset_of!(Settings, layout) + size_of::<u32>()
+        );
+        const USUAL: u64 = if cfg!(target_endian = "little") {
+            LAYOUT_VERSION as u64
+        } else {
+            (LAYOUT_VERSION as u64) << u32::BITS
+        };
+        // Both words in one comparison: LLVM would load each for itself.
+        // SAFETY: they are side by side, within the settings and aligned as a word of 64 bits.
+        let both = unsafe { (&raw const *self).cast::<u64>().add(PLACE).read() };
+        both == USUAL
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_filled_settings_without_flags_are_usual() {
+        let usual = Settings::new(HashKey::from_seed(&[7; 32]));
+        assert!(usual.is_usual());
+        for flag in [Settings::PEERS, Settings::WATCHDOG, Settings::WATCHED] {
+            assert!(!Settings { flags: flag, ..usual }.is_usual(), "{flag}");
+        }
+        // An array that nobody has written yet.
+        assert!(!Settings { layout: 0, ..usual }.is_usual());
+        assert!(!Settings { layout: LAYOUT_VERSION + 1, ..usual }.is_usual());
+    }
 }

@@ -111,6 +111,12 @@ impl<'p> Arp<'p> {
             && self.0.word(offset_of!(ArpHdr, spa)) != self.0.word(offset_of!(ArpHdr, tpa))
     }
 
+    /// The address of who asks.
+    #[inline(always)]
+    pub fn sender(&self) -> Address {
+        Address::from_v4_word(self.0.word(offset_of!(ArpHdr, spa)))
+    }
+
     /// The address asked for.
     #[inline(always)]
     pub fn target(&self) -> Address {

@@ -228,6 +228,10 @@ impl Tables for MemoryTables {
         self.seconds
     }
 
+    fn coarse_seconds(&self) -> u32 {
+        self.seconds
+    }
+
     fn note_survivor(&self, key: &FlowKey, survivor: &Survivor, settings: &Settings) {
         let mut survivors = self.survivors.borrow_mut();
         if !survivors.contains_key(key) {

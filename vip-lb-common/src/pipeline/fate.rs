@@ -71,23 +71,42 @@ pub enum Step {
 
 /// Why a flow goes to its backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
 pub enum Reason {
     /// The slot is closed: everything goes to `current`.
-    Settled,
+    Settled = 0,
     /// The slot is open and FLOWS has the flow.
-    Recorded,
+    Recorded = 1,
     /// The slot is open and NEWBORN has the handshake.
-    Handshake,
+    Handshake = 2,
     /// The slot is open and the flow is new: `current`, recorded.
-    New,
+    New = 3,
     /// The slot is open and the flow is older than the opening: `previous`.
-    Older,
+    Older = 4,
     /// The slot is open and the flow is new, but there is no room or budget to record it: `previous`.
-    Refused,
+    Refused = 5,
     /// The slot is open, all that is not recorded is new, but there is no room to record it: `current`.
-    NewUnrecorded,
+    NewUnrecorded = 6,
     /// NAT_FLOWS has the connection: the slot was not asked.
-    Translated,
+    Translated = 7,
     /// The packet is a later fragment of one whose first fragment went there.
-    SamePacket,
+    SamePacket = 8,
+}
+
+impl Reason {
+    /// The reason stored in a map; none for a number that is nobody's.
+    pub fn from_u8(value: u8) -> Option<Self> {
+        const ALL: [Reason; 9] = [
+            Reason::Settled,
+            Reason::Recorded,
+            Reason::Handshake,
+            Reason::New,
+            Reason::Older,
+            Reason::Refused,
+            Reason::NewUnrecorded,
+            Reason::Translated,
+            Reason::SamePacket,
+        ];
+        ALL.get(usize::from(value)).copied()
+    }
 }

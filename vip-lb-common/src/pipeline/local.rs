@@ -2,7 +2,7 @@
 //!
 //! [`answers_for`] is the one gate: which node answers is decided there and nowhere else.
 
-use super::{Fate, Link, Network};
+use super::{Fate, Link, Network, Watch, attend};
 use crate::{
     Packet, Tables, Verdict,
     abi::{Address, LinkAddress, Vip},
@@ -32,20 +32,27 @@ fn answers_for(vip: &Vip) -> bool {
     vip.flags & Vip::ANSWER != 0
 }
 
-/// ARP (RFC 826). Probes (RFC 5227) are answered too: that is how a VIP defends its address.
+/// ARP (RFC 826). Probes (RFC 5227) are answered too: that is how a VIP defends its address. None where watchers are to see it first.
 #[inline(always)]
-pub(super) fn arp<P: Packet, T: Tables>(packet: &P, tables: &T, link: &Link) -> Result<Fate, Verdict> {
+pub(super) fn arp<P: Packet, T: Tables>(
+    packet: &P,
+    tables: &T,
+    link: &Link,
+    watch: Watch,
+) -> Result<Option<Fate>, Verdict> {
     let arp = Arp::at(packet, link.network, Verdict::ShortFrame)?;
     if !arp.is_question() {
         return Err(Verdict::OtherResolution);
     }
-    let own = own_address(packet, tables, &arp.target())?;
+    let Some(own) = own_address(packet, tables, &arp.target(), watch)? else {
+        return Ok(None);
+    };
     arp.answer(own.mac);
     reply_from(packet, own.mac)?;
-    Ok(Fate::from(Verdict::ArpAnswered))
+    Ok(Some(Fate::from(Verdict::ArpAnswered)))
 }
 
-/// ICMP of either family to a VIP.
+/// ICMP of either family to a VIP. None where watchers are to see it first.
 #[inline(always)]
 pub(super) fn icmp<P: Packet, T: Tables>(
     packet: &mut P,
@@ -53,16 +60,17 @@ pub(super) fn icmp<P: Packet, T: Tables>(
     link: &Link,
     vip: &Vip,
     network: &Network,
-) -> Result<Fate, Verdict> {
+    watch: Watch,
+) -> Result<Option<Fate>, Verdict> {
     if network.transport_len < ICMP_LEN {
         return Err(Verdict::BadTransportHeader);
     }
     let kind = Icmp::at(packet, network.transport, Verdict::BadTransportHeader)?.type_and_code();
     match (network.is_v4, network.protocol, kind) {
         (true, protocol::ICMP, ECHO_REQUEST) | (false, protocol::ICMPV6, ECHO_REQUEST_V6) => {
-            echo(packet, vip, network)
+            echo(packet, vip, network).map(Some)
         }
-        (false, protocol::ICMPV6, NEIGHBOUR_SOLICITATION) => solicitation(packet, tables, link),
+        (false, protocol::ICMPV6, NEIGHBOUR_SOLICITATION) => solicitation(packet, tables, link, watch),
         _ => Err(Verdict::UnsupportedIcmp),
     }
 }
@@ -84,7 +92,8 @@ pub(super) fn solicitation<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
     link: &Link,
-) -> Result<Fate, Verdict> {
+    watch: Watch,
+) -> Result<Option<Fate>, Verdict> {
     let ip = Ipv6::at(packet, link.network, Verdict::ShortFrame)?;
     let message = link.network + IPV6_LEN;
     if ip.version() != 6
@@ -101,11 +110,13 @@ pub(super) fn solicitation<P: Packet, T: Tables>(
     let body = packet.view::<SOLICITATION_LEN>(message, Verdict::OtherResolution)?;
     let target = Address::from_words([body.word(8), body.word(12), body.word(16), body.word(20)]);
     let asker = ip.source();
-    let own = own_address(packet, tables, &target)?;
+    let Some(own) = own_address(packet, tables, &target, watch)? else {
+        return Ok(None);
+    };
     packet.set_len(link.network + IPV6_LEN + ADVERTISEMENT_LEN)?;
     advertise(packet, link.network, &target, &asker, own.mac)?;
     reply_from(packet, own.mac)?;
-    Ok(Fate::from(Verdict::NeighbourAnswered))
+    Ok(Some(Fate::from(Verdict::NeighbourAnswered)))
 }
 
 /// Overwrites the packet with an advertisement (section 7.2.4).
@@ -173,18 +184,22 @@ fn echo(packet: &impl Packet, vip: &Vip, network: &Network) -> Result<Fate, Verd
     Ok(Fate::from(Verdict::EchoAnswered))
 }
 
-/// The MAC address to answer with, if this node answers for the address at all.
+/// The MAC address to answer with, if this node answers for the address at all. None where watchers are to see the packet first.
 #[inline(always)]
 fn own_address<'t, T: Tables>(
     packet: &impl Packet,
     tables: &'t T,
     target: &Address,
-) -> Result<T::Ref<'t, LinkAddress>, Verdict> {
+    watch: Watch,
+) -> Result<Option<T::Ref<'t, LinkAddress>>, Verdict> {
     let vip = tables.vip(target).ok_or(Verdict::OtherResolution)?;
     if !answers_for(&vip) {
         return Err(Verdict::OtherResolution);
     }
-    tables.link_address(packet.ingress()).ok_or(Verdict::NotConfigured)
+    if attend(tables, watch)?.is_none() {
+        return Ok(None);
+    }
+    tables.link_address(packet.ingress()).map(Some).ok_or(Verdict::NotConfigured)
 }
 
 /// Addresses the frame from `mac` to whoever sent it.

@@ -30,7 +30,7 @@ use crate::{
 pub use fate::{Fate, Reason, Step};
 pub(crate) use frame::Tags;
 pub(crate) use parse::{Flow, Link, Network, Sign};
-pub use stage::{Desk, Job, Next, Stage};
+pub use stage::{Desk, Job, Next, Stage, Watch};
 
 /// Decides a packet's fate, carries it out on the bytes and counts it. The kernel program does the same with each part in a function of
 /// its own.
@@ -40,7 +40,9 @@ pub fn process<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Fate {
     loop {
         next = match next {
             Next::Done(fate) => return fate,
-            Next::General => general(packet, tables),
+            Next::General => general(packet, tables, Watch::Due),
+            // Only the kernel's packets are watched.
+            Next::Watch => general(packet, tables, Watch::Done),
             Next::Stage(stage, job) => run(packet, tables, stage, desk.insert(Desk::new(job))),
             Next::Then(stage) => run(packet, tables, stage, desk.as_mut().expect("a stage has a desk")),
         };
@@ -215,7 +217,8 @@ pub fn plain<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Next {
             return Next::General;
         }
         match plain_v6(packet, tables, ip, frame.part(ETHERNET_LEN + IPV6_LEN)) {
-            Ok(client) => client.go_on(packet, tables, &UNTAGGED_V6),
+            Ok(Some(client)) => client.go_on(packet, tables, &UNTAGGED_V6),
+            Ok(None) => Next::General,
             Err(verdict) => Next::Done(conclude(tables, Err(verdict))),
         }
     } else {
@@ -223,7 +226,7 @@ pub fn plain<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Next {
     }
 }
 
-/// None for a fragment, which is no plain packet; asked here so that other traffic need not be.
+/// None for a fragment, which is no plain packet, asked here so that other traffic need not be; and where the general way has to ask more.
 #[inline(always)]
 fn plain_v4<'t, P: Packet, T: Tables>(
     packet: &P,
@@ -235,8 +238,10 @@ fn plain_v4<'t, P: Packet, T: Tables>(
     if ip.is_fragment() {
         return Ok(None);
     }
+    let Some(settings) = attend_plain(tables)? else {
+        return Ok(None);
+    };
     let network = parse::plain_ipv4(packet, ip).map_err(|verdict| refused(&vip, verdict))?;
-    let settings = configured(tables)?;
     let flow = plain_flow(transport, &network).map_err(|verdict| refused(&vip, verdict))?;
     Ok(Some(Client { settings, vip, network, flow }))
 }
@@ -247,12 +252,14 @@ fn plain_v6<'t, P: Packet, T: Tables>(
     tables: &'t T,
     ip: Ipv6<'_>,
     transport: View<'_, TCP_LEN>,
-) -> Result<Client<'t, T>, Verdict> {
+) -> Result<Option<Client<'t, T>>, Verdict> {
     let vip = vip(tables, &ip.destination()).ok_or(Verdict::NotVip)?;
+    let Some(settings) = attend_plain(tables)? else {
+        return Ok(None);
+    };
     let network = parse::plain_ipv6(packet, ip).map_err(|verdict| refused(&vip, verdict))?;
-    let settings = configured(tables)?;
     let flow = plain_flow(transport, &network).map_err(|verdict| refused(&vip, verdict))?;
-    Ok(Client { settings, vip, network, flow })
+    Ok(Some(Client { settings, vip, network, flow }))
 }
 
 #[inline(always)]
@@ -324,38 +331,45 @@ const UNTAGGED_V6: Link = Link { ether_type: ether_type::IPV6, network: ETHERNET
 
 /// Decides the fate of any packet at all, carries it out and counts it.
 #[inline(always)]
-pub fn general<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Next {
-    go_on(tables, decide(packet, tables))
+pub fn general<P: Packet, T: Tables>(packet: &mut P, tables: &T, watch: Watch) -> Next {
+    go_on(tables, decide(packet, tables, watch))
 }
 
 #[inline(always)]
-fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Next, Verdict> {
+fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T, watch: Watch) -> Result<Next, Verdict> {
     let link = parse::link(packet)?.forgotten();
-    let (vip, network) = match link.ether_type {
+    let (vip, settings, network) = match link.ether_type {
         ether_type::IPV4 => {
             let ip = Ipv4::at(packet, link.network, Verdict::ShortFrame)?;
             let vip = vip(tables, &ip.destination()).ok_or(Verdict::NotVip)?;
+            let Some(settings) = attend(tables, watch)? else {
+                return Ok(Next::Watch);
+            };
             let network = parse::ipv4(packet, ip, link.network).map_err(|verdict| refused(&vip, verdict))?;
-            (vip, network)
+            (vip, settings, network)
         }
         ether_type::IPV6 => {
             let ip = Ipv6::at(packet, link.network, Verdict::ShortFrame)?;
             let destination = ip.destination();
             let Some(vip) = vip(tables, &destination) else {
                 return if local::is_solicited_node(&destination) {
-                    local::solicitation(packet, tables, &link).map(|fate| done(tables, fate))
+                    local::solicitation(packet, tables, &link, watch).map(|fate| concluded(tables, fate))
                 } else {
                     Err(Verdict::NotVip)
                 };
             };
+            let Some(settings) = attend(tables, watch)? else {
+                return Ok(Next::Watch);
+            };
             let network = parse::ipv6(packet, ip, link.network).map_err(|verdict| refused(&vip, verdict))?;
-            (vip, network)
+            (vip, settings, network)
         }
-        ether_type::ARP => return local::arp(packet, tables, &link).map(|fate| done(tables, fate)),
+        ether_type::ARP => {
+            return local::arp(packet, tables, &link, watch).map(|fate| concluded(tables, fate));
+        }
         _ => return Err(Verdict::NotIp),
     };
     let network = network.forgotten();
-    let settings = configured(tables)?;
     let (own, later) = (vip.flags & Vip::OWN != 0, network.piece.is_later());
     if later || own && !parse::has_ports(network.protocol) {
         let job = Job::new(packet, &link, &network, Flow::default())?;
@@ -374,7 +388,8 @@ fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Result<Next, Verd
                 let job = Job::new(packet, &link, &network, Flow::default())?;
                 return Ok(Next::Stage(Stage::IcmpError, job));
             }
-            return local::icmp(packet, tables, &link, &vip, &network).map(|fate| done(tables, fate));
+            let fate = local::icmp(packet, tables, &link, &vip, &network, watch)?;
+            return Ok(concluded(tables, fate));
         }
         _ => return Err(Verdict::UnsupportedProtocol),
     };
@@ -394,11 +409,62 @@ fn done<T: Tables>(tables: &T, fate: Fate) -> Next {
     Next::Done(conclude(tables, Ok(fate)))
 }
 
+/// The end of a packet that this node answers; none where watchers are to see it first.
+#[inline(always)]
+fn concluded<T: Tables>(tables: &T, fate: Option<Fate>) -> Next {
+    match fate {
+        Some(fate) => done(tables, fate),
+        None => Next::Watch,
+    }
+}
+
 #[inline(always)]
 fn vip<'t, T: Tables>(tables: &'t T, address: &Address) -> Option<T::Ref<'t, Vip>> {
     let vip = tables.vip(address);
     tables.observe(Step::Destination { address: *address, is_vip: vip.is_some() });
     vip
+}
+
+/// The settings, for a plain packet to a VIP; none where the general way has to ask more. Whatever is not as usual is one question here.
+#[inline(always)]
+fn attend_plain<T: Tables>(tables: &T) -> Result<Option<T::Ref<'_, Settings>>, Verdict> {
+    let settings = tables.settings().ok_or(Verdict::NotConfigured)?;
+    if !settings.is_usual() {
+        if settings.magic != SETTINGS_MAGIC {
+            return Err(Verdict::NotConfigured);
+        }
+        if settings.flags & Settings::WATCHED != 0 || is_unattended(tables, &settings) {
+            return Ok(None);
+        }
+    }
+    Ok(Some(settings))
+}
+
+/// The settings, for a packet to a VIP; none where watchers are to see it first.
+#[inline(always)]
+fn attend<T: Tables>(tables: &T, watch: Watch) -> Result<Option<T::Ref<'_, Settings>>, Verdict> {
+    let settings = configured(tables)?;
+    if is_unattended(tables, &settings) {
+        return Err(Verdict::Unattended);
+    }
+    // A daemon that is gone serves nobody who watches.
+    if settings.flags & Settings::WATCHED != 0 && watch == Watch::Due && seconds_late(tables, &settings) == 0
+    {
+        return Ok(None);
+    }
+    Ok(Some(settings))
+}
+
+/// Whether there is a watchdog, and no daemon for too long.
+#[inline(always)]
+fn is_unattended<T: Tables>(tables: &T, settings: &Settings) -> bool {
+    settings.flags & Settings::WATCHDOG != 0 && seconds_late(tables, settings) > settings.patience.into()
+}
+
+/// For how long the daemon has not counted as alive; 0 if it does.
+#[inline(always)]
+fn seconds_late<T: Tables>(tables: &T, settings: &Settings) -> u32 {
+    tables.coarse_seconds().saturating_sub(settings.fresh_until)
 }
 
 /// The settings. A BPF array has its value from the start: only the magic number tells that the daemon has been there.

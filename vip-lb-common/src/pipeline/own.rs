@@ -1,6 +1,6 @@
 //! Packets to an address of this node itself that other nodes or backends send to.
 
-use super::{Desk, Fate, Job, Next, done, local, nat};
+use super::{Desk, Fate, Job, Next, Watch, concluded, local, nat};
 use crate::{Packet, Tables, Verdict, abi::Vip, decap, headers::protocol};
 
 /// Translates backends' answers, and unwraps what peers tunnel to a backend on this host. All else is ordinary traffic, or nobody's where
@@ -28,9 +28,10 @@ pub(super) fn decide<P: Packet, T: Tables>(
         Err(Verdict::NotVip) if vip.flags & Vip::ANSWER == 0 => Err(Verdict::NotVip),
         Err(Verdict::NotVip) if network.piece.is_later() => Err(Verdict::FragmentWithoutFirst),
         Err(Verdict::NotVip) if matches!(network.protocol, protocol::ICMP | protocol::ICMPV6) => {
-            local::icmp(packet, tables, &link, &vip, &network).map(|fate| done(tables, fate))
+            let fate = local::icmp(packet, tables, &link, &vip, &network, Watch::Done)?;
+            Ok(concluded(tables, fate))
         }
         Err(Verdict::NotVip) => Err(Verdict::NatUnknown),
-        result => result.map(|fate| done(tables, fate)),
+        result => result.map(|fate| concluded(tables, Some(fate))),
     }
 }

@@ -22,10 +22,21 @@ pub enum Next {
     Done(Fate),
     /// [`general`](super::general): it is no plain packet.
     General,
+    /// [`general`](super::general) once more, with [`Watch::Done`], after those who watch had their look at the packet. It is as it came.
+    Watch,
     /// A part that few packets need.
     Stage(Stage, Job),
     /// Another part, with the job of the one that says so, which it may have changed.
     Then(Stage),
+}
+
+/// Whether those who watch packets had their look at this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watch {
+    /// Not yet.
+    Due,
+    /// They had, or nobody watches.
+    Done,
 }
 
 /// A part that few packets need. A stage only ever leads to later ones.

@@ -1,7 +1,10 @@
 //! The typed client that the command line uses.
 
+mod query;
+
 use std::{
     io,
+    marker::PhantomData,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -19,7 +22,7 @@ use tokio::{
 use super::model::{
     ApiError, BackendRequest, BackendSelector, ConfigRequest, Counters, DrainReport, DrainRequest, Event,
     EventsRequest, ExplainRequest, Explanation, Liveness, Plan, ReloadReport, Revisions, Status,
-    UpgradeReport,
+    UpgradeReport, WatchRequest, Watched,
 };
 use crate::config::model::Protocol;
 
@@ -144,7 +147,8 @@ impl Client {
     ///
     /// See [`ClientError`].
     pub async fn explain(&self, request: &ExplainRequest) -> Result<Explanation, ClientError> {
-        let ExplainRequest { source, source_port, destination, destination_port, protocol } = request;
+        let ExplainRequest { source, source_port, destination, destination_port, protocol, interface } =
+            request;
         let protocol = match protocol {
             Protocol::Tcp => "tcp",
             Protocol::Udp => "udp",
@@ -155,6 +159,9 @@ impl Client {
         );
         if let Some(port) = source_port {
             target.push_str(&format!("&source_port={port}"));
+        }
+        if let Some(interface) = interface {
+            target.push_str(&format!("&interface={}", query::escaped(interface)));
         }
         self.get(&target).await
     }
@@ -170,8 +177,20 @@ impl Client {
         let follow = follow.map(|follow| format!("follow={follow}"));
         let query: Vec<String> =
             [number("after", after), number("since_ms", since_ms), follow].into_iter().flatten().collect();
-        let target = format!("/v1/events?{}", query.join("&"));
-        let request = request(Method::GET, &target, Bytes::new());
+        self.stream(&format!("/v1/events?{}", query.join("&"))).await
+    }
+
+    /// Packets on their way through the program, until the stream is dropped.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn watch(&self, request: &WatchRequest) -> Result<EventStream<Watched>, ClientError> {
+        self.stream(&format!("/v1/watch?{}", query::watch(request))).await
+    }
+
+    async fn stream<T>(&self, target: &str) -> Result<EventStream<T>, ClientError> {
+        let request = request(Method::GET, target, Bytes::new());
         let connect = async {
             let (mut sender, connection) = self.connect().await?;
             // It carries the stream and ends with it; what breaks it is reported to the stream.
@@ -190,6 +209,7 @@ impl Client {
             client: self.clone(),
             body: response.into_body(),
             lines: Lines::default(),
+            of: PhantomData,
             _sender: sender,
             _connection: connection,
         })
@@ -355,24 +375,25 @@ fn request(method: Method, target: &str, body: Bytes) -> Request<Full<Bytes>> {
 type Sender = http1::SendRequest<Full<Bytes>>;
 type Connection = http1::Connection<TokioIo<UnixStream>, Full<Bytes>>;
 
-/// The events of a daemon, as they come.
+/// What a daemon streams, as it comes.
 #[derive(Debug)]
-pub struct EventStream {
+pub struct EventStream<T = Event> {
     client: Client,
     body: hyper::body::Incoming,
     lines: Lines,
+    of: PhantomData<T>,
     /// Without it the connection would end.
     _sender: Sender,
     _connection: AbortOnDrop,
 }
 
-impl EventStream {
-    /// The next event, as soon as there is one; `None` when the daemon ends.
+impl<T: DeserializeOwned> EventStream<T> {
+    /// The next one, as soon as there is one; `None` when the daemon ends.
     ///
     /// # Errors
     ///
     /// [`ClientError::BrokenOff`] if the daemon was killed, [`ClientError::NotUnderstood`] if it is of another version.
-    pub async fn next(&mut self) -> Result<Option<Event>, ClientError> {
+    pub async fn next(&mut self) -> Result<Option<T>, ClientError> {
         loop {
             while let Some(line) = self.lines.next() {
                 // An event's number is in its data, too, and all data are one line.

@@ -2,11 +2,14 @@
 
 use std::future::Future;
 
+use tokio::sync::mpsc;
+
 use super::{
     events::Subscription,
     model::{
         ApiError, BackendSelector, ConfigRequest, Counters, DrainReport, DrainRequest, EventsRequest,
-        ExplainRequest, Explanation, Plan, ReloadReport, Revisions, Status, UpgradeReport,
+        ExplainRequest, Explanation, Plan, ReloadReport, Revisions, Status, UpgradeReport, WatchRequest,
+        Watched,
     },
 };
 use crate::metrics::Facts;
@@ -59,6 +62,17 @@ pub trait Control: Send + Sync + 'static {
     /// [`ErrorKind::NotFound`](super::model::ErrorKind::NotFound) if the selector matches no backend.
     fn undrain(&self, backend: BackendSelector)
     -> impl Future<Output = Result<DrainReport, ApiError>> + Send;
+
+    /// Lets somebody watch packets, until the receiver is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::BadRequest`](super::model::ErrorKind::BadRequest) with what is wrong with the request,
+    /// [`ErrorKind::Conflict`](super::model::ErrorKind::Conflict) where as many watch already as can.
+    fn watch(
+        &self,
+        request: WatchRequest,
+    ) -> impl Future<Output = Result<mpsc::Receiver<Watched>, ApiError>> + Send;
 
     /// What a configuration would change. Changes nothing.
     ///

@@ -6,6 +6,7 @@
 //! | `GET /v1/status` | what runs and how it is | [`Status`](model::Status) |
 //! | `GET /v1/counters` | how packets ended | [`Counters`](model::Counters) |
 //! | `GET /v1/explain?source=..&destination=..&destination_port=..&protocol=..[&source_port=..]` | what would happen to a packet | [`Explanation`](model::Explanation) |
+//! | `GET /v1/watch[?source=..&..]` | packets on their way, as in [`WatchRequest`](model::WatchRequest) | a stream of [`Watched`](model::Watched), as server-sent events |
 //! | `GET /v1/events[?after=..]` | what happens | a stream of [`Event`](model::Event) |
 //! | `GET /metrics` | what Prometheus collects | [`metrics`](crate::metrics) |
 //! | `GET /openapi.json` | what can be asked | OpenAPI 3.1 |
@@ -34,5 +35,5 @@ pub mod server;
 pub mod socket;
 pub mod token;
 
-pub use client::{Client, ClientError};
+pub use client::{Client, ClientError, EventStream};
 pub use control::Control;

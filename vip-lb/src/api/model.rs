@@ -6,6 +6,7 @@ mod event;
 mod explain;
 mod plan;
 mod status;
+mod watch;
 
 pub use change::{
     BackendChange, BackendRequest, BackendSelector, DrainReport, DrainRequest, EmptySelector, OperatorOrder,
@@ -24,8 +25,9 @@ pub use plan::{
 pub use status::{
     Action, AttachedMode, BackendStatus, BondMemberState, BondMemberStatus, BondStatus, ConfigInfo, Counters,
     Forwarding, ForwardingState, Health, HealthState, InterfaceStatus, Liveness, ServiceStatus, Status,
-    TableStatus, Traffic, Verdict, VerdictCount, VipStatus,
+    TableStatus, Traffic, Verdict, VerdictCount, VipStatus, WatchdogStatus,
 };
+pub use watch::{DEFAULT_RATE, Frame, WatchRequest, Watched, WatchedPacket};
 
 #[cfg(test)]
 mod tests;

@@ -19,12 +19,13 @@ use futures_util::Stream;
 use hyper::body::Body as _;
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::sync::mpsc;
 
 use super::{
     Control,
     document::{Description, Document},
     events::Subscription,
-    model::{ApiError, ErrorKind, Event, EventsRequest},
+    model::{ApiError, ErrorKind, Event, EventsRequest, WatchRequest, Watched},
 };
 
 /// Routes to a daemon and what there is to know of them.
@@ -171,6 +172,31 @@ impl<C: Control> Routes<C> {
         let handler = async move |State(control): State<Arc<C>>| {
             let text = handler(control).await?;
             Ok::<_, Refusal>(([(header::CONTENT_TYPE, content_type)], text))
+        };
+        self.route(path, get(handler))
+    }
+
+    /// `GET` of the stream of packets that somebody watches: server-sent events, each with the JSON of a [`Watched`] as its data. What the reader
+    /// leaves waits, as far as there is room.
+    pub(super) fn watch<F>(
+        mut self,
+        path: &'static str,
+        summary: &'static str,
+        handler: impl Fn(Arc<C>, WatchRequest) -> F + Clone + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Answer<mpsc::Receiver<Watched>>> + Send,
+    {
+        self.document
+            .add(Description::get(path, summary).takes_query::<WatchRequest>().answers_events::<Watched>());
+        let handler = async move |State(control): State<Arc<C>>,
+                                  query: Result<Query<WatchRequest>, QueryRejection>| {
+            let watched = handler(control, query?.0).await?;
+            let stream = futures_util::stream::unfold(watched, async |mut watched| {
+                let heard = watched.recv().await?;
+                Some((sse::Event::default().json_data(heard), watched))
+            });
+            Ok::<_, Refusal>(Sse::new(stream).keep_alive(KeepAlive::new()))
         };
         self.route(path, get(handler))
     }

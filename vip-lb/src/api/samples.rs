@@ -10,13 +10,37 @@ use std::{
 use super::model::{
     Action, AttachedMode, BackendStatus, BondMemberState, BondMemberStatus, BondStatus, ChosenBackend,
     ConfigInfo, Counters, ExplainRequest, ExplainedService, Explanation, FlowHash, Forwarding,
-    ForwardingState, Health, HealthState, InterfaceStatus, ServiceStatus, Slot, SlotState, Status, Step,
-    TableStatus, Traffic, Verdict, VerdictCount, VipStatus,
+    ForwardingState, Frame, Health, HealthState, InterfaceStatus, ServiceStatus, Slot, SlotState, Status,
+    Step, TableStatus, Traffic, Verdict, VerdictCount, VipStatus, WatchdogStatus, WatchedPacket,
 };
 use crate::{
-    config::model::{AdminState, Affinity, ForwardMode, Ownership, Ports, Protocol},
+    config::model::{AdminState, Affinity, ForwardMode, Ownership, Ports, Protocol, WatchdogAction},
     metrics::{Facts, Program, Reloads},
 };
+
+/// A TCP packet that is forwarded to a backend of a settled service.
+pub(crate) fn watched() -> WatchedPacket {
+    WatchedPacket {
+        at_us: NOW * 1_000_000 + 42,
+        interface: "eth0".into(),
+        source: "198.51.100.7:40000".parse().unwrap(),
+        destination: "192.0.2.10:80".parse().unwrap(),
+        protocol: 6,
+        verdict: vip_lb_common::Verdict::ForwardedIpip.into(),
+        service: Some("web".into()),
+        hash: Some(FlowHash(0x1234_5678)),
+        slot: Some(Slot { index: 1234, state: SlotState::Closed { current: "b1".into() } }),
+        backend: Some(ChosenBackend {
+            name: "web/b1".into(),
+            address: "10.0.0.1".parse().unwrap(),
+            reason: "every flow of a closed slot".into(),
+        }),
+        translated: None,
+        egress: Some("eth1".into()),
+        came: Frame::new(60, &[1; 60]),
+        left: Some(Frame::new(80, &[2; 80])),
+    }
+}
 
 /// The moment at which [`status`] was taken, Unix seconds.
 pub(crate) const NOW: u64 = 1_800_000_000;
@@ -174,6 +198,7 @@ pub(crate) fn status() -> Status {
                 bond: Some("bond0".into()),
             },
         ],
+        watchdog: WatchdogStatus { action: WatchdogAction::Pass, after: 30 },
         bonds: vec![BondStatus {
             name: "bond0".into(),
             index: 5,

@@ -130,6 +130,9 @@ pub fn router<C: Control>(control: Arc<C>) -> Router {
             "What happens, as it happens, and what happened",
             async |daemon: Arc<C>, request| daemon.events(request).await,
         )
+        .watch("/v1/watch", "Packets on their way", async |daemon: Arc<C>, request| {
+            daemon.watch(request).await
+        })
         .order(
             "/v1/drain",
             "Give backends no new connections, or cut them",

@@ -5,10 +5,14 @@ mod host;
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use vip_lb_common::abi::SNAP;
 
 pub use host::{BackendCommand, DoctorArgs, GenerateCommand, SetupArgs, WishArgs};
 
-use super::address::{Destination, Prefix, Source};
+use super::{
+    address::{Destination, Prefix, Source},
+    exit::UsageError,
+};
 use crate::{
     api::model::BackendSelector,
     config::model::{self, DEFAULT_GUE_PORT, DEFAULT_PINS, Protocol},
@@ -141,14 +145,30 @@ Examples:
   vip-lb status --json | jq '.vips[].services[].backends[] | select(.health.state == \"down\")'")]
     Status(OutputArgs),
 
-    /// Explain what would happen to a packet now, and why, by the same code as the kernel
+    /// Explain what would happen to a packet now, and why, by the same code as the kernel; or, live, what happens
     #[command(after_help = "\
 Examples:
   vip-lb explain 198.51.100.7:40000 192.0.2.10:80
   vip-lb explain 198.51.100.7:5353 192.0.2.10:53 --protocol udp
   vip-lb explain '[2001:db8:f::7]:40000' '[2001:db8::10]:80'
-  vip-lb explain 198.51.100.7 192.0.2.10:80")]
+  vip-lb explain 198.51.100.7 192.0.2.10:80
+  vip-lb explain --live --source 198.51.100.0/24 --port 80 --count 20
+  vip-lb explain --live --drops --duration 30s
+
+With --live, packets are shown as they go through the running program, until interrupted. They end as they would
+without; others pay one comparison.")]
     Explain(ExplainArgs),
+
+    /// Write packets to a file for Wireshark: as they came, as they left, and those dropped, each with why
+    #[command(after_help = "\
+Examples:
+  vip-lb capture --write web.pcapng --port 443 --duration 30s
+  vip-lb capture -w drops.pcapng --drops --count 100
+  vip-lb capture -w - --source 198.51.100.7 | tshark -r - -T fields -e frame.comment
+
+Runs until interrupted, or until --count or --duration are reached. A packet may be in the file twice: as it came,
+and as it left. The comment of each has the verdict and the backend.")]
+    Capture(CaptureArgs),
 
     /// Give a backend no new connections and let those it has end
     #[command(after_help = "\
@@ -483,21 +503,32 @@ pub struct ExplainArgs {
     /// The client; without a port, port 0 is used.
     #[arg(
         value_name = "SRC[:PORT]",
+        required_unless_present = "live",
+        conflicts_with = "live",
         help = "The client, IPv6 with a port as [2001:db8::1]:1234; without a port, port 0 is used"
     )]
-    pub source: Source,
+    pub packet_source: Option<Source>,
 
     /// What it dials.
-    #[arg(value_name = "DST:PORT", help = "What it dials, IPv6 as [2001:db8::1]:80")]
-    pub destination: Destination,
+    #[arg(
+        value_name = "DST:PORT",
+        required_unless_present = "live",
+        conflicts_with = "live",
+        help = "What it dials, IPv6 as [2001:db8::1]:80"
+    )]
+    pub packet_destination: Option<Destination>,
 
-    /// tcp or udp
-    #[arg(long, default_value = "tcp", value_parser = protocol, value_name = "PROTOCOL")]
-    pub protocol: Protocol,
+    /// Show packets on their way through the running program
+    #[arg(long)]
+    pub live: bool,
 
-    /// Print JSON
+    /// Print JSON; with --live, one line for each packet
     #[arg(long)]
     pub json: bool,
+
+    /// Which packets, with --live.
+    #[command(flatten)]
+    pub filter: FilterArgs,
 }
 
 fn seconds(text: &str) -> Result<Duration, &'static str> {
@@ -509,12 +540,88 @@ fn duration(text: &str) -> Result<Duration, &'static str> {
     model::duration(text).ok_or("expected a whole number and ms, s, m or h")
 }
 
-fn protocol(text: &str) -> Result<Protocol, &'static str> {
-    match text {
-        "tcp" => Ok(Protocol::Tcp),
-        "udp" => Ok(Protocol::Udp),
-        _ => Err("expected tcp or udp"),
+impl ExplainArgs {
+    /// The protocol of the packet that is asked about: TCP unless said otherwise.
+    ///
+    /// # Errors
+    ///
+    /// A protocol without ports.
+    pub(super) fn packet_protocol(&self) -> Result<Protocol, UsageError> {
+        match self.filter.protocol.as_deref() {
+            None | Some("tcp") => Ok(Protocol::Tcp),
+            Some("udp") => Ok(Protocol::Udp),
+            Some(other) => Err(UsageError(format!("--protocol {other}: expected tcp or udp"))),
+        }
     }
+}
+
+/// Which packets of those to VIPs, and how many.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Which packets, live")]
+pub struct FilterArgs {
+    /// tcp, udp, icmp, icmpv6 or the number of a protocol; tcp or udp of a packet that is not live [default: any; tcp]
+    #[arg(long, value_name = "PROTOCOL")]
+    pub protocol: Option<String>,
+
+    /// Interface that they come in by; of a packet that is not live the first one is assumed
+    #[arg(long, value_name = "IF")]
+    pub interface: Option<String>,
+
+    /// Only of these clients
+    #[arg(long, value_name = "PREFIX")]
+    pub source: Option<Prefix>,
+
+    /// Only from this port
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub source_port: Option<u16>,
+
+    /// Only to these addresses
+    #[arg(long, value_name = "PREFIX")]
+    pub destination: Option<Prefix>,
+
+    /// Only to this port
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
+
+    /// Only those that end with one of these verdicts, as `vip-lb counters --all` names them
+    #[arg(long, value_name = "VERDICT", value_delimiter = ',')]
+    pub verdict: Vec<String>,
+
+    /// Only those that are dropped
+    #[arg(long)]
+    pub drops: bool,
+
+    /// Stop after so many packets
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+
+    /// Stop after so long, such as 30s
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub duration: Option<Duration>,
+
+    /// Show one of so many packets [default: 1]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub every: Option<u32>,
+
+    /// Packets that each CPU may show in a second [default: 1000]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate: Option<u32>,
+}
+
+/// Arguments of `capture`.
+#[derive(Debug, Args)]
+pub struct CaptureArgs {
+    /// The file, in the pcapng format; - for standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub write: PathBuf,
+
+    /// Bytes of each packet that are written
+    #[arg(long, value_name = "BYTES", default_value_t = SNAP as u16, value_parser = clap::value_parser!(u16).range(14..=SNAP as i64))]
+    pub snap: u16,
+
+    /// Which packets.
+    #[command(flatten)]
+    pub filter: FilterArgs,
 }
 
 #[cfg(test)]
@@ -566,7 +673,11 @@ mod tests {
             "vip-lb backend setup --vip 192.0.2.1 --mode l2 --apply --revert",
             "vip-lb backend setup --revert --vip 192.0.2.1",
             "vip-lb explain 10.0.0.1",
-            "vip-lb explain 10.0.0.1 192.0.2.1:80 --protocol sctp",
+            "vip-lb explain --live 10.0.0.1 192.0.2.1:80",
+            "vip-lb explain --live --count 0",
+            "vip-lb explain --live --duration 30",
+            "vip-lb capture",
+            "vip-lb capture -w x --snap 13",
             "vip-lb run --config a --log-format xml",
             "vip-lb top --interval 0",
             "vip-lb top --interval NaN",

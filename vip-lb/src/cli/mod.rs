@@ -12,10 +12,12 @@ pub mod exit;
 mod generate;
 mod logging;
 mod output;
+mod pcapng;
 mod remote;
 mod render;
 mod top;
 mod upgrade_check;
+mod watch;
 
 use arguments::{Cli, Command};
 use exit::Exit;
@@ -46,7 +48,9 @@ pub fn execute(cli: Cli) -> Exit {
         Command::Check(args) => check::check(&args),
         Command::Schema => output::print_json(&crate::config::schema()).map(|()| Exit::Success),
         Command::Status(args) => remote::status(&client(), &args),
+        Command::Explain(args) if args.live => watch::live(&client(), &args.filter, args.json),
         Command::Explain(args) => remote::explain(&client(), &args),
+        Command::Capture(args) => watch::capture(&client(), &args),
         Command::Drain(args) => drain::drain(&client(), args),
         Command::Undrain(args) => drain::undrain(&client(), args),
         Command::Counters(args) => remote::counters(&client(), &args),

@@ -29,6 +29,12 @@ pub(super) fn print_some(text: &str) -> anyhow::Result<Reader> {
     }
 }
 
+/// Says something on standard error that is no error.
+pub(super) fn note(text: &str) {
+    // If standard error is gone, nobody wants to know.
+    let _ = writeln!(io::stderr().lock(), "vip-lb: {text}");
+}
+
 /// Prints an answer for scripts, indented, with a newline at the end.
 pub(super) fn print_json(answer: &impl Serialize) -> anyhow::Result<()> {
     let mut text = serde_json::to_string_pretty(answer).context("cannot write the answer as JSON")?;

@@ -97,7 +97,9 @@ pub(super) fn upgrade(client: &Client, args: &OutputArgs) -> anyhow::Result<Exit
 }
 
 fn request(args: &ExplainArgs) -> Result<ExplainRequest, UsageError> {
-    let (source, destination) = (args.source, args.destination);
+    let (Some(source), Some(destination)) = (args.packet_source, args.packet_destination) else {
+        return Err(UsageError("a packet has a source and a destination".into()));
+    };
     if source.address.is_ipv4() != destination.address.is_ipv4() {
         return Err(UsageError(format!(
             "{} and {} are of different families: no packet has both",
@@ -109,7 +111,8 @@ fn request(args: &ExplainArgs) -> Result<ExplainRequest, UsageError> {
         source_port: source.port,
         destination: destination.address,
         destination_port: destination.port,
-        protocol: args.protocol,
+        protocol: args.packet_protocol()?,
+        interface: args.filter.interface.clone(),
     })
 }
 

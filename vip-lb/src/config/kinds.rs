@@ -12,7 +12,7 @@ use super::{
     decode::Kind,
     model::{
         AdminState, Affinity, AttachMode, ForwardMode, MetricsAccess, OnDown, OnExit, Ownership, Ports,
-        Protocol, RingSize, UnknownService, Watch,
+        Protocol, RingSize, UnknownService, Watch, WatchdogAction,
     },
     ports,
     sketch::Shape,
@@ -108,6 +108,13 @@ pub(super) const IDLE_TIMEOUT: Kind<Duration> =
     Kind::new("a duration from 1s to 24h, such as 10m", DURATION, |node| {
         duration_in(node, Duration::from_secs(1), Duration::from_hours(24))
     });
+/// The daemon gives a sign of life every second, unless it has much to do: a shorter time would end what goes well. The packet path counts
+/// seconds in 16 bits.
+pub(super) const WATCHDOG_AFTER: Kind<Duration> =
+    Kind::new("a duration from 5s to 12h, such as 30s", DURATION, |node| {
+        duration_in(node, Duration::from_secs(5), Duration::from_hours(12))
+    });
+
 /// `sun_path` of a Unix socket's address holds 108 bytes, the last of which is 0.
 pub(super) const SOCKET: Kind<PathBuf> =
     Kind::new("an absolute path of at most 107 bytes", Shape::Text("^/"), |node| absolute(node, 107));
@@ -137,6 +144,8 @@ pub(super) const ATTACH: Kind<AttachMode> =
 pub(super) const METRICS_ACCESS: Kind<MetricsAccess> =
     Kind::new("one of token, open", Shape::Words(MetricsAccess::NAMES), named);
 pub(super) const ON_EXIT: Kind<OnExit> = Kind::new("one of keep, unload", Shape::Words(OnExit::NAMES), named);
+pub(super) const WATCHDOG_ACTION: Kind<WatchdogAction> =
+    Kind::new("one of forward, pass", Shape::Words(WatchdogAction::NAMES), named);
 pub(super) const WATCH: Kind<Watch> =
     Kind::new("one of never, safe, always", Shape::Words(Watch::NAMES), named);
 pub(super) const OWNERSHIP: Kind<Ownership> = Kind::new("always", Shape::Words(Ownership::NAMES), named);
@@ -255,6 +264,7 @@ mod tests {
         }
         names(&ATTACH, AttachMode::ALL, AttachMode::as_str);
         names(&METRICS_ACCESS, MetricsAccess::ALL, MetricsAccess::as_str);
+        names(&WATCHDOG_ACTION, WatchdogAction::ALL, WatchdogAction::as_str);
         names(&ON_EXIT, OnExit::ALL, OnExit::as_str);
         names(&WATCH, Watch::ALL, Watch::as_str);
         names(&OWNERSHIP, Ownership::ALL, Ownership::as_str);

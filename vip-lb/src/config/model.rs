@@ -74,6 +74,7 @@ named!(AttachMode { Auto = "auto", Native = "native", Generic = "generic" });
 named!(MetricsAccess { Token = "token", Open = "open" });
 named!(OnExit { Keep = "keep", Unload = "unload" });
 named!(Watch { Never = "never", Safe = "safe", Always = "always" });
+named!(WatchdogAction { Forward = "forward", Pass = "pass" });
 named!(Ownership { Always = "always" });
 named!(UnknownService { Drop = "drop", Pass = "pass" });
 named!(Protocol { Tcp = "tcp", Udp = "udp" });
@@ -119,6 +120,8 @@ pub struct Node {
     pub nat: Nat,
     /// What a stopping daemon leaves behind.
     pub on_exit: OnExit,
+    /// What becomes of packets while there is no daemon.
+    pub watchdog: Watchdog,
     /// Path of the control socket, by default `/run/vip-lb/control.sock`.
     pub socket: PathBuf,
     /// Where the API is served over TCP as well; nowhere where absent.
@@ -262,6 +265,31 @@ impl Default for Tables {
     fn default() -> Self {
         Self { flows: 262_144, newborn: 65_536, survivors: 65_536, nat: 262_144, fragments: 16_384 }
     }
+}
+
+/// What the packet path does without a daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watchdog {
+    /// How long after the daemon's last sign of life.
+    pub after: Duration,
+    /// What happens then.
+    pub action: WatchdogAction,
+}
+
+impl Default for Watchdog {
+    fn default() -> Self {
+        Self { after: Duration::from_secs(30), action: WatchdogAction::Forward }
+    }
+}
+
+/// What happens to packets to VIPs once the daemon has been silent for too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum WatchdogAction {
+    /// They are forwarded on, by what the daemon knew last. The default.
+    Forward,
+    /// The host gets them, as if the program were not there.
+    Pass,
 }
 
 /// A virtual IP.

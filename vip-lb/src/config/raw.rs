@@ -13,7 +13,7 @@ use super::{
     kinds,
     model::{
         AdminState, Affinity, AttachMode, ForwardMode, MetricsAccess, OnDown, OnExit, Ownership, Ports,
-        Protocol, RingSize, UnknownService, Watch,
+        Protocol, RingSize, UnknownService, Watch, WatchdogAction,
     },
     sketch::{Drawn, Sketch},
     tree::{Node, Value},
@@ -45,6 +45,7 @@ pub(super) struct RawNode {
     pub(super) gue_port: Field<u16>,
     pub(super) nat: Field<RawNat>,
     pub(super) on_exit: Field<OnExit>,
+    pub(super) watchdog: Field<RawWatchdog>,
     pub(super) socket: Field<PathBuf>,
     pub(super) api: Field<RawApi>,
     pub(super) pins: Field<PathBuf>,
@@ -68,6 +69,11 @@ pub(super) struct RawNat {
     pub(super) source_v4: Field<Ipv4Addr>,
     pub(super) source_v6: Field<Ipv6Addr>,
     pub(super) ports: Field<(u16, u16)>,
+}
+
+pub(super) struct RawWatchdog {
+    pub(super) after: Field<Duration>,
+    pub(super) action: Field<WatchdogAction>,
 }
 
 pub(super) struct RawTables {
@@ -144,6 +150,7 @@ fn node(node: &Node, place: Place, issues: &mut Issues) -> Option<RawNode> {
         "gue_port",
         "nat",
         "on_exit",
+        "watchdog",
         "socket",
         "api",
         "pins",
@@ -163,6 +170,7 @@ fn node(node: &Node, place: Place, issues: &mut Issues) -> Option<RawNode> {
         gue_port: fields.optional("gue_port", &kinds::PORT, issues),
         nat: fields.with("nat", issues, nat),
         on_exit: fields.optional("on_exit", &kinds::ON_EXIT, issues),
+        watchdog: fields.with("watchdog", issues, watchdog),
         socket: fields.optional("socket", &kinds::SOCKET, issues),
         api: fields.with("api", issues, api),
         pins: fields.optional("pins", &kinds::PINS, issues),
@@ -210,6 +218,15 @@ fn nat(node: &Node, place: Place, issues: &mut Issues) -> Option<RawNat> {
         source_v4: fields.optional("source_v4", &kinds::ADDRESS_V4, issues),
         source_v6: fields.optional("source_v6", &kinds::ADDRESS_V6, issues),
         ports: fields.optional("ports", &kinds::PORT_RANGE, issues),
+    })
+}
+
+fn watchdog(node: &Node, place: Place, issues: &mut Issues) -> Option<RawWatchdog> {
+    let expected = "a mapping with any of the keys after, action";
+    let fields = Fields::open(node, place, &["after", "action"], expected, issues)?;
+    Some(RawWatchdog {
+        after: fields.optional("after", &kinds::WATCHDOG_AFTER, issues),
+        action: fields.optional("action", &kinds::WATCHDOG_ACTION, issues),
     })
 }
 

@@ -7,7 +7,7 @@ use crate::{
     config::{
         Config,
         model::{
-            Api, Backend, ForwardMode, Interface, Nat, Node, Ports, Protocol, Service, Tables, Vip,
+            Api, Backend, ForwardMode, Interface, Nat, Node, Ports, Protocol, Service, Tables, Vip, Watchdog,
             shown_duration,
         },
     },
@@ -127,6 +127,7 @@ fn node_changes(old: &Node, new: &Node, changes: &mut Vec<Change>) {
         gue_port: _,
         nat: Nat { source_v4: _, source_v6: _, ports: _ },
         on_exit: _,
+        watchdog: Watchdog { after: _, action: _ },
         socket: _,
         api: None | Some(Api { listen: _, token_file: _, metrics: _ }),
         pins: _,
@@ -148,6 +149,10 @@ fn node_changes(old: &Node, new: &Node, changes: &mut Vec<Change>) {
     let range = |ports: &Option<(u16, u16)>| ports.map(|(first, last)| format!("{first}-{last}"));
     keys.compare_shown("nat.ports", &old.nat.ports, &new.nat.ports, range);
     keys.compare("on_exit", &old.on_exit, &new.on_exit);
+    keys.compare_shown("watchdog.after", &old.watchdog.after, &new.watchdog.after, |after| {
+        Some(shown_duration(*after))
+    });
+    keys.compare("watchdog.action", &old.watchdog.action, &new.watchdog.action);
     keys.compare_shown("socket", &old.socket, &new.socket, |path| Some(path.display().to_string()));
     let listen = |of: &Node| of.api.as_ref().map(|api| api.listen);
     keys.compare_optional("api.listen", &listen(old), &listen(new));
@@ -290,7 +295,7 @@ mod tests {
         let old = of("interfaces: [eth0]");
         let new = of(
             "interfaces: [{name: eth1, attach: native}], gue_port: 7000, nat: {source_v4: 192.0.2.5}, peers: \
-                      [192.0.2.7], tables: {flows: 4096}, api: {listen: '127.0.0.1:9177', token_file: /t}",
+                      [192.0.2.7], tables: {flows: 4096}, api: {listen: '127.0.0.1:9177', token_file: /t}, watchdog: {action: pass}",
         );
         assert_eq!(
             lines(&old, &new),
@@ -299,6 +304,7 @@ mod tests {
                 "node: peers none -> 192.0.2.7",
                 "node: gue_port 6080 -> 7000",
                 "node: nat.source_v4 none -> 192.0.2.5",
+                "node: watchdog.action forward -> pass",
                 "node: api.listen none -> 127.0.0.1:9177",
                 "node: api.token_file none -> /t",
                 "node: api.metrics none -> token",

@@ -25,6 +25,7 @@ mod words;
 
 use frame::Segment;
 use words::Words;
+pub(super) use words::reason_in_words;
 
 /// What the numbers in the maps stand for.
 pub trait Names {
@@ -70,19 +71,36 @@ pub struct MixedFamilies {
     pub destination: IpAddr,
 }
 
+/// An interface that no packet of ours comes in by.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("vip-lb is not attached to {interface}, but to {}", attached.join(", "))]
+pub struct NotAttached {
+    /// The interface asked about.
+    pub interface: String,
+    /// Those that there are.
+    pub attached: Vec<String>,
+}
+
 /// Explains what would happen now to the packet that a request describes: a TCP SYN or a UDP datagram that comes in by the
-/// first interface the program is attached to. Changes nothing.
+/// interface named, or the first one that the program is attached to. Changes nothing.
 ///
 /// # Errors
 ///
-/// [`MixedFamilies`], if the request makes no sense; any other if the maps cannot be read.
+/// [`MixedFamilies`] or [`NotAttached`], if the request makes no sense; any other if the maps cannot be read.
 pub fn explain(
     dataplane: &Dataplane,
     request: &ExplainRequest,
     names: &impl Names,
 ) -> anyhow::Result<Explanation> {
     let open = || ObservedTables::new(dataplane);
-    let arrival = Arrival::on_first_of(dataplane.attached(), &open());
+    let attached = dataplane.attached();
+    let arrival = match &request.interface {
+        None => Arrival::on_first_of(attached, &open()),
+        Some(interface) if attached.contains(interface) => {
+            Arrival::on_first_of(vec![interface.clone()], &open())
+        }
+        Some(interface) => return Err(NotAttached { interface: interface.clone(), attached }.into()),
+    };
     explain_over(request, arrival, names, open, ObservedTables::finish)
 }
 

@@ -20,5 +20,6 @@ pub mod pacing;
 pub mod rehearsal;
 pub mod service;
 pub mod standing;
+pub mod watching;
 
 pub use daemon::{RunOptions, run};

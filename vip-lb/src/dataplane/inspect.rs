@@ -1,6 +1,6 @@
 //! The pipeline's view of the maps from userspace: `explain` runs the code that the kernel runs, without its writes.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, time::Duration};
 
 use anyhow::Context as _;
 use vip_lb_common::{
@@ -149,7 +149,11 @@ impl Tables for ObservedTables<'_> {
     }
 
     fn seconds(&self) -> u32 {
-        monotonic_seconds()
+        monotonic().as_secs() as u32
+    }
+
+    fn coarse_seconds(&self) -> u32 {
+        self.seconds()
     }
 
     fn note_survivor(&self, _: &FlowKey, _: &Survivor, _: &Settings) {}
@@ -211,13 +215,13 @@ impl Tables for ObservedTables<'_> {
     }
 }
 
-/// The clock that the program compares with [`Settings::fresh_until`]: CLOCK_MONOTONIC in seconds.
+/// The clock that the program compares [`Settings::fresh_until`] with: CLOCK_MONOTONIC.
 #[must_use]
-pub fn monotonic_seconds() -> u32 {
+pub fn monotonic() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the buffer is of the right type; this clock always exists.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
-    time.tv_sec as u32
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 impl Dataplane {

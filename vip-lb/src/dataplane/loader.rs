@@ -161,6 +161,8 @@ pub(super) fn load_decapsulator(folder: &Path) -> Result<(Ebpf, Pins, TakenOver)
     {
         loader.map_max_entries(name, 1);
     }
+    // A ring is of pages.
+    loader.map_max_entries("EVENTS", page_size());
     let (bpf, taken) = load(loader, &pins, &DECAP_MAPS)?;
     Ok((bpf, pins, taken))
 }
@@ -196,6 +198,11 @@ pub(super) fn load_program<'b>(bpf: &'b mut Ebpf, name: &'static str) -> Result<
         LoadError::Program { name, hint, source: Box::new(source) }
     })?;
     Ok(program)
+}
+
+fn page_size() -> u32 {
+    // SAFETY: asks for a constant.
+    unsafe { libc::sysconf(libc::_SC_PAGESIZE) as u32 }
 }
 
 /// Takes a map out of the loaded object, in its typed form.

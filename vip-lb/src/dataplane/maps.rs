@@ -1,6 +1,6 @@
 //! The loaded balancer: carries out writes, reads back what packets wrote.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, ops::Range, time::Duration};
 
 use anyhow::Context as _;
 use aya::{
@@ -14,7 +14,7 @@ use vip_lb_common::{
     Verdict,
     abi::{
         Address, Backend, FlowEntry, FlowKey, Fragment, FragmentKey, LinkAddress, Peer, PortKey, RangeKey,
-        RingClass, ServiceOptions, ServiceRef, Settings, Slot, Stats, Survivor, Vip,
+        RingClass, ServiceOptions, ServiceRef, Settings, Slot, Stats, Survivor, Vip, WatchCount, Watcher,
     },
 };
 
@@ -25,6 +25,7 @@ use super::{
     raw::{self, Raw},
     rings::Rings,
     vips::Vips,
+    watch::{Sightings, Watchers},
     write::{Publication, Write},
 };
 use crate::config::model::AttachMode;
@@ -56,6 +57,7 @@ pub struct Dataplane {
     verdicts: PerCpuArray<MapData, u64>,
     service_stats: PerCpuArray<MapData, Raw<Stats>>,
     backend_stats: PerCpuArray<MapData, Raw<Stats>>,
+    watchers: Watchers,
 }
 
 /// How many entries the tables take.
@@ -120,6 +122,7 @@ impl Dataplane {
             verdicts: take(&mut bpf, "VERDICTS")?,
             service_stats: take(&mut bpf, "SERVICE_STATS")?,
             backend_stats: take(&mut bpf, "BACKEND_STATS")?,
+            watchers: Watchers::take(&mut bpf)?,
             bpf,
             pins,
             taken,
@@ -340,6 +343,26 @@ impl Dataplane {
     /// Sets the counters of a service to zero, before another one gets its number.
     pub fn clear_service_stats(&mut self, service: u16) -> anyhow::Result<()> {
         clear(&mut self.service_stats, service).context("cannot clear SERVICE_STATS")
+    }
+
+    /// The numbers under which packets may be watched.
+    pub fn watch_numbers() -> Range<u32> {
+        Watchers::numbers()
+    }
+
+    /// Sets what is watched under a number.
+    pub fn watch(&mut self, number: u32, watcher: &Watcher) -> anyhow::Result<()> {
+        self.watchers.set(number, watcher)
+    }
+
+    /// What was watched under a number, on all CPUs.
+    pub fn watch_count(&self, number: u32) -> anyhow::Result<WatchCount> {
+        self.watchers.count(number)
+    }
+
+    /// What is shown to those who watch. It can be taken once.
+    pub fn sightings(&mut self) -> anyhow::Result<Sightings> {
+        self.watchers.sightings()
     }
 
     pub(super) fn setting(&self) -> anyhow::Result<Settings> {

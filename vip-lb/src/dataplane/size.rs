@@ -1,8 +1,8 @@
 //! How much memory the maps take, before they are made.
 
 use vip_lb_common::abi::{
-    Backend, FlowEntry, FlowKey, Fragment, FragmentKey, IcmpAccount, MAX_BACKENDS, MAX_SERVICES, NatFlow,
-    NatReply, NatReplyKey, Slot, Stats, Survivor, VIP_PLACES, VipPlace,
+    Backend, EVENT_BYTES, FlowEntry, FlowKey, Fragment, FragmentKey, IcmpAccount, MAX_BACKENDS, MAX_SERVICES,
+    NatFlow, NatReply, NatReplyKey, Slot, Stats, Survivor, VIP_PLACES, VipPlace,
 };
 
 use crate::config::model::{RingSize, Tables};
@@ -30,7 +30,7 @@ pub fn map_memory(tables: &Tables, rings: impl Iterator<Item = RingSize>, cpus: 
                 + array::<Stats>(MAX_SERVICES)
                 + array::<IcmpAccount>(MAX_SERVICES));
     let rings: u64 = rings.map(|ring| array::<Slot>(ring.slots() as usize)).sum();
-    hashes.iter().sum::<u64>() + arrays + rings
+    hashes.iter().sum::<u64>() + arrays + rings + EVENT_BYTES as u64
 }
 
 /// All elements of a hash map are made with it.

@@ -154,6 +154,10 @@ impl Tables for ModelTables {
         self.inner.seconds()
     }
 
+    fn coarse_seconds(&self) -> u32 {
+        self.inner.coarse_seconds()
+    }
+
     fn note_survivor(&self, key: &FlowKey, survivor: &Survivor, settings: &Settings) {
         self.inner.note_survivor(key, survivor, settings);
     }

@@ -27,6 +27,7 @@ pub(crate) const PACKAGES: &[Package] = &[
     package("wrk", "wrk", "many HTTP connections at once"),
     package("iperf3", "iperf3", "long-lived TCP and UDP flows"),
     package("hping3", "hping3", "SYN and ACK floods"),
+    package("tshark", "tshark", "reads what `vip-lb capture` writes"),
     package("bpftool", "bpftool", "reads the pinned maps as an operator does"),
     package("python3-scapy", "scapy", "a second opinion on the frames that come out"),
     package("prometheus", "promtool", "checks metrics and alert rules as a Prometheus server reads them"),

@@ -9,7 +9,7 @@ use super::Verdict;
 use crate::config::model::{Affinity, Protocol};
 
 /// A flow as seen in a client's packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExplainRequest {
     /// Address of the client.
@@ -23,6 +23,9 @@ pub struct ExplainRequest {
     pub destination_port: u16,
     /// TCP or UDP.
     pub protocol: Protocol,
+    /// Kernel name of the interface that it comes in by. Absent: the first one that the program is attached to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
 }
 
 /// The fate of a packet and the way to it. What the packet did not get as far as is absent.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::change::OperatorOrder;
 
-use crate::config::model::{AdminState, Affinity, ForwardMode, Ownership, Ports, Protocol};
+use crate::config::model::{AdminState, Affinity, ForwardMode, Ownership, Ports, Protocol, WatchdogAction};
 
 /// Answer of a process that is alive, whatever its state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -36,12 +36,23 @@ pub struct Status {
     /// The configured bonds, with all their members.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bonds: Vec<BondStatus>,
+    /// What packets to VIPs meet once no daemon runs any more.
+    pub watchdog: WatchdogStatus,
     /// In the order of the configuration.
     pub vips: Vec<VipStatus>,
     /// The tables that can fill.
     pub tables: Vec<TableStatus>,
     /// What an operator should know, one lower-case phrase each.
     pub warnings: Vec<String>,
+}
+
+/// What becomes of packets to VIPs without a daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WatchdogStatus {
+    /// Whether they are forwarded on, or left to the host.
+    pub action: WatchdogAction,
+    /// How long after the daemon's last sign of life, in seconds.
+    pub after: u64,
 }
 
 /// The configuration in force.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, UnixStream},
+    sync::mpsc,
     task::JoinHandle,
 };
 
@@ -17,7 +18,7 @@ use crate::{
         model::{
             BackendChange, BackendSelector, Change, ChangeAction, ConfigRequest, ConfigText, Counters,
             DrainReport, DrainRequest, EventsRequest, Explanation, Occurrence, Outcome, Plan, ReloadReport,
-            Remaining, RevisionInfo, Revisions, Status, Subject, UpgradeReport,
+            Remaining, RevisionInfo, Revisions, Status, Subject, UpgradeReport, WatchRequest, Watched,
         },
         samples::{self, TempFolder},
         socket::{SocketClaim, claim},
@@ -75,6 +76,16 @@ impl Control for Fake {
     async fn events(&self, request: EventsRequest) -> Result<Subscription, ApiError> {
         let subscription = self.events.subscribe(request.after);
         Ok(if request.follow == Some(false) { subscription.ending_now() } else { subscription })
+    }
+
+    async fn watch(&self, request: WatchRequest) -> Result<mpsc::Receiver<Watched>, ApiError> {
+        if request.verdict.as_deref() == Some("none") {
+            return Err(ApiError::new(ErrorKind::BadRequest, "there is no such verdict"));
+        }
+        let (hears, hearing) = mpsc::channel(4);
+        hears.try_send(Watched::Packet(Box::new(samples::watched()))).unwrap();
+        hears.try_send(Watched::Count { matched: 2, missed: 1 }).unwrap();
+        Ok(hearing)
     }
 
     async fn drain(&self, DrainRequest { backend, force }: DrainRequest) -> Result<DrainReport, ApiError> {
@@ -156,6 +167,7 @@ fn request() -> ExplainRequest {
         destination: "2001:db8::10".parse().unwrap(),
         destination_port: 80,
         protocol: Protocol::Udp,
+        interface: Some("eth0".into()),
     }
 }
 
@@ -457,4 +469,27 @@ async fn metrics_are_in_the_format_of_prometheus() {
     let answer = raw(&server.path(), b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
     assert!(answer.contains("content-type: text/plain; version=0.0.4"), "{answer}");
     assert!(answer.contains("\nvip_lb_build_info{version=\"0.1.0\"} 1\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn what_is_watched_arrives_until_the_daemon_ends_it() {
+    let server = Running::start().await;
+    let request = WatchRequest {
+        source: Some("2001:db8::/32".into()),
+        interface: Some("a b&c".into()),
+        verdict: Some("drop,pass".into()),
+        every: Some(3),
+        ..WatchRequest::default()
+    };
+    let mut stream = server.client().watch(&request).await.unwrap();
+    let packet = Watched::Packet(Box::new(samples::watched()));
+    assert_eq!(stream.next().await.unwrap(), Some(packet));
+    assert_eq!(stream.next().await.unwrap(), Some(Watched::Count { matched: 2, missed: 1 }));
+    assert_eq!(stream.next().await.unwrap(), None);
+
+    let refused = WatchRequest { verdict: Some("none".into()), ..WatchRequest::default() };
+    let Err(ClientError::Refused(error)) = server.client().watch(&refused).await else {
+        panic!("a bad request is refused")
+    };
+    assert_eq!(error.kind, ErrorKind::BadRequest);
 }

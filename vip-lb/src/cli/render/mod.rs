@@ -9,6 +9,7 @@ pub(in crate::cli) mod quantity;
 mod reports;
 mod status;
 mod table;
+mod watched;
 
 pub(super) use counters::counters;
 pub(super) use event::event;
@@ -17,6 +18,7 @@ pub(super) use findings::findings;
 pub(super) use plan::plan;
 pub(super) use reports::{drain, reload, revisions};
 pub(super) use status::{notes as backend_notes, status};
+pub(super) use watched::{fate, watched};
 
 use std::{
     fmt,

@@ -9,7 +9,7 @@ use crate::{
         AttachedMode, BackendStatus, BondMemberState, BondStatus, ForwardingState, HealthState,
         ServiceStatus, Status, TableStatus, VipStatus,
     },
-    config::model::{AdminState, Ownership, Ports},
+    config::model::{AdminState, Ownership, Ports, WatchdogAction},
 };
 
 /// The page; `now` is in Unix seconds.
@@ -27,6 +27,12 @@ pub(in crate::cli) fn status(status: &Status, now: u64, style: Style) -> String 
         status.config.hash,
         quantity::duration(now.saturating_sub(status.config.loaded_at))
     ));
+    if status.watchdog.action == WatchdogAction::Pass {
+        text.push_str(&format!(
+            "without a daemon packets go to the host after {}\n",
+            quantity::duration(status.watchdog.after)
+        ));
+    }
     for warning in &status.warnings {
         text.push_str(&format!("{} {warning}\n", Toned("warning:", Tone::Doubtful, style)));
     }

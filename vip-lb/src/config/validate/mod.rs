@@ -21,9 +21,9 @@ use super::{
     issue::{Issues, Place},
     model::{
         Api, AttachMode, Config, DEFAULT_GUE_PORT, DEFAULT_PINS, HashSeed, Interface, MetricsAccess, Nat,
-        Node, OnExit, Ownership, Tables, UnknownService, Vip, Watch,
+        Node, OnExit, Ownership, Tables, UnknownService, Vip, Watch, Watchdog,
     },
-    raw::{RawApi, RawConfig, RawInterface, RawNat, RawNode, RawTables, RawVip},
+    raw::{RawApi, RawConfig, RawInterface, RawNat, RawNode, RawTables, RawVip, RawWatchdog},
 };
 
 /// Most services in one file.
@@ -131,6 +131,7 @@ impl<'a> Validator<'a> {
             gue_port: raw.gue_port.or(DEFAULT_GUE_PORT),
             nat,
             on_exit: raw.on_exit.or(OnExit::Keep),
+            watchdog: raw.watchdog.value().map_or_else(Watchdog::default, watchdog),
             socket: raw.socket.value().cloned().unwrap_or_else(|| PathBuf::from(SOCKET)),
             api: match raw.api.value() {
                 Some(raw) => Some(api(raw)?),
@@ -230,6 +231,11 @@ fn api(raw: &RawApi) -> Option<Api> {
         token_file: raw.token_file.value()?.clone(),
         metrics: raw.metrics.or(MetricsAccess::Token),
     })
+}
+
+fn watchdog(raw: &RawWatchdog) -> Watchdog {
+    let Watchdog { after, action } = Watchdog::default();
+    Watchdog { after: raw.after.or(after), action: raw.action.or(action) }
 }
 
 fn tables(raw: &RawTables) -> Tables {

@@ -5,8 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use vip_lb_common::abi::Settings;
+
 use super::{Daemon, now};
-use crate::{control::engine::Look, dataplane, steering::Record};
+use crate::{config::model::WatchdogAction, control::engine::Look, dataplane, steering::Record};
 
 /// Seconds after a tick for which the daemon counts as alive.
 const FRESH: u32 = 5;
@@ -32,14 +34,38 @@ impl Daemon {
             self.read_counters(now);
         }
         self.advance_bonds();
+        self.attend_to_watchers();
     }
 
     /// Publishes the tick with what may be recorded in it.
     pub(super) fn grant(&mut self) {
-        self.settings.fresh_until = dataplane::monotonic_seconds() + FRESH;
+        self.renew();
         self.settings.record_budget = self.budget.next_tick();
         self.settings.survivor_budget = self.budget.survivors();
         self.write_settings();
+    }
+
+    /// Tells packets that there is a daemon. Takes effect with the settings.
+    pub(super) fn renew(&mut self) {
+        self.settings.fresh_until = dataplane::monotonic().as_secs() as u32 + FRESH;
+    }
+
+    /// What packets are asked besides the usual.
+    pub(super) fn flags(&self) -> u32 {
+        let peers = if self.engine.has_peers() { Settings::PEERS } else { 0 };
+        let watchdog = match self.config.node.watchdog.action {
+            WatchdogAction::Forward => 0,
+            WatchdogAction::Pass => Settings::WATCHDOG,
+        };
+        let watched = if self.watching.is_watched() { Settings::WATCHED } else { 0 };
+        peers | watchdog | watched
+    }
+
+    /// Seconds that packets go without a daemon after it has ceased to count as alive, if there is a watchdog.
+    pub(super) fn patience(&self) -> u16 {
+        let after = self.config.node.watchdog.after;
+        let seconds = after.as_secs() + u64::from(after.subsec_nanos() != 0);
+        u16::try_from(seconds.saturating_sub(FRESH.into())).unwrap_or(u16::MAX)
     }
 
     /// Looks through what packets recorded, and closes the slots that may close.

@@ -8,6 +8,7 @@ use crate::api::{
     model::{
         ApiError, BackendSelector, ConfigRequest, Counters, DrainReport, DrainRequest, ErrorKind,
         EventsRequest, ExplainRequest, Explanation, Plan, ReloadReport, Revisions, Status, UpgradeReport,
+        WatchRequest, Watched,
     },
 };
 use crate::{metrics::Facts, state::History};
@@ -20,6 +21,7 @@ pub(super) enum Order {
     Counters(Answer<Counters>),
     Metrics(Answer<Facts>),
     Explain(ExplainRequest, Answer<Explanation>),
+    Watch(WatchRequest, Answer<mpsc::Receiver<Watched>>),
     Drain(DrainRequest, Answer<DrainReport>),
     Undrain(BackendSelector, Answer<DrainReport>),
     Remaining(BackendSelector, Answer<DrainReport>),
@@ -85,6 +87,10 @@ impl Control for Handle {
             EventsRequest { after, .. } => self.events.subscribe(after),
         };
         Ok(if request.follow == Some(false) { subscription.ending_now() } else { subscription })
+    }
+
+    async fn watch(&self, request: WatchRequest) -> Result<mpsc::Receiver<Watched>, ApiError> {
+        self.ask(|answer| Order::Watch(request, answer)).await
     }
 
     async fn drain(&self, request: DrainRequest) -> Result<DrainReport, ApiError> {

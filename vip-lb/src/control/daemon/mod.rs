@@ -22,6 +22,7 @@ mod remaining;
 mod running;
 mod status;
 mod succession;
+mod watching;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -42,6 +43,7 @@ use self::{
     lasted::Lasted,
     rates::Rates,
     succession::{Former, GoingOn},
+    watching::Watching,
 };
 use super::{
     apply::apply,
@@ -102,6 +104,7 @@ struct Daemon {
     keeping: Option<Keeping>,
     /// Changes of health by the names of service and backend.
     health_changes: BTreeMap<(String, String), u64>,
+    watching: Watching,
     network: Network,
     /// Configured sources of translated packets that the host has not: the program alone answers for them.
     foreign_sources: BTreeSet<IpAddr>,
@@ -163,6 +166,7 @@ impl Daemon {
             going_on.unwrap_or_else(|| GoingOn::new(Events::after(history.last().max(legacy.last_event))));
         let keeper = Keeper::start(state_folder).context("cannot start the thread that keeps the state")?;
         let (orders, left_warnings) = orders_of(legacy.orders, &keeper);
+        let watching = Watching::start(dataplane.sightings()?, started_at);
         let mut daemon = Self {
             file,
             started,
@@ -189,6 +193,7 @@ impl Daemon {
             observed,
             reloads,
             health_changes,
+            watching,
             network,
             foreign_sources: BTreeSet::new(),
             ticker: Ticker::new(tick, Duration::ZERO),
@@ -196,7 +201,7 @@ impl Daemon {
             budget: Budget::new(limits),
             settings: Settings {
                 // As they were: a peer's packets must not pass for a client's, not for a moment.
-                flags: found.settings.map_or(0, |settings| settings.flags),
+                flags: found.settings.map_or(0, |settings| settings.flags & Settings::PEERS),
                 tick,
                 ..Settings::new(hash)
             },
@@ -233,6 +238,7 @@ impl Daemon {
         }
         let flags = daemon.settings.flags;
         daemon.settings = Settings { flags, ..daemon.configured_settings() };
+        daemon.renew();
         daemon.write_settings();
         daemon.reconcile();
         // From the first packet on, what begins may be recorded.
@@ -293,7 +299,8 @@ impl Daemon {
     fn configured_settings(&self) -> Settings {
         let (first, last) = self.nat_ports();
         Settings {
-            flags: if self.engine.has_peers() { Settings::PEERS } else { 0 },
+            flags: self.flags(),
+            patience: self.patience(),
             gue_port: self.config.node.gue_port,
             nat_first_port: first,
             nat_ports: last - first + 1,

@@ -18,7 +18,7 @@ use crate::{
     config::{Config, model},
     control::{
         desired::{Desired, ServiceKey},
-        explain::MixedFamilies,
+        explain::{MixedFamilies, NotAttached},
     },
     state::{self, InForce, Kept, OrderKey, OrderKind, Orders},
 };
@@ -31,6 +31,7 @@ impl Daemon {
             Order::Counters(answer) => drop(answer.send(self.counters().map_err(internal))),
             Order::Metrics(answer) => drop(answer.send(self.metrics().map_err(internal))),
             Order::Explain(request, answer) => drop(answer.send(self.explain(&request).map_err(internal))),
+            Order::Watch(request, answer) => drop(answer.send(self.watch(&request))),
             Order::Drain(request, answer) => {
                 let kind = if request.force { OrderKind::Cut } else { OrderKind::Drain };
                 self.order_backends(&request.backend, Some(kind), answer);
@@ -262,6 +263,7 @@ impl Daemon {
 
 pub(super) fn internal(error: impl Into<anyhow::Error>) -> ApiError {
     let error = error.into();
-    let kind = if error.is::<MixedFamilies>() { ErrorKind::BadRequest } else { ErrorKind::Internal };
+    let unasked = error.is::<MixedFamilies>() || error.is::<NotAttached>();
+    let kind = if unasked { ErrorKind::BadRequest } else { ErrorKind::Internal };
     ApiError::new(kind, format!("{error:#}"))
 }

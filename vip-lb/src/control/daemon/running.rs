@@ -186,6 +186,7 @@ impl Running {
         }
         daemon.tell(Occurrence::DaemonStopping { pid: std::process::id() });
         daemon.events.close();
+        daemon.watching.stop();
         // The receiver is gone when the server was quicker.
         let _ = stop.send(true);
         drop(waiting);

@@ -18,7 +18,7 @@ use crate::control::{
 use crate::{
     api::model::{
         self, BackendStatus, ConfigInfo, Counters, Forwarding, ForwardingState, Health, HealthState,
-        InterfaceStatus, ServiceStatus, Status, TableStatus, VerdictCount, VipStatus,
+        InterfaceStatus, ServiceStatus, Status, TableStatus, VerdictCount, VipStatus, WatchdogStatus,
     },
     config::model::{Backend, Service as Configured, Vip},
     health::{State, TargetHealth},
@@ -71,6 +71,10 @@ impl Daemon {
             },
             interfaces: self.interface_status(),
             bonds: self.interfaces.bond_status(),
+            watchdog: WatchdogStatus {
+                action: self.config.node.watchdog.action,
+                after: self.config.node.watchdog.after.as_secs(),
+            },
             vips: self.config.vips.iter().map(vip_status).collect::<anyhow::Result<_>>()?,
             tables: entries.tables,
             warnings: self.warnings.iter().cloned().chain(self.doubts()).chain(self.problems()).collect(),

@@ -127,6 +127,7 @@ fn request(source: &str, destination: &str, protocol: Protocol) -> ExplainReques
         destination: destination.ip(),
         destination_port: destination.port(),
         protocol,
+        interface: None,
     }
 }
 
@@ -246,6 +247,7 @@ fn translated(source: &str, destination: &str) -> Vec<u8> {
         destination: destination.ip(),
         destination_port: destination.port(),
         protocol: Protocol::Tcp,
+        interface: None,
     };
     frame::build(&request, Segment::First, [2, 0, 0, 0, 0, 0x11])
 }

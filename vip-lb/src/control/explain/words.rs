@@ -39,7 +39,7 @@ impl<N: Names, T: Tables> Words<'_, N, T> {
             _ => Affinity::Source,
         };
         Explanation {
-            request: *self.request,
+            request: self.request.clone(),
             steps,
             verdict: run.fate.verdict.into(),
             service: run.service().map(|service| ExplainedService {
@@ -192,23 +192,7 @@ impl<N: Names, T: Tables> Words<'_, N, T> {
     }
 
     fn reason(&self, backend: BackendRef, reason: Reason, run: &Run) -> String {
-        let words = match reason {
-            Reason::Settled => "every flow of a closed slot",
-            Reason::Recorded => "recorded flow",
-            Reason::Handshake => "recorded handshake",
-            Reason::New => "new flow of an open slot",
-            Reason::Older => "unknown flow of an open slot",
-            Reason::Refused => "new flow of an open slot, which cannot be recorded now",
-            Reason::Translated => "translated connection",
-            Reason::NewUnrecorded => "new flow of an open slot, which cannot be recorded now and need not be",
-            Reason::SamePacket => "a later fragment follows the first one",
-        };
-        let earlier = matches!(reason, Reason::Older | Reason::Refused);
-        if earlier && run.slot().is_some_and(|slot| slot.previous != backend) {
-            format!("{words}, whose earlier backend is gone")
-        } else {
-            words.to_owned()
-        }
+        reason_in_words(reason, backend, run.slot())
     }
 
     fn forwarded(&self, run: &Run) -> Option<String> {
@@ -282,4 +266,29 @@ impl<N: Names, T: Tables> Words<'_, N, T> {
 
 fn step(stage: &str, text: String) -> model::Step {
     model::Step { stage: stage.to_owned(), text }
+}
+
+/// Why a packet goes to a backend; `slot` is the one that it fell into.
+pub(in crate::control) fn reason_in_words(
+    reason: Reason,
+    backend: BackendRef,
+    slot: Option<RingSlot>,
+) -> String {
+    let words = match reason {
+        Reason::Settled => "every flow of a closed slot",
+        Reason::Recorded => "recorded flow",
+        Reason::Handshake => "recorded handshake",
+        Reason::New => "new flow of an open slot",
+        Reason::Older => "unknown flow of an open slot",
+        Reason::Refused => "new flow of an open slot, which cannot be recorded now",
+        Reason::Translated => "translated connection",
+        Reason::NewUnrecorded => "new flow of an open slot, which cannot be recorded now and need not be",
+        Reason::SamePacket => "a later fragment follows the first one",
+    };
+    let earlier = matches!(reason, Reason::Older | Reason::Refused);
+    if earlier && slot.is_some_and(|slot| slot.previous != backend) {
+        format!("{words}, whose earlier backend is gone")
+    } else {
+        words.to_owned()
+    }
 }

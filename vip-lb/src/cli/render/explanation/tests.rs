@@ -16,6 +16,7 @@ fn request(source_port: Option<u16>) -> ExplainRequest {
         destination: "192.0.2.10".parse().unwrap(),
         destination_port: 80,
         protocol: Protocol::Tcp,
+        interface: None,
     }
 }
 

@@ -8,6 +8,7 @@ fn a_page() {
     let expected = "\
 edge1: vip-lb 0.1.0, pid 4711, up 1d 2h
 configuration /etc/vip-lb/vip-lb.yaml, hash 3f9a12bc, loaded 5m 0s ago
+without a daemon packets go to the host after 30s
 warning: eth1: its driver has no native XDP, attached in generic mode
 
 INTERFACE     INDEX  MODE     VLAN OFFLOAD
