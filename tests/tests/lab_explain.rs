@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
-use vip_lb_tests::lab::{Family, Mode, Site, SiteOptions, Transport, who_answers};
+use vip_lb_tests::lab::{Family, Mode, Site, SiteOptions, Transport, status::Explanation, who_answers};
 
 #[test]
 fn ipv4() -> Result<()> {
@@ -18,6 +18,41 @@ fn ipv6() -> Result<()> {
 #[test]
 fn nat() -> Result<()> {
     explain_agrees(Mode::Nat, Family::V6)
+}
+
+#[test]
+fn packets_of_other_kinds() -> Result<()> {
+    for family in [Family::V4, Family::V6] {
+        let options = SiteOptions::new(Mode::L2, family)?;
+        let config = options.config(&[100, 100, 200]);
+        let site = Site::start(options, &config)?;
+        let client = site.lab.client.address(family).to_string();
+        let vip = site.echo().ip().to_string();
+        let explained = |from: &str, to: &str, packet: &str| -> Result<Explanation> {
+            site.daemon().ask_json(&["explain", from, to, "--packet", packet])
+        };
+        site.lab.client.namespace.run("ping", &["-c", "1", "-W", "2", &vip]).context("ping the VIP")?;
+        let resolved = if family == Family::V4 { "arp_answered" } else { "neighbour_answered" };
+        for (packet, verdict) in [("echo", "echo_answered"), ("who-has", resolved)] {
+            let explanation = explained(&client, &vip, packet)?;
+            ensure!(explanation.verdict.name == verdict, "{packet} ends as {}", explanation.verdict.name);
+            let counted = site.daemon().counter(verdict)?;
+            ensure!(counted > 0, "{packet} is explained as {verdict}, but none ended so");
+        }
+        let ports: Vec<u16> = (20_000..20_020).collect();
+        let answers = who_answers(&site.lab.client.namespace, site.echo(), Transport::Tcp, &ports)?;
+        for (port, answered) in answers {
+            let from = SocketAddr::from((site.lab.client.address(family), port)).to_string();
+            for packet in ["fin", "too-big", "time-exceeded"] {
+                let explanation = explained(&from, &site.echo().to_string(), packet)?;
+                let chosen =
+                    explanation.backend.with_context(|| format!("no backend for {packet} of {from}"))?;
+                ensure!(chosen.name == answered, "{packet} of {from}: {} for {answered}", chosen.name);
+            }
+        }
+        site.succeeded();
+    }
+    Ok(())
 }
 
 fn explain_agrees(mode: Mode, family: Family) -> Result<()> {

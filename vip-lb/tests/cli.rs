@@ -337,6 +337,8 @@ fn a_line_that_makes_no_sense_is_2() {
         ("", "Usage: vip-lb"),
         ("frobnicate", "unrecognized subcommand"),
         ("explain 10.0.0.1 192.0.2.1", "the port is missing: write 192.0.2.1:80"),
+        ("explain 10.0.0.1 192.0.2.1:80 --port 80", "--port chooses among real packets: it needs --live"),
+        ("explain 10.0.0.1 192.0.2.1:80 --packet echo", "`echo` has no ports: leave out :80"),
         ("explain 10.0.0.1 [2001:db8::1]:80", "10.0.0.1 and 2001:db8::1 are of different families"),
         ("drain web/", "expected SERVICE/BACKEND or BACKEND"),
         ("decap --interface eth0 --from 10.0.0.1/8 --vip 192.0.2.1", "write 10.0.0.0/8"),

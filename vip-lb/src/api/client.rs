@@ -24,7 +24,6 @@ use super::model::{
     EventsRequest, ExplainRequest, Explanation, Liveness, Plan, ReloadReport, Revisions, Status,
     UpgradeReport, WatchRequest, Watched,
 };
-use crate::config::model::Protocol;
 
 /// A daemon that has said nothing for so long is not going to. Reloading thousands of services takes seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -147,23 +146,7 @@ impl Client {
     ///
     /// See [`ClientError`].
     pub async fn explain(&self, request: &ExplainRequest) -> Result<Explanation, ClientError> {
-        let ExplainRequest { source, source_port, destination, destination_port, protocol, interface } =
-            request;
-        let protocol = match protocol {
-            Protocol::Tcp => "tcp",
-            Protocol::Udp => "udp",
-        };
-        // Addresses and numbers have no character that a query would have to escape.
-        let mut target = format!(
-            "/v1/explain?source={source}&destination={destination}&destination_port={destination_port}&protocol={protocol}"
-        );
-        if let Some(port) = source_port {
-            target.push_str(&format!("&source_port={port}"));
-        }
-        if let Some(interface) = interface {
-            target.push_str(&format!("&interface={}", query::escaped(interface)));
-        }
-        self.get(&target).await
+        self.get(&format!("/v1/explain?{}", query::explain(request))).await
     }
 
     /// What happens, and what happened.

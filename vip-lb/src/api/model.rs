@@ -4,6 +4,7 @@ mod change;
 mod error;
 mod event;
 mod explain;
+mod packet;
 mod plan;
 mod status;
 mod watch;
@@ -18,6 +19,7 @@ pub use explain::{
     ChosenBackend, ExplainRequest, ExplainedService, Explanation, FlowHash, NotAFlowHash, Slot, SlotState,
     Step,
 };
+pub use packet::{NoSuchPacket, PacketKind};
 pub use plan::{
     BackendPlan, Change, ChangeAction, ConfigRequest, ConfigText, ConnectionFate, Loss, Outcome, Plan,
     RevisionInfo, Revisions, ServicePlan, Subject,

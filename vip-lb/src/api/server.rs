@@ -120,7 +120,7 @@ pub fn router<C: Control>(control: Arc<C>) -> Router {
         .get("/v1/status", "What runs and how it is", async |daemon: Arc<C>| daemon.status().await)
         .get("/v1/counters", "How packets ended", async |daemon: Arc<C>| daemon.counters().await)
         .ask("/v1/explain", "What would happen to a packet, and why", async |daemon: Arc<C>, request| {
-            daemon.explain(of_one_family(request)?).await
+            daemon.explain(possible(request)?).await
         })
         .text("/metrics", "What Prometheus collects", metrics::CONTENT_TYPE, async |daemon: Arc<C>| {
             Ok(metrics::render(&daemon.metrics().await?))
@@ -204,12 +204,11 @@ fn liveness() -> Liveness {
     Liveness { version: env!("CARGO_PKG_VERSION").to_owned(), pid: std::process::id() }
 }
 
-fn of_one_family(request: ExplainRequest) -> Result<ExplainRequest, ApiError> {
-    if request.source.is_ipv4() != request.destination.is_ipv4() {
-        let error = format!("{} and {} are of different families", request.source, request.destination);
-        return Err(ApiError::new(ErrorKind::BadRequest, error));
+fn possible(request: ExplainRequest) -> Result<ExplainRequest, ApiError> {
+    match request.check() {
+        Ok(()) => Ok(request),
+        Err(error) => Err(ApiError::new(ErrorKind::BadRequest, error.to_string())),
     }
-    Ok(request)
 }
 
 async fn unknown_route(uri: Uri) -> Refusal {

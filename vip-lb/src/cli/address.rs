@@ -33,26 +33,25 @@ impl FromStr for Source {
     }
 }
 
-/// What is dialled: an address and a port.
+/// What is dialled: an address and, where there is one, a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Destination {
     /// The address.
     pub address: IpAddr,
-    /// The port.
-    pub port: u16,
+    /// Its port, if it was given.
+    pub port: Option<u16>,
 }
 
 impl FromStr for Destination {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
-        if let Some((address, port)) = address_and_port(text) {
-            return Ok(Self { address, port });
+        if let Some(address) = address(text) {
+            return Ok(Self { address, port: None });
         }
-        Err(AddressError(match address(text) {
-            Some(address) => format!("the port is missing: write {}", SocketAddr::new(address, 80)),
-            None => "expected ADDRESS:PORT, IPv6 as [2001:db8::1]:80".into(),
-        }))
+        address_and_port(text)
+            .map(|(address, port)| Self { address, port: Some(port) })
+            .ok_or_else(|| AddressError("expected ADDRESS:PORT, IPv6 as [2001:db8::1]:80".into()))
     }
 }
 
@@ -173,11 +172,11 @@ mod tests {
         let expected = "expected ADDRESS:PORT, IPv6 as [2001:db8::1]:80";
         let err = |text: &str| Err(AddressError(text.into()));
         for (text, result) in [
-            ("192.0.2.10:80", ok("192.0.2.10", 80)),
-            ("[2001:db8::10]:443", ok("2001:db8::10", 443)),
-            ("192.0.2.10", err("the port is missing: write 192.0.2.10:80")),
-            ("2001:db8::10", err("the port is missing: write [2001:db8::10]:80")),
-            ("[2001:db8::10]", err("the port is missing: write [2001:db8::10]:80")),
+            ("192.0.2.10:80", ok("192.0.2.10", Some(80))),
+            ("[2001:db8::10]:443", ok("2001:db8::10", Some(443))),
+            ("192.0.2.10", ok("192.0.2.10", None)),
+            ("2001:db8::10", ok("2001:db8::10", None)),
+            ("[2001:db8::10]", ok("2001:db8::10", None)),
             ("192.0.2.10:http", err(expected)),
             ("[fe80::1%3]:80", err(expected)),
             ("", err(expected)),

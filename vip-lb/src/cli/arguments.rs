@@ -1,21 +1,19 @@
 //! The definition of the command line. Help texts are its documentation; docs/cli.md shows the output.
 
 mod host;
+mod packets;
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
-use vip_lb_common::abi::SNAP;
 
 pub use host::{BackendCommand, DoctorArgs, GenerateCommand, SetupArgs, WishArgs};
+pub use packets::{CaptureArgs, ExplainArgs, FilterArgs};
 
-use super::{
-    address::{Destination, Prefix, Source},
-    exit::UsageError,
-};
+use super::address::Prefix;
 use crate::{
     api::model::BackendSelector,
-    config::model::{self, DEFAULT_GUE_PORT, DEFAULT_PINS, Protocol},
+    config::model::{self, DEFAULT_GUE_PORT, DEFAULT_PINS},
     control::hand_over::Descriptors,
 };
 
@@ -152,6 +150,8 @@ Examples:
   vip-lb explain 198.51.100.7:5353 192.0.2.10:53 --protocol udp
   vip-lb explain '[2001:db8:f::7]:40000' '[2001:db8::10]:80'
   vip-lb explain 198.51.100.7 192.0.2.10:80
+  vip-lb explain 198.51.100.7:40000 192.0.2.10:80 --packet too-big
+  vip-lb explain 198.51.100.7 192.0.2.10 --packet echo --interface eth1
   vip-lb explain --live --source 198.51.100.0/24 --port 80 --count 20
   vip-lb explain --live --drops --duration 30s
 
@@ -497,40 +497,6 @@ pub struct BackendArgs {
     pub json: bool,
 }
 
-/// Arguments of `explain`.
-#[derive(Debug, Args)]
-pub struct ExplainArgs {
-    /// The client; without a port, port 0 is used.
-    #[arg(
-        value_name = "SRC[:PORT]",
-        required_unless_present = "live",
-        conflicts_with = "live",
-        help = "The client, IPv6 with a port as [2001:db8::1]:1234; without a port, port 0 is used"
-    )]
-    pub packet_source: Option<Source>,
-
-    /// What it dials.
-    #[arg(
-        value_name = "DST:PORT",
-        required_unless_present = "live",
-        conflicts_with = "live",
-        help = "What it dials, IPv6 as [2001:db8::1]:80"
-    )]
-    pub packet_destination: Option<Destination>,
-
-    /// Show packets on their way through the running program
-    #[arg(long)]
-    pub live: bool,
-
-    /// Print JSON; with --live, one line for each packet
-    #[arg(long)]
-    pub json: bool,
-
-    /// Which packets, with --live.
-    #[command(flatten)]
-    pub filter: FilterArgs,
-}
-
 fn seconds(text: &str) -> Result<Duration, &'static str> {
     let seconds = text.parse().ok().filter(|seconds| (0.1..=60.0).contains(seconds));
     seconds.map(Duration::from_secs_f64).ok_or("expected a number from 0.1 to 60")
@@ -538,90 +504,6 @@ fn seconds(text: &str) -> Result<Duration, &'static str> {
 
 fn duration(text: &str) -> Result<Duration, &'static str> {
     model::duration(text).ok_or("expected a whole number and ms, s, m or h")
-}
-
-impl ExplainArgs {
-    /// The protocol of the packet that is asked about: TCP unless said otherwise.
-    ///
-    /// # Errors
-    ///
-    /// A protocol without ports.
-    pub(super) fn packet_protocol(&self) -> Result<Protocol, UsageError> {
-        match self.filter.protocol.as_deref() {
-            None | Some("tcp") => Ok(Protocol::Tcp),
-            Some("udp") => Ok(Protocol::Udp),
-            Some(other) => Err(UsageError(format!("--protocol {other}: expected tcp or udp"))),
-        }
-    }
-}
-
-/// Which packets of those to VIPs, and how many.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Which packets, live")]
-pub struct FilterArgs {
-    /// tcp, udp, icmp, icmpv6 or the number of a protocol; tcp or udp of a packet that is not live [default: any; tcp]
-    #[arg(long, value_name = "PROTOCOL")]
-    pub protocol: Option<String>,
-
-    /// Interface that they come in by; of a packet that is not live the first one is assumed
-    #[arg(long, value_name = "IF")]
-    pub interface: Option<String>,
-
-    /// Only of these clients
-    #[arg(long, value_name = "PREFIX")]
-    pub source: Option<Prefix>,
-
-    /// Only from this port
-    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
-    pub source_port: Option<u16>,
-
-    /// Only to these addresses
-    #[arg(long, value_name = "PREFIX")]
-    pub destination: Option<Prefix>,
-
-    /// Only to this port
-    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
-    pub port: Option<u16>,
-
-    /// Only those that end with one of these verdicts, as `vip-lb counters --all` names them
-    #[arg(long, value_name = "VERDICT", value_delimiter = ',')]
-    pub verdict: Vec<String>,
-
-    /// Only those that are dropped
-    #[arg(long)]
-    pub drops: bool,
-
-    /// Stop after so many packets
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
-    pub count: Option<u64>,
-
-    /// Stop after so long, such as 30s
-    #[arg(long, value_name = "TIME", value_parser = duration)]
-    pub duration: Option<Duration>,
-
-    /// Show one of so many packets [default: 1]
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
-    pub every: Option<u32>,
-
-    /// Packets that each CPU may show in a second [default: 1000]
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
-    pub rate: Option<u32>,
-}
-
-/// Arguments of `capture`.
-#[derive(Debug, Args)]
-pub struct CaptureArgs {
-    /// The file, in the pcapng format; - for standard output
-    #[arg(short, long, value_name = "FILE")]
-    pub write: PathBuf,
-
-    /// Bytes of each packet that are written
-    #[arg(long, value_name = "BYTES", default_value_t = SNAP as u16, value_parser = clap::value_parser!(u16).range(14..=SNAP as i64))]
-    pub snap: u16,
-
-    /// Which packets.
-    #[command(flatten)]
-    pub filter: FilterArgs,
 }
 
 #[cfg(test)]
@@ -673,6 +555,8 @@ mod tests {
             "vip-lb backend setup --vip 192.0.2.1 --mode l2 --apply --revert",
             "vip-lb backend setup --revert --vip 192.0.2.1",
             "vip-lb explain 10.0.0.1",
+            "vip-lb explain 10.0.0.1 192.0.2.1:80 --packet syn",
+            "vip-lb explain --live --packet fin",
             "vip-lb explain --live 10.0.0.1 192.0.2.1:80",
             "vip-lb explain --live --count 0",
             "vip-lb explain --live --duration 30",

@@ -100,20 +100,21 @@ fn request(args: &ExplainArgs) -> Result<ExplainRequest, UsageError> {
     let (Some(source), Some(destination)) = (args.packet_source, args.packet_destination) else {
         return Err(UsageError("a packet has a source and a destination".into()));
     };
-    if source.address.is_ipv4() != destination.address.is_ipv4() {
-        return Err(UsageError(format!(
-            "{} and {} are of different families: no packet has both",
-            source.address, destination.address
-        )));
+    if let Some(filter) = args.filter.live_only() {
+        return Err(UsageError(format!("{filter} chooses among real packets: it needs --live")));
     }
-    Ok(ExplainRequest {
+    let request = ExplainRequest {
         source: source.address,
         source_port: source.port,
         destination: destination.address,
         destination_port: destination.port,
         protocol: args.packet_protocol()?,
+        packet: args.packet.unwrap_or_default(),
+        fragment_id: args.fragment_id,
         interface: args.filter.interface.clone(),
-    })
+    };
+    request.check().map_err(|error| UsageError(error.to_string()))?;
+    Ok(request)
 }
 
 /// Waits for one answer.

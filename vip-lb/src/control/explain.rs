@@ -15,15 +15,16 @@ use vip_lb_common::{
 };
 
 use crate::{
-    api::model::{ExplainRequest, Explanation},
+    api::model::{ExplainRequest, Explanation, PacketKind},
     config::model::{Ports, Protocol},
     dataplane::{Dataplane, ObservedTables},
 };
 
+mod build;
 mod frame;
 mod words;
 
-use frame::Segment;
+use build::build;
 use words::Words;
 pub(super) use words::reason_in_words;
 
@@ -59,18 +60,6 @@ pub struct BackendName {
     pub service: String,
 }
 
-/// A packet that cannot exist.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error(
-    "no packet goes from {source_address} to {destination}: one is an IPv4 address, the other an IPv6 address"
-)]
-pub struct MixedFamilies {
-    /// The client asked about.
-    pub source_address: IpAddr,
-    /// The destination asked about.
-    pub destination: IpAddr,
-}
-
 /// An interface that no packet of ours comes in by.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("vip-lb is not attached to {interface}, but to {}", attached.join(", "))]
@@ -81,12 +70,12 @@ pub struct NotAttached {
     pub attached: Vec<String>,
 }
 
-/// Explains what would happen now to the packet that a request describes: a TCP SYN or a UDP datagram that comes in by the
-/// interface named, or the first one that the program is attached to. Changes nothing.
+/// Explains what would happen now to the packet that a request describes, and that comes in by the interface named, or the first one that
+/// the program is attached to. Changes nothing.
 ///
 /// # Errors
 ///
-/// [`MixedFamilies`] or [`NotAttached`], if the request makes no sense; any other if the maps cannot be read.
+/// [`NoSuchPacket`](crate::api::model::NoSuchPacket) or [`NotAttached`], if the request makes no sense; any other if the maps cannot be read.
 pub fn explain(
     dataplane: &Dataplane,
     request: &ExplainRequest,
@@ -136,22 +125,20 @@ fn explain_over<T: Tables>(
     open: impl Fn() -> T,
     finish: impl Fn(T) -> anyhow::Result<Vec<Step>>,
 ) -> anyhow::Result<Explanation> {
-    if request.source.is_ipv4() != request.destination.is_ipv4() {
-        return Err(MixedFamilies { source_address: request.source, destination: request.destination }.into());
-    }
-    let run = |segment| -> anyhow::Result<Run> {
+    request.check()?;
+    let run = |request: &ExplainRequest| -> anyhow::Result<Run> {
         let tables = open();
-        let before = frame::build(request, segment, arrival.mac);
+        let before = build(request, arrival.mac);
         let mut packet = MemoryPacket::new(&before, arrival.index);
         let fate = pipeline::process(&mut packet, &tables);
         Ok(Run { before, after: packet.frame().to_vec(), fate, steps: once(finish(tables)?) })
     };
-    let first = run(Segment::First)?;
+    let first = run(request)?;
     let tables = open();
     let words = Words { request, arrival, names, tables: &tables };
     let mut explanation = words.explanation(&first);
-    if request.protocol == Protocol::Tcp {
-        let later = run(Segment::Later)?;
+    if request.packet == PacketKind::First && request.protocol == Protocol::Tcp {
+        let later = run(&ExplainRequest { packet: PacketKind::Ack, ..request.clone() })?;
         explanation.steps.extend(words.established(&first, &later));
     }
     // Reading is looking things up, too, which may have failed.

@@ -1,6 +1,30 @@
 //! What is asked, as the query of a request.
 
-use crate::api::model::WatchRequest;
+use crate::api::model::{ExplainRequest, WatchRequest};
+
+/// Of `/v1/explain`.
+pub(super) fn explain(request: &ExplainRequest) -> String {
+    let ExplainRequest {
+        source,
+        source_port,
+        destination,
+        destination_port,
+        protocol,
+        packet,
+        fragment_id,
+        interface,
+    } = request;
+    joined([
+        ("source", Some(source.to_string())),
+        ("source_port", number(*source_port)),
+        ("destination", Some(destination.to_string())),
+        ("destination_port", number(*destination_port)),
+        ("protocol", Some(protocol.to_string())),
+        ("packet", Some(packet.to_string())),
+        ("fragment_id", number(*fragment_id)),
+        ("interface", interface.clone()),
+    ])
+}
 
 /// Of `/v1/watch`.
 pub(super) fn watch(request: &WatchRequest) -> String {
@@ -16,19 +40,25 @@ pub(super) fn watch(request: &WatchRequest) -> String {
         rate,
         bytes,
     } = request;
-    let number = |number: Option<u32>| number.map(|number| number.to_string());
-    let fields = [
+    joined([
         ("source", source.clone()),
-        ("source_port", number(source_port.map(u32::from))),
+        ("source_port", number(*source_port)),
         ("destination", destination.clone()),
-        ("destination_port", number(destination_port.map(u32::from))),
+        ("destination_port", number(*destination_port)),
         ("protocol", protocol.clone()),
         ("interface", interface.clone()),
         ("verdict", verdict.clone()),
         ("every", number(*every)),
         ("rate", number(*rate)),
-        ("bytes", number(bytes.map(u32::from))),
-    ];
+        ("bytes", number(*bytes)),
+    ])
+}
+
+fn number(number: Option<impl Into<u32>>) -> Option<String> {
+    number.map(|number| number.into().to_string())
+}
+
+fn joined<const N: usize>(fields: [(&str, Option<String>); N]) -> String {
     let given = fields.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", escaped(&value?))));
     given.collect::<Vec<_>>().join("&")
 }

@@ -5,10 +5,10 @@ use std::{fmt, net::IpAddr, str::FromStr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Verdict;
+use super::{PacketKind, Verdict};
 use crate::config::model::{Affinity, Protocol};
 
-/// A flow as seen in a client's packet.
+/// A packet of a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExplainRequest {
@@ -19,13 +19,25 @@ pub struct ExplainRequest {
     pub source_port: Option<u16>,
     /// Address dialled, usually a VIP.
     pub destination: IpAddr,
-    /// Port dialled.
-    pub destination_port: u16,
-    /// TCP or UDP.
+    /// Port dialled. Absent where the packet has none: of a fragment, a ping, and the question whose an address is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination_port: Option<u16>,
+    /// TCP or UDP, of a packet of a flow or about one. Absent: TCP.
+    #[serde(default = "tcp")]
     pub protocol: Protocol,
+    /// Which packet. Absent: the first of its flow.
+    #[serde(default)]
+    pub packet: PacketKind,
+    /// What all fragments of a packet have in common, of a fragment. Absent: 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fragment_id: Option<u32>,
     /// Kernel name of the interface that it comes in by. Absent: the first one that the program is attached to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
+}
+
+fn tcp() -> Protocol {
+    Protocol::Tcp
 }
 
 /// The fate of a packet and the way to it. What the packet did not get as far as is absent.

@@ -17,8 +17,9 @@ use crate::{
         limited::CONNECTIONS,
         model::{
             BackendChange, BackendSelector, Change, ChangeAction, ConfigRequest, ConfigText, Counters,
-            DrainReport, DrainRequest, EventsRequest, Explanation, Occurrence, Outcome, Plan, ReloadReport,
-            Remaining, RevisionInfo, Revisions, Status, Subject, UpgradeReport, WatchRequest, Watched,
+            DrainReport, DrainRequest, EventsRequest, Explanation, Occurrence, Outcome, PacketKind, Plan,
+            ReloadReport, Remaining, RevisionInfo, Revisions, Status, Subject, UpgradeReport, WatchRequest,
+            Watched,
         },
         samples::{self, TempFolder},
         socket::{SocketClaim, claim},
@@ -165,8 +166,10 @@ fn request() -> ExplainRequest {
         source: "2001:db8::1".parse().unwrap(),
         source_port: Some(40000),
         destination: "2001:db8::10".parse().unwrap(),
-        destination_port: 80,
+        destination_port: Some(80),
         protocol: Protocol::Udp,
+        packet: PacketKind::First,
+        fragment_id: None,
         interface: Some("eth0".into()),
     }
 }
@@ -206,6 +209,13 @@ async fn every_route_makes_the_round_trip() {
         let request = ExplainRequest { source_port, ..request() };
         assert_eq!(client.explain(&request).await.unwrap(), samples::explanation(request));
     }
+    let fragment = ExplainRequest {
+        packet: PacketKind::Fragment,
+        fragment_id: Some(70_000),
+        destination_port: None,
+        ..request()
+    };
+    assert_eq!(client.explain(&fragment).await.unwrap(), samples::explanation(fragment));
     for selector in ["b1", "web/b1", "10.0.0.1", "web/10.0.0.1"] {
         for (force, now) in [(false, "draining"), (true, "out")] {
             let request = DrainRequest { backend: selector.parse().unwrap(), force };
@@ -262,7 +272,7 @@ async fn bad_requests_are_answered_with_a_json_error() {
     let server = Running::start().await;
     let json = "Content-Type: application/json\r\n";
     let large = format!(r#"{{"backend": "{}"}}"#, "b".repeat(BODY_LIMIT));
-    let cases: [(&str, &str, &str, u16, &str); 11] = [
+    let cases: [(&str, &str, &str, u16, &str); 13] = [
         ("GET /v2/status", "", "", 404, "there is no route /v2/status"),
         ("DELETE /v1/status", "", "", 405, "/v1/status does not take DELETE"),
         ("GET /v1/undrain", "", "", 405, "/v1/undrain does not take GET"),
@@ -274,6 +284,20 @@ async fn bad_requests_are_answered_with_a_json_error() {
         ("POST /v1/undrain", json, r#"{"backend": "b1", "force": true}"#, 422, "unknown field `force`"),
         ("POST /v1/drain", json, &large, 413, "length limit exceeded"),
         ("GET /v1/explain?source=10.0.0.1", "", "", 400, "destination"),
+        (
+            "GET /v1/explain?source=10.0.0.1&destination=10.0.0.2",
+            "",
+            "",
+            400,
+            "the port is missing: write 10.0.0.2:80",
+        ),
+        (
+            "GET /v1/explain?source=10.0.0.1&destination=10.0.0.2&packet=syn",
+            "",
+            "",
+            400,
+            "unknown variant `syn`",
+        ),
     ];
     for (line, header, body, status, phrase) in cases {
         let (answered, error) = refused(&server.path(), line, header, body).await;
@@ -288,7 +312,7 @@ async fn an_explanation_across_families_is_refused() {
     let server = Running::start().await;
     let request = ExplainRequest { source: "10.0.0.1".parse().unwrap(), ..request() };
     let error = server.client().explain(&request).await.unwrap_err();
-    assert_eq!(error.to_string(), "10.0.0.1 and 2001:db8::10 are of different families");
+    assert_eq!(error.to_string(), "10.0.0.1 and 2001:db8::10 are of different families: no packet has both");
 }
 
 #[tokio::test]

@@ -4,19 +4,31 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::{counters::action, protocol};
 use crate::{
-    api::model::{Explanation, Slot, SlotState},
+    api::model::{Explanation, PacketKind, Slot, SlotState},
     config::model::Affinity,
 };
 
 /// The steps of the packet, and what came of it.
 pub(in crate::cli) fn explanation(explanation: &Explanation) -> String {
     let request = &explanation.request;
-    let source = match request.source_port {
-        Some(port) => SocketAddr::new(request.source, port).to_string(),
-        None => portless(request.source),
+    let end = |address: IpAddr, port: Option<u16>| match port {
+        Some(port) => SocketAddr::new(address, port).to_string(),
+        None => portless(address),
     };
-    let destination = SocketAddr::new(request.destination, request.destination_port);
-    let mut text = format!("{} {source} -> {destination}\n\n", protocol(request.protocol));
+    let source = end(request.source, request.source_port);
+    let destination = end(request.destination, request.destination_port);
+    let (packet, protocol) = (request.packet, protocol(request.protocol));
+    let what = match packet {
+        PacketKind::First => protocol.to_owned(),
+        PacketKind::Ack | PacketKind::Fin | PacketKind::Rst | PacketKind::Fragment => {
+            format!("{protocol} {packet}")
+        }
+        PacketKind::Unreachable | PacketKind::TooBig | PacketKind::TimeExceeded => {
+            format!("{packet} about {protocol}")
+        }
+        PacketKind::Echo | PacketKind::WhoHas => packet.to_string(),
+    };
+    let mut text = format!("{what} {source} -> {destination}\n\n");
 
     let width = explanation.steps.iter().map(|step| step.stage.chars().count()).max().unwrap_or(0);
     for (index, step) in explanation.steps.iter().enumerate() {
@@ -48,7 +60,7 @@ pub(in crate::cli) fn explanation(explanation: &Explanation) -> String {
         fact("egress", interface);
     }
     let by_flow = explanation.service.as_ref().is_some_and(|service| service.affinity == Affinity::Flow);
-    if request.source_port.is_none() && by_flow {
+    if request.source_port.is_none() && packet.has_flow() && packet != PacketKind::Fragment && by_flow {
         fact(
             "note",
             "this service spreads by flow, so the source port decides; it was not given, and 0 was used",

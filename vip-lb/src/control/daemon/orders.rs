@@ -12,13 +12,13 @@ use super::{
 };
 use crate::{
     api::model::{
-        ApiError, BackendSelector, ConfigRequest, DrainReport, ErrorKind, Outcome, Plan, ReloadReport,
-        RevisionInfo, Revisions,
+        ApiError, BackendSelector, ConfigRequest, DrainReport, ErrorKind, NoSuchPacket, Outcome, Plan,
+        ReloadReport, RevisionInfo, Revisions,
     },
     config::{Config, model},
     control::{
         desired::{Desired, ServiceKey},
-        explain::{MixedFamilies, NotAttached},
+        explain::NotAttached,
     },
     state::{self, InForce, Kept, OrderKey, OrderKind, Orders},
 };
@@ -263,7 +263,7 @@ impl Daemon {
 
 pub(super) fn internal(error: impl Into<anyhow::Error>) -> ApiError {
     let error = error.into();
-    let unasked = error.is::<MixedFamilies>() || error.is::<NotAttached>();
+    let unasked = error.is::<NoSuchPacket>() || error.is::<NotAttached>();
     let kind = if unasked { ErrorKind::BadRequest } else { ErrorKind::Internal };
     ApiError::new(kind, format!("{error:#}"))
 }

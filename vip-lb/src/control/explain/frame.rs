@@ -1,99 +1,72 @@
-//! The packet that a request describes, and what was changed in it.
+//! What was changed in a packet.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    fmt::Display,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
 
 use vip_lb_common::{
     Verdict,
-    headers::{ETHERNET_LEN, IPV4_LEN, IPV6_LEN, TCP_LEN, UDP_LEN, VLAN_LEN, ether_type, protocol},
+    headers::{ETHERNET_LEN, ICMP_LEN, IPV4_LEN, IPV6_LEN, UDP_LEN, VLAN_LEN, ether_type, protocol},
 };
 
-use crate::{api::model::ExplainRequest, config::model::Protocol};
-
-/// An address that no device has (RFC 9542 section 2.1.2), so that the packet is no peer node's.
-const SENDER: [u8; 6] = [0x00, 0x00, 0x5e, 0x00, 0x53, 0x01];
-const HOP_LIMIT: u8 = 64;
-const SYN: u8 = 0x02;
-const ACK: u8 = 0x10;
-
-/// Which packet of its flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Segment {
-    /// A SYN, if it is TCP.
-    First,
-    /// One of an established connection, if it is TCP.
-    Later,
-}
-
-/// The frame, sent to the interface with address `mac`. Source and destination must be of one family. The pipeline trusts
-/// checksums, so they are left out.
-pub(super) fn build(request: &ExplainRequest, segment: Segment, mac: [u8; 6]) -> Vec<u8> {
-    let (transport, protocol) = transport(request, segment);
-    let length = transport.len() as u16;
-    let mut frame = mac.to_vec();
-    frame.extend(SENDER);
-    match (request.source, request.destination) {
-        (IpAddr::V4(source), IpAddr::V4(destination)) => {
-            frame.extend(ether_type::IPV4.to_be_bytes());
-            frame.extend([0x45, 0]);
-            frame.extend((IPV4_LEN as u16 + length).to_be_bytes());
-            frame.extend([0, 0, 0, 0, HOP_LIMIT, protocol, 0, 0]);
-            frame.extend(source.octets());
-            frame.extend(destination.octets());
-        }
-        (source, destination) => {
-            frame.extend(ether_type::IPV6.to_be_bytes());
-            frame.extend([0x60, 0, 0, 0]);
-            frame.extend(length.to_be_bytes());
-            frame.extend([protocol, HOP_LIMIT]);
-            for address in [source, destination] {
-                let octets = match address {
-                    IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-                    IpAddr::V6(address) => address.octets(),
-                };
-                frame.extend(octets);
-            }
-        }
-    }
-    frame.extend(transport);
-    frame
-}
-
-fn transport(request: &ExplainRequest, segment: Segment) -> (Vec<u8>, u8) {
-    let mut header = request.source_port.unwrap_or(0).to_be_bytes().to_vec();
-    header.extend(request.destination_port.to_be_bytes());
-    match request.protocol {
-        Protocol::Tcp => {
-            let flags = match segment {
-                Segment::First => SYN,
-                Segment::Later => ACK,
-            };
-            header.resize(TCP_LEN, 0);
-            // The header's length in words is the upper half of its byte.
-            (header[12], header[13]) = ((TCP_LEN as u8 / 4) << 4, flags);
-            (header, protocol::TCP)
-        }
-        Protocol::Udp => {
-            header.extend((UDP_LEN as u16).to_be_bytes());
-            header.extend([0, 0]);
-            (header, protocol::UDP)
-        }
-    }
-}
-
-/// Source and destination of a TCP or UDP packet, with their ports. None if the frame is too short for them.
+/// Source and destination of a TCP or UDP packet, with their ports. None if it is another one, or has no ports.
 pub(super) fn ends(frame: &[u8]) -> Option<[SocketAddr; 2]> {
-    let ip = frame.get(network(frame)..)?;
-    let (source, destination, transport): (IpAddr, IpAddr, usize) = match version(ip)? {
-        4 => {
-            let address = |at: usize| ip.get(at..)?.first_chunk::<4>().copied().map(Ipv4Addr::from);
-            (address(12)?.into(), address(16)?.into(), usize::from(ip[0] & 0xf) * 4)
-        }
-        _ => {
-            let address = |at: usize| ip.get(at..)?.first_chunk::<16>().copied().map(Ipv6Addr::from);
-            (address(8)?.into(), address(24)?.into(), IPV6_LEN)
-        }
-    };
-    let port = |at: usize| ip.get(transport + at..)?.first_chunk().copied().map(u16::from_be_bytes);
+    ports(&head(frame.get(network(frame)..)?)?)
+}
+
+/// Source and destination of an IP packet. None if it is no such packet.
+pub(super) fn addresses(frame: &[u8]) -> Option<[IpAddr; 2]> {
+    head(frame.get(network(frame)..)?).map(|head| head.addresses)
+}
+
+/// Source and destination of the packet that an ICMP error quotes. None if it is no error.
+fn quoted(frame: &[u8]) -> Option<[SocketAddr; 2]> {
+    let outer = head(frame.get(network(frame)..)?)?;
+    let is_icmp = matches!(outer.protocol, protocol::ICMP | protocol::ICMPV6);
+    ports(&head(outer.payload.get(ICMP_LEN..).filter(|_| is_icmp)?)?)
+}
+
+/// What an IP header says.
+struct Head<'f> {
+    addresses: [IpAddr; 2],
+    protocol: u8,
+    /// It is a fragment, and not the first one.
+    is_later: bool,
+    payload: &'f [u8],
+}
+
+fn head(ip: &[u8]) -> Option<Head<'_>> {
+    let half = |at: usize| ip.get(at..)?.first_chunk().copied().map(u16::from_be_bytes);
+    if version(ip)? == 4 {
+        let address = |at: usize| Some(Ipv4Addr::from(*ip.get(at..)?.first_chunk::<4>()?).into());
+        return Some(Head {
+            addresses: [address(12)?, address(16)?],
+            protocol: *ip.get(9)?,
+            is_later: half(6)? & 0x1fff != 0,
+            payload: ip.get(usize::from(ip[0] & 0xf) * 4..)?,
+        });
+    }
+    let address = |at: usize| Some(Ipv6Addr::from(*ip.get(at..)?.first_chunk::<16>()?).into());
+    let addresses = [address(8)?, address(24)?];
+    Some(match *ip.get(6)? {
+        // The only one that packets are explained with (RFC 8200 section 4.5).
+        protocol::FRAGMENT => Head {
+            addresses,
+            protocol: *ip.get(IPV6_LEN)?,
+            is_later: half(IPV6_LEN + 2)? >> 3 != 0,
+            payload: ip.get(IPV6_LEN + 8..)?,
+        },
+        protocol => Head { addresses, protocol, is_later: false, payload: ip.get(IPV6_LEN..)? },
+    })
+}
+
+fn ports(head: &Head<'_>) -> Option<[SocketAddr; 2]> {
+    if head.is_later || !matches!(head.protocol, protocol::TCP | protocol::UDP) {
+        return None;
+    }
+    let port = |at: usize| head.payload.get(at..)?.first_chunk().copied().map(u16::from_be_bytes);
+    let [source, destination] = head.addresses;
     Some([SocketAddr::new(source, port(0)?), SocketAddr::new(destination, port(2)?)])
 }
 
@@ -119,19 +92,32 @@ pub(super) fn rewrites(before: &[u8], after: &[u8], verdict: Verdict) -> Vec<Str
         format!("source MAC of the sender -> {}", mac(&after[6..12])),
     ];
     lines.extend(outer(new, outer_len));
-    if translated && let (Some(was), Some(is)) = (ends(before), ends(after)) {
+    if translated {
         if family(before) != family(after) {
             lines.push(format!("{} header -> {}", family(before), family(after)));
         }
-        for (name, (was, is)) in ["source", "destination"].into_iter().zip(was.into_iter().zip(is)) {
-            lines.push(format!("{name} {was} -> {is}"));
-        }
+        lines.extend(match (ends(before), ends(after)) {
+            (Some(was), Some(is)) => moved("", was, is),
+            _ => addresses(before)
+                .zip(addresses(after))
+                .into_iter()
+                .flat_map(|(was, is)| moved("", was, is))
+                .collect(),
+        });
+        let quotes = quoted(before).zip(quoted(after));
+        lines.extend(quotes.into_iter().flat_map(|(was, is)| moved("quoted ", was, is)));
     }
     let inner = if outer_len > 0 { "inner " } else { "" };
     let (name, old) = hop_limit(old);
     let (_, new) = hop_limit(&new[outer_len..]);
     lines.push(format!("{inner}{name} {old} -> {new}"));
     lines
+}
+
+/// What became of two ends.
+fn moved<T: Display>(whose: &str, was: [T; 2], is: [T; 2]) -> Vec<String> {
+    let ends = ["source", "destination"].into_iter().zip(was.into_iter().zip(is));
+    ends.map(|(name, (was, is))| format!("{whose}{name} {was} -> {is}")).collect()
 }
 
 /// Where a frame's IP header begins: behind a tag, if it carries one.
@@ -175,7 +161,7 @@ fn outer(ip: &[u8], len: usize) -> Option<String> {
     Some(format!("outer {family} {source} -> {destination}{udp}, {name} {hops}, {len} bytes more"))
 }
 
-fn mac(bytes: &[u8]) -> String {
+pub(super) fn mac(bytes: &[u8]) -> String {
     let bytes: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     bytes.join(":")
 }

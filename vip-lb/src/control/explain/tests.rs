@@ -13,9 +13,11 @@ use vip_lb_common::{
 
 use super::*;
 use crate::{
-    api::model::{ChosenBackend, FlowHash, SlotState},
-    config::model::Affinity,
+    api::model::{ChosenBackend, FlowHash, NoSuchPacket, SlotState},
+    config::model::{Affinity, Protocol},
 };
+
+mod packets;
 
 const WEB: u16 = 3;
 const OWN_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -125,8 +127,10 @@ fn request(source: &str, destination: &str, protocol: Protocol) -> ExplainReques
         source: source.parse().unwrap(),
         source_port: Some(40000),
         destination: destination.ip(),
-        destination_port: destination.port(),
+        destination_port: Some(destination.port()),
         protocol,
+        packet: PacketKind::First,
+        fragment_id: None,
         interface: None,
     }
 }
@@ -230,7 +234,7 @@ fn told(
 ) -> Explanation {
     let mut tables = tables(closed(1));
     change(&mut tables);
-    let before = frame::build(request, Segment::First, OWN_MAC);
+    let before = build(request, OWN_MAC);
     let service = ServiceRef { id: WEB, ..ServiceRef::default() };
     let fate = Fate { egress: 5, ..Fate::from(verdict) };
     let run = Run { before, after, fate, steps: vec![Step::Service(service)] };
@@ -245,11 +249,13 @@ fn translated(source: &str, destination: &str) -> Vec<u8> {
         source: source.ip(),
         source_port: Some(source.port()),
         destination: destination.ip(),
-        destination_port: destination.port(),
+        destination_port: Some(destination.port()),
         protocol: Protocol::Tcp,
+        packet: PacketKind::First,
+        fragment_id: None,
         interface: None,
     };
-    frame::build(&request, Segment::First, [2, 0, 0, 0, 0, 0x11])
+    build(&request, [2, 0, 0, 0, 0, 0x11])
 }
 
 #[test]
@@ -310,7 +316,7 @@ fn an_answer_is_told_as_the_client_sees_it() {
 
 #[test]
 fn gue_tells_its_ports_and_a_tag_does_not_hide_them() {
-    let inner = frame::build(&syn(), Segment::First, OWN_MAC)[14..].to_vec();
+    let inner = build(&syn(), OWN_MAC)[14..].to_vec();
     let udp = [0xd4, 0x31, 0x17, 0xc0, 0, 0, 0, 0];
     let mut outer = translated("10.0.0.1:1", "10.0.0.12:1")[..34].to_vec();
     outer.extend(udp);
@@ -338,7 +344,7 @@ fn gue_tells_its_ports_and_a_tag_does_not_hide_them() {
 
 #[test]
 fn a_packet_that_is_too_big_is_answered() {
-    let before = frame::build(&syn(), Segment::First, OWN_MAC);
+    let before = build(&syn(), OWN_MAC);
     let explanation = told(&syn(), before, Verdict::TooBigAnswered, |_| {});
     assert_eq!(
         texts(&explanation, "forward"),
@@ -528,10 +534,10 @@ fn a_packet_is_of_one_family() {
     let open = || tables(closed(1));
     let error =
         explain_over(&request, ARRIVAL, &Book, open, |tables| Ok(tables.steps.into_inner())).unwrap_err();
-    assert!(error.is::<MixedFamilies>());
+    assert!(error.is::<NoSuchPacket>());
     assert_eq!(
         error.to_string(),
-        "no packet goes from 198.51.100.7 to 2001:db8::10: one is an IPv4 address, the other an IPv6 address"
+        "198.51.100.7 and 2001:db8::10 are of different families: no packet has both"
     );
 }
 

@@ -1,6 +1,6 @@
 //! The pipeline's report in words.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use vip_lb_common::{
     Action, Tables, Verdict,
@@ -12,7 +12,8 @@ use vip_lb_common::{
 use super::{Arrival, Names, Run, frame};
 use crate::{
     api::model::{
-        self, ChosenBackend, ExplainRequest, ExplainedService, Explanation, FlowHash, Slot, SlotState,
+        self, ChosenBackend, ExplainRequest, ExplainedService, Explanation, FlowHash, PacketKind, Slot,
+        SlotState,
     },
     config::model::{Affinity, Ports, Protocol},
 };
@@ -29,7 +30,13 @@ impl<N: Names, T: Tables> Words<'_, N, T> {
     /// Everything there is to tell of the packet that was asked about.
     pub(super) fn explanation(&self, run: &Run) -> Explanation {
         let mut steps = vec![step("parse", self.parsed())];
+        if self.request.packet == PacketKind::WhoHas {
+            // It is no packet to the address.
+            let wanted = self.request.destination.into();
+            steps.push(step("destination", self.destination(&wanted, self.tables.vip(&wanted).is_some())));
+        }
         steps.extend(run.steps.iter().flat_map(|step| self.steps(step, run)));
+        steps.extend(self.answered(run).map(|text| step("answer", text)));
         let forwarded = run.fate.verdict.action() == Action::Forward;
         if let Some(text) = self.forwarded(run) {
             steps.push(step("forward", text));
@@ -77,16 +84,81 @@ impl<N: Names, T: Tables> Words<'_, N, T> {
     }
 
     fn parsed(&self) -> String {
-        let family = if self.request.destination.is_ipv4() { "ipv4" } else { "ipv6" };
-        let transport = match self.request.protocol {
-            Protocol::Tcp => "tcp syn",
-            Protocol::Udp => "udp",
+        let request = self.request;
+        let is_v4 = request.destination.is_ipv4();
+        let (family, icmp) = if is_v4 { ("ipv4", "icmp") } else { ("ipv6", "icmpv6") };
+        let protocol = request.protocol;
+        let quoting = |what: &str| {
+            let flow = format!("{protocol} {} -> {}", self.dialled(), self.client());
+            format!("{family}, {icmp} {what}, which quotes an answer, {flow}")
+        };
+        let content = match request.packet {
+            PacketKind::First => match protocol {
+                Protocol::Tcp => format!("{family}, tcp syn"),
+                Protocol::Udp => format!("{family}, udp"),
+            },
+            PacketKind::Ack | PacketKind::Fin | PacketKind::Rst => {
+                format!("{family}, tcp {}", request.packet)
+            }
+            PacketKind::Fragment => {
+                format!("{family}, a later fragment of {protocol}, id {}", request.fragment_id.unwrap_or(0))
+            }
+            PacketKind::Unreachable => quoting("destination unreachable"),
+            PacketKind::TooBig if is_v4 => quoting("fragmentation needed"),
+            PacketKind::TooBig => quoting("packet too big"),
+            PacketKind::TimeExceeded => quoting("time exceeded"),
+            PacketKind::Echo => format!("{family}, {icmp} echo request"),
+            PacketKind::WhoHas if is_v4 => format!("arp, who has {}", request.destination),
+            PacketKind::WhoHas => {
+                format!("{family}, {icmp} neighbour solicitation, who has {}", request.destination)
+            }
         };
         let arrival = match self.arrival.index {
             0 => "the program is attached to no interface".to_owned(),
             index => format!("comes in by {}", self.interface(index)),
         };
-        format!("ethernet, {family}, {transport}; {arrival}")
+        format!("ethernet, {content}; {arrival}")
+    }
+
+    fn dialled(&self) -> SocketAddr {
+        SocketAddr::new(self.request.destination, self.request.destination_port.unwrap_or(0))
+    }
+
+    fn client(&self) -> SocketAddr {
+        SocketAddr::new(self.request.source, self.request.source_port.unwrap_or(0))
+    }
+
+    /// How a packet finds its service.
+    fn found(&self, service: ServiceRef, run: &Run) -> String {
+        let known = self.names.service(service.id);
+        let name = self.service(service.id);
+        if self.request.packet == PacketKind::Fragment {
+            return match run.chosen() {
+                Some((_, Reason::SamePacket)) => format!("the first fragment of the packet went to {name}"),
+                _ => format!("its first fragment is not known, but {name} needs no ports"),
+            };
+        }
+        let many_ports = match known.map(|name| name.ports) {
+            Some(Ports::Every) => ", which takes every port".to_owned(),
+            Some(Ports::Range(first, last)) => format!(", which takes the ports {first}-{last}"),
+            Some(Ports::One(_)) | None => String::new(),
+        };
+        format!("{}/{} is {name}{many_ports}", self.dialled(), self.request.protocol)
+    }
+
+    /// What this node answers itself, or does not.
+    fn answered(&self, run: &Run) -> Option<String> {
+        Some(match run.fate.verdict {
+            Verdict::ArpAnswered | Verdict::NeighbourAnswered => {
+                let mac = run.after.get(6..12).map(frame::mac)?;
+                format!("{} is at {mac}", self.request.destination)
+            }
+            Verdict::EchoAnswered => "an echo reply goes back to the sender".to_owned(),
+            Verdict::OtherResolution if self.tables.vip(&self.request.destination.into()).is_some() => {
+                "this node does not answer for it".to_owned()
+            }
+            _ => return None,
+        })
     }
 
     fn steps(&self, reported: &Step, run: &Run) -> Vec<model::Step> {
@@ -94,21 +166,7 @@ impl<N: Names, T: Tables> Words<'_, N, T> {
             Step::Destination { address, is_vip } => {
                 vec![step("destination", self.destination(address, *is_vip))]
             }
-            Step::Service(service) => {
-                let request = self.request;
-                let dialled = SocketAddr::new(request.destination, request.destination_port);
-                let protocol = match request.protocol {
-                    Protocol::Tcp => "tcp",
-                    Protocol::Udp => "udp",
-                };
-                let many_ports = match self.names.service(service.id).map(|name| name.ports) {
-                    Some(Ports::Every) => ", which takes every port".to_owned(),
-                    Some(Ports::Range(first, last)) => format!(", which takes the ports {first}-{last}"),
-                    Some(Ports::One(_)) | None => String::new(),
-                };
-                let name = self.service(service.id);
-                vec![step("service", format!("{dialled}/{protocol} is {name}{many_ports}"))]
-            }
+            Step::Service(service) => vec![step("service", self.found(*service, run))],
             Step::Slot { hash, index, slot } => {
                 let service = run.service().unwrap_or_default();
                 let over = match service.flags & ServiceRef::SOURCE_AFFINITY {
@@ -225,11 +283,15 @@ impl<N: Names, T: Tables> Words<'_, N, T> {
 
     /// What the addresses become, and where the port on this node comes from.
     fn translated(&self, run: &Run) -> String {
-        let Some([node, backend]) = frame::ends(&run.after) else { return "translated".to_owned() };
+        let Some([node, backend]) = frame::ends(&run.after) else {
+            // It has no ports.
+            let to = |[node, backend]: [IpAddr; 2]| format!("translated to {backend} from {node}");
+            return frame::addresses(&run.after).map_or_else(|| "translated".to_owned(), to);
+        };
         let key = FlowKey {
             source: self.request.source.into(),
             source_port: self.request.source_port.unwrap_or(0),
-            destination_port: self.request.destination_port,
+            destination_port: self.request.destination_port.unwrap_or(0),
             service: run.service().unwrap_or_default().id,
             reserved: 0,
         };

@@ -14,8 +14,10 @@ fn request(source_port: Option<u16>) -> ExplainRequest {
         source: "198.51.100.7".parse().unwrap(),
         source_port,
         destination: "192.0.2.10".parse().unwrap(),
-        destination_port: 80,
+        destination_port: Some(80),
         protocol: Protocol::Tcp,
+        packet: PacketKind::First,
+        fragment_id: None,
         interface: None,
     }
 }
@@ -51,6 +53,23 @@ fn a_missing_port_is_pointed_out_only_where_it_decides() {
 
     sample.service.as_mut().unwrap().affinity = Affinity::Source;
     assert!(!explanation(&sample).contains("note"));
+}
+
+#[test]
+fn the_first_line_names_the_packet() {
+    let first_line = |request: ExplainRequest| {
+        let text = explanation(&samples::explanation(request));
+        text.lines().next().map(str::to_owned).unwrap_or_default()
+    };
+    let of = |packet| ExplainRequest { packet, ..request(Some(40000)) };
+    assert_eq!(first_line(of(PacketKind::Fin)), "tcp fin 198.51.100.7:40000 -> 192.0.2.10:80");
+    assert_eq!(first_line(of(PacketKind::TooBig)), "too-big about tcp 198.51.100.7:40000 -> 192.0.2.10:80");
+    let portless = ExplainRequest { destination_port: None, ..request(None) };
+    let of = |packet| ExplainRequest { packet, ..portless.clone() };
+    assert_eq!(first_line(of(PacketKind::Fragment)), "tcp fragment 198.51.100.7 -> 192.0.2.10");
+    assert_eq!(first_line(of(PacketKind::Echo)), "echo 198.51.100.7 -> 192.0.2.10");
+    let text = explanation(&samples::explanation(of(PacketKind::Fragment)));
+    assert!(!text.contains("source port"), "a fragment has none: {text}");
 }
 
 #[test]
