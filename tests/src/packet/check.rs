@@ -74,7 +74,9 @@ fn payload(ip: &IpPayloadSlice<'_>, ends: &Ends) -> Result<(), String> {
         IpNumber::ICMP => {
             let icmp = Icmpv4Slice::from_slice(ip.payload).map_err(|error| error.to_string())?;
             let right = icmp.icmp_type().calc_checksum(icmp.payload());
-            expect("ICMP", icmp.checksum(), right)
+            // Both are zero to a receiver, which sums up to the same with either, but for a message of zeros alone.
+            let found = if icmp.checksum() == 0xffff && right == 0 { right } else { icmp.checksum() };
+            expect("ICMP", found, right)
         }
         IpNumber::IPV6_ICMP => {
             let icmp = Icmpv6Slice::from_slice(ip.payload).map_err(|error| error.to_string())?;

@@ -107,6 +107,15 @@ proptest! {
     }
 }
 
+#[test]
+fn a_message_that_becomes_nothing_but_zeros_keeps_a_right_checksum() {
+    let message = [8, 0, 0xf7, 0xff, 0, 0, 0, 0];
+    let packet = MemoryPacket::new(&message, 1);
+    Icmp::at(&packet, 0, Verdict::ShortFrame).expect("the message is whole").set_type_and_code(0);
+    assert_eq!(packet.frame(), [0, 0, 0xff, 0xff, 0, 0, 0, 0]);
+    assert_eq!(sum(packet.frame()), 0xffff);
+}
+
 /// The header with another TTL and a checksum anew.
 fn with_ttl(mut header: [u8; 20], ttl: u8) -> [u8; 20] {
     header[8] = ttl;

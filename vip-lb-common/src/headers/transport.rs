@@ -247,10 +247,13 @@ impl<'p> Icmp<'p> {
     }
 
     /// Changes type and code, and the checksum with them. Swapping addresses in the pseudo-header leaves it right.
+    ///
+    /// Of the two zeros of one's complement it is the one that is right for all messages: 0 is not, where the message is nothing but zeros.
     #[inline(always)]
     pub fn set_type_and_code(&self, new: u16) {
         let at = offset_of!(Icmpv4Hdr, check);
-        self.0.set_be16(at, checksum::replace(self.0.be16(at), self.type_and_code(), new));
+        let sum = checksum::replace(self.0.be16(at), self.type_and_code(), new);
+        self.0.set_be16(at, if sum == 0 { 0xffff } else { sum });
         self.0.set_be16(offset_of!(Icmpv4Hdr, type_), new);
     }
 }
