@@ -5,7 +5,7 @@
 //! events.1.jsonl   those before, until the latest have filled a file of their own
 //! ```
 //!
-//! The events come from the memory that everybody reads ([`Events`]), so a disk that is slow or gone delays nobody: what it
+//! The events come from the memory that everybody reads ([`Events`](crate::api::events::Events)), so a disk that is slow or gone delays nobody: what it
 //! could not keep up with is noted as lost.
 
 use std::{
