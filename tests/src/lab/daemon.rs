@@ -396,7 +396,10 @@ impl Daemon {
         };
         wait_for(word, START_LIMIT, || {
             if let Some(status) = process.ended()? {
-                bail!("it ended with {status:?}");
+                match status {
+                    Some(status) => bail!("it ended with {status}"),
+                    None => bail!("it ended"),
+                }
             }
             let said =
                 |message: Message| message.pid == from && message.text.lines().any(|line| line == word);
