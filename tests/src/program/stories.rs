@@ -4,7 +4,7 @@ mod nat;
 
 use vip_lb_common::{
     Verdict,
-    abi::{BackendRef, FlowEntry, FlowKey, Recording},
+    abi::{BackendRef, FlowEntry, FlowKey, Recording, Settings},
 };
 
 use super::{
@@ -40,7 +40,16 @@ const STEERING: &[Told] = &[
     ("a spent budget delays and never misplaces", small_budgets, a_spent_budget_delays_and_never_misplaces),
     ("a full table refuses and evicts nobody", small_flows, a_full_table_refuses_and_evicts_nobody),
     ("a settled service touches no table", world, a_settled_service_touches_no_table),
+    ("a node that nobody attends to leaves packets to the host", watchdog, an_unattended_node_leaves_packets),
 ];
+
+fn watchdog() -> Scenario {
+    let mut scenario = world();
+    let settings = scenario.settings_mut();
+    settings.flags |= Settings::WATCHDOG;
+    settings.patience = 1;
+    scenario
+}
 
 fn small_budgets() -> Scenario {
     let mut scenario = world();
@@ -291,4 +300,17 @@ fn a_settled_service_touches_no_table(story: &mut Story) {
     story.entries(0, 0, 0);
     story.pair.compare_tables("settled");
     assert_eq!(story.pair.state().recording, Recording::default());
+}
+
+fn an_unattended_node_leaves_packets(story: &mut Story) {
+    let settings = story.pair.settings();
+    let late = story.pair.seconds().wrapping_sub(3);
+    for (fresh_until, expected) in [(late, Verdict::Unattended), (u32::MAX, Verdict::ForwardedL2)] {
+        story.pair.set_settings(Settings { fresh_until, ..settings });
+        for (family, ip) in story.families {
+            let frame = ip().tcp(1000, 80).bytes();
+            let outcome = story.pair.run(family, Program::Balancer, &frame, 0);
+            assert_eq!(outcome.verdict, expected, "{family}");
+        }
+    }
 }
