@@ -61,12 +61,13 @@ async fn read_head(stream: &mut TcpStream) -> String {
     String::from_utf8(head).unwrap()
 }
 
-/// Serves one connection: reads the request, writes `answer`, closes.
-async fn answer_once(listener: TcpListener, answer: Vec<u8>) {
+/// Serves one connection: reads the request, writes `answer`, closes. Returns the request.
+async fn answer_once(listener: TcpListener, answer: Vec<u8>) -> String {
     let (mut stream, _) = listener.accept().await.unwrap();
-    read_head(&mut stream).await;
+    let head = read_head(&mut stream).await;
     // The probe may have read enough by now.
     let _ = stream.write_all(&answer).await;
+    head
 }
 
 /// What a probe by `kind` makes of a server that writes `answer` and closes.
@@ -289,12 +290,7 @@ async fn a_reset_after_the_handshake_is_unhealthy() {
 #[tokio::test]
 async fn the_request_says_what_it_is() {
     let (listener, address) = listener().await;
-    let server = tokio::spawn(async move {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        let head = read_head(&mut stream).await;
-        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
-        head
-    });
+    let server = tokio::spawn(answer_once(listener, b"HTTP/1.1 200 OK\r\n\r\n".to_vec()));
     assert_healthy(&probed(&target(address, http(&[(200, 200)]), LONG)).await, "request");
     let expected = format!(
         "GET /health?deep=1 HTTP/1.1\r\nhost: www.example.net\r\nuser-agent: vip-lb-health/{}\r\nconnection: close\r\n\r\n",

@@ -64,12 +64,7 @@ async fn a_request_over_http2_is_what_the_check_says() {
 #[tokio::test]
 async fn headers_of_the_check_are_sent_over_http1_too() {
     let (listener, address) = listener().await;
-    let server = tokio::spawn(async move {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        let head = read_head(&mut stream).await;
-        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
-        head
-    });
+    let server = tokio::spawn(answer_once(listener, b"HTTP/1.1 200 OK\r\n\r\n".to_vec()));
     let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let check = HttpCheck {
         method: HttpMethod::Head,
