@@ -91,7 +91,7 @@ fn either_family_reaches_either_family_at_another_port() -> Result<()> {
         let peers = peers(&site)?;
         let node = edge_address(0, backends);
         ensure!(
-            peers.iter().all(|peer| peer.ip() == node && peer.port() >= 61_000),
+            peers.iter().all(|(_, peer)| peer.ip() == node && peer.port() >= 61_000),
             "{name}: the backends' connections are with {peers:?}"
         );
         ensure!(peers.len() == 24, "{name}: {peers:?}");
@@ -289,7 +289,7 @@ fn an_address_of_its_own_is_answered_for() -> Result<()> {
         let echo = SocketAddr::from((vip(family), ECHO));
         let connections = LongConnections::open(&site.lab.client.namespace, echo, 24)?;
         let peers = peers(&site)?;
-        ensure!(peers.len() == 24 && peers.iter().all(|peer| peer.ip() == source), "{peers:?}");
+        ensure!(peers.len() == 24 && peers.iter().all(|(_, peer)| peer.ip() == source), "{peers:?}");
         for daemon_runs in [true, false] {
             if !daemon_runs {
                 site.daemon_mut().kill()?;
@@ -313,15 +313,17 @@ fn an_address_of_its_own_is_answered_for() -> Result<()> {
     Ok(())
 }
 
-/// The other ends of the echo connections that the backends' kernels have.
-fn peers(site: &Site) -> Result<BTreeSet<SocketAddr>> {
+/// The backends and the other ends of the echo connections that their kernels have. Connections to
+/// two backends may come from the same port.
+fn peers(site: &Site) -> Result<BTreeSet<(&str, SocketAddr)>> {
     let mut peers = BTreeSet::new();
     for backend in &site.lab.backends {
         let filter = format!("sport = :{}", EchoServer::PORT);
         let lines = backend.namespace.run("ss", &["-Htn", "state", "established", &filter])?;
         for line in lines.lines() {
             let peer = line.split_whitespace().nth(3).with_context(|| format!("read `{line}` of ss"))?;
-            peers.insert(peer.parse().with_context(|| format!("read `{peer}` of ss"))?);
+            let peer = peer.parse().with_context(|| format!("read `{peer}` of ss"))?;
+            peers.insert((backend.name.as_str(), peer));
         }
     }
     Ok(peers)
