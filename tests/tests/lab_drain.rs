@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use vip_lb_tests::lab::{
     Disk, EchoServer, Family, HttpLoad, LoadOptions, LongConnections, Mode, Site, SiteOptions, UdpFlows,
-    config::ConfigFile,
+    config::{ConfigFile, HostConfig},
     status::{Backend, DrainReport, OperatorOrder},
     wait_for,
 };
@@ -130,6 +130,90 @@ fn orders_outlive_the_daemon() -> Result<()> {
     site.daemon().reload(&without)?;
     site.daemon().reload(&config)?;
     ensure!(orders(&site)?.iter().filter(|(.., order)| order.is_some()).count() == 1, "{:?}", orders(&site)?);
+    site.succeeded();
+    Ok(())
+}
+
+/// One order about a host: its backends in every service, those that a later reload adds, over a restart and a hand-over, until it is withdrawn.
+#[test]
+fn a_whole_host_is_drained_with_what_comes_there_later() -> Result<()> {
+    let options = SiteOptions::new(Mode::L2, Family::V4)?;
+    let config = config(&options);
+    let mut site = Site::start(options, &config)?;
+    let client = &site.lab.client.namespace;
+    let load = HttpLoad::start(client, LoadOptions::steady(site.web()))?;
+    let connections = LongConnections::open(client, site.echo(), 60)?;
+    ensure!(!on_backend(&connections, "backend-1").is_empty(), "{:?}", connections.by_backend());
+    let address = site.lab.backend("backend-1").address(Family::V4);
+    let host = address.to_string();
+    let in_rings = |site: &Site| -> Result<Vec<String>> {
+        let services = site.daemon().status()?.vips.into_iter().flat_map(|vip| vip.services);
+        let named = services.filter(|of| of.backend("backend-1").is_some_and(Backend::is_in_ring));
+        Ok(named.map(|service| service.name).collect())
+    };
+
+    let (code, answer, complaint) =
+        site.daemon().ask_code(&["drain", &host, "--wait", "--deadline", "2s", "--json"])?;
+    ensure!(code == NOT_DRAINED, "{code}: {answer}{complaint}");
+    ensure!(report(&answer)?.backends.len() == config.vips[0].services.len(), "{answer}");
+    ensure!(in_rings(&site)?.is_empty(), "still in the rings of {:?}", in_rings(&site)?);
+    // Another service of the same host, which the order knows nothing of.
+    let mut more = config.clone();
+    more.add_service("web", "web-too", 8088, &[0, 1, 2]);
+    site.daemon().reload(&more)?;
+    let later = |site: &Site| -> Result<Backend> {
+        let status = site.daemon().status()?;
+        Ok(status.service("web-too")?.backend("backend-1").context("backend-1")?.clone())
+    };
+    ensure!(!later(&site)?.is_in_ring(), "{:?}", later(&site)?);
+    ensure!(later(&site)?.operator_order.is_some_and(|order| order.host), "{:?}", later(&site)?);
+    let hosts = site.daemon().status()?.hosts;
+    ensure!(hosts.len() == 1 && hosts[0].address == address, "{hosts:?}");
+    ensure!(hosts[0].backends as usize == more.vips[0].services.len(), "{hosts:?}");
+    // One of its backends alone does not come back, and that is said.
+    let answer = site.daemon().ask(&["undrain", "web/backend-1"])?;
+    ensure!(answer.contains(&format!("`vip-lb undrain {host}`")), "{answer}");
+
+    site.daemon_mut().kill()?;
+    site.daemon_mut().launch()?;
+    ensure!(site.daemon().status()?.hosts == hosts, "after a restart: {:?}", site.daemon().status()?.hosts);
+    site.daemon_mut().hand_over()?;
+    ensure!(site.daemon().status()?.hosts == hosts, "after a hand-over: {:?}", site.daemon().status()?.hosts);
+    ensure!(
+        in_rings(&site)?.is_empty() && !later(&site)?.is_in_ring(),
+        "in the rings of {:?}",
+        in_rings(&site)?
+    );
+    connections.exchange(5)?;
+    ensure!(connections.broken().is_empty(), "{:?}", connections.broken());
+
+    // Its connections end, and nothing is left of it anywhere.
+    drop(connections);
+    let answer = site.daemon().ask(&["drain", &host, "--wait", "--json"])?;
+    ensure!(report(&answer)?.backends.iter().all(|backend| backend.now.starts_with("drained")), "{answer}");
+    site.daemon().ask(&["undrain", &host])?;
+    ensure!(site.daemon().status()?.hosts.is_empty(), "{:?}", site.daemon().status()?.hosts);
+    ensure!(in_rings(&site)?.len() == more.vips[0].services.len(), "back in {:?}", in_rings(&site)?);
+
+    // The same by the file.
+    let mut drained = more.clone();
+    drained.hosts = vec![HostConfig { address, state: "drain".to_owned() }];
+    site.daemon().reload(&drained)?;
+    ensure!(in_rings(&site)?.is_empty(), "still in the rings of {:?}", in_rings(&site)?);
+    ensure!(site.daemon().status()?.hosts[0].admin == "drain", "{:?}", site.daemon().status()?.hosts);
+    site.daemon().reload(&more)?;
+    ensure!(in_rings(&site)?.len() == more.vips[0].services.len(), "back in {:?}", in_rings(&site)?);
+    // By force: now, and in every service.
+    let connections = LongConnections::open(&site.lab.client.namespace, site.echo(), 60)?;
+    let doomed = on_backend(&connections, "backend-1");
+    ensure!(!doomed.is_empty(), "{:?}", connections.by_backend());
+    site.daemon().ask(&["drain", &host, "--force"])?;
+    wait_for("the connections of the host to break", LIMIT, || {
+        Ok(broken(&connections).is_superset(&doomed).then_some(()))
+    })?;
+    ensure!(broken(&connections) == doomed, "cut {doomed:?}, broken {:?}", broken(&connections));
+    let report = load.finish();
+    ensure!(report.failed().count() == 0, "another host lost something: {:?}", report.errors());
     site.succeeded();
     Ok(())
 }

@@ -60,6 +60,7 @@ impl Control for Imitation {
             },
             interfaces: Vec::new(),
             bonds: Vec::new(),
+            hosts: Vec::new(),
             watchdog: WatchdogStatus { action: WatchdogAction::Forward, after: 30 },
             vips: Vec::new(),
             tables: Vec::new(),
@@ -172,7 +173,7 @@ fn report(backend: &BackendSelector, now: &str, drained: bool) -> Result<DrainRe
         order: None,
         remaining: Remaining { drained, ..Remaining::default() },
     };
-    Ok(DrainReport { backends: vec![change], warnings: Vec::new() })
+    Ok(DrainReport { host: None, backends: vec![change], warnings: Vec::new() })
 }
 
 /// The imitation behind a socket, for as long as the value lives.

@@ -351,3 +351,33 @@ fn the_names_of_values_are_read_back() {
     }
     assert_eq!(serde_json::to_value(AdminState::Drain).unwrap(), AdminState::Drain.as_str());
 }
+
+#[test]
+fn of_a_backend_and_its_host_the_stricter_state_holds() {
+    let config = parse(
+        "node: {seed: a long enough seed, interfaces: [eth0]}
+hosts:
+  - {address: 10.0.0.1, state: drain}
+  - {address: 10.0.0.2, state: enabled}
+vips:
+  - address: 198.51.100.10
+    services:
+      - name: web
+        port: 80
+        mode: l2
+        backends:
+          - {name: a, address: 10.0.0.1}
+          - {name: b, address: 10.0.0.2, state: drain}
+          - {name: c, address: 10.0.0.3}
+      - name: mail
+        port: 25
+        mode: l2
+        backends: [{name: a, address: 10.0.0.1, state: disabled}, {name: c, address: 10.0.0.3}]
+",
+    );
+    let states = |service: usize| -> Vec<AdminState> {
+        config.vips[0].services[service].backends.iter().map(|backend| backend.state).collect()
+    };
+    assert_eq!(states(0), [AdminState::Drain, AdminState::Drain, AdminState::Enabled]);
+    assert_eq!(states(1), [AdminState::Disabled, AdminState::Enabled]);
+}

@@ -155,7 +155,7 @@ impl Fake {
         let (service, name) = ("web".to_owned(), "b1".to_owned());
         let (now, order, remaining) = (now.to_owned(), None, Remaining::default());
         let change = BackendChange { service, backend: name, changed: true, now, order, remaining };
-        Ok(DrainReport { backends: vec![change], warnings: Vec::new() })
+        Ok(DrainReport { host: None, backends: vec![change], warnings: Vec::new() })
     }
 }
 

@@ -88,8 +88,21 @@ impl From<RangeInclusive<u16>> for Ports {
 pub struct ConfigFile {
     /// The machine.
     pub node: NodeConfig,
+    /// Hosts as a whole.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<HostConfig>,
     /// What it serves.
     pub vips: Vec<VipConfig>,
+}
+
+/// One of `hosts`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostConfig {
+    /// The address of its backends.
+    pub address: IpAddr,
+    /// `enabled`, `drain` or `disabled`.
+    pub state: String,
 }
 
 /// The `node` section.

@@ -108,6 +108,7 @@ impl SiteOptions {
                 state_dir: None,
                 watch: None,
             },
+            hosts: Vec::new(),
             vips: vec![VipConfig {
                 address: vip(self.family),
                 services: vec![

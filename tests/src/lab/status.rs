@@ -17,12 +17,29 @@ pub struct Status {
     pub config: ConfigInfo,
     /// Where the packet program is attached.
     pub interfaces: Vec<Interface>,
+    /// Hosts that are out of service as a whole.
+    #[serde(default)]
+    pub hosts: Vec<HostStatus>,
     /// The VIPs.
     pub vips: Vec<Vip>,
     /// How full the tables are.
     pub tables: Vec<Table>,
     /// What an operator should know.
     pub warnings: Vec<String>,
+}
+
+/// A host that is out of service.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct HostStatus {
+    /// The address of its backends.
+    pub address: std::net::IpAddr,
+    /// What the configuration wants of it.
+    pub admin: String,
+    /// The operator's order that holds for it.
+    #[serde(default)]
+    pub operator_order: Option<OperatorOrder>,
+    /// Backends at this address.
+    pub backends: u32,
 }
 
 /// A table of the packet path.
@@ -111,6 +128,9 @@ pub struct OperatorOrder {
     pub order: String,
     /// Since when, Unix seconds.
     pub since: u64,
+    /// Whether it is about the whole host.
+    #[serde(default)]
+    pub host: bool,
 }
 
 /// The answer to `plan` and `reload`.

@@ -10,8 +10,8 @@ mod status;
 mod watch;
 
 pub use change::{
-    BackendChange, BackendRequest, BackendSelector, DrainReport, DrainRequest, EmptySelector, OperatorOrder,
-    OrderKind, ReloadReport, Remaining, UpgradeReport,
+    BackendChange, BackendRequest, BackendSelector, DrainReport, DrainRequest, EmptySelector, HostChange,
+    OperatorOrder, OrderKind, ReloadReport, Remaining, UpgradeReport,
 };
 pub use error::{ApiError, ErrorKind};
 pub use event::{Event, EventsRequest, Evidence, Occurrence};
@@ -26,8 +26,8 @@ pub use plan::{
 };
 pub use status::{
     Action, AttachedMode, BackendStatus, BondMemberState, BondMemberStatus, BondStatus, ConfigInfo, Counters,
-    Forwarding, ForwardingState, Health, HealthState, InterfaceStatus, Liveness, ServiceStatus, Status,
-    TableStatus, Traffic, Verdict, VerdictCount, VipStatus, WatchdogStatus,
+    Forwarding, ForwardingState, Health, HealthState, HostStatus, InterfaceStatus, Liveness, ServiceStatus,
+    Status, TableStatus, Traffic, Verdict, VerdictCount, VipStatus, WatchdogStatus,
 };
 pub use watch::{DEFAULT_RATE, Frame, WatchRequest, Watched, WatchedPacket};
 

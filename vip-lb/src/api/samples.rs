@@ -10,8 +10,9 @@ use std::{
 use super::model::{
     Action, AttachedMode, BackendStatus, BondMemberState, BondMemberStatus, BondStatus, ChosenBackend,
     ConfigInfo, Counters, ExplainRequest, ExplainedService, Explanation, FlowHash, Forwarding,
-    ForwardingState, Frame, Health, HealthState, InterfaceStatus, ServiceStatus, Slot, SlotState, Status,
-    Step, TableStatus, Traffic, Verdict, VerdictCount, VipStatus, WatchdogStatus, WatchedPacket,
+    ForwardingState, Frame, Health, HealthState, HostStatus, InterfaceStatus, OperatorOrder, OrderKind,
+    ServiceStatus, Slot, SlotState, Status, Step, TableStatus, Traffic, Verdict, VerdictCount, VipStatus,
+    WatchdogStatus, WatchedPacket,
 };
 use crate::{
     config::model::{AdminState, Affinity, ForwardMode, Ownership, Ports, Protocol, WatchdogAction},
@@ -198,6 +199,12 @@ pub(crate) fn status() -> Status {
                 bond: Some("bond0".into()),
             },
         ],
+        hosts: vec![HostStatus {
+            address: "10.0.0.13".parse().unwrap(),
+            admin: AdminState::Enabled,
+            operator_order: Some(OperatorOrder { order: OrderKind::Drain, since: NOW - 65, host: true }),
+            backends: 1,
+        }],
         watchdog: WatchdogStatus { action: WatchdogAction::Pass, after: 30 },
         bonds: vec![BondStatus {
             name: "bond0".into(),

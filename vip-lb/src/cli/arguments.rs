@@ -177,7 +177,7 @@ The order outlives the daemon; `vip-lb undrain` withdraws it.
 Examples:
   vip-lb drain b1                               every backend of that name, in all services
   vip-lb drain web/b1                           only the one of the service web
-  vip-lb drain 10.0.0.11                        every backend on that server
+  vip-lb drain 10.0.0.11                        the whole host: all at that address, now and later
   vip-lb drain b1 --wait --deadline 30m         until nothing is left of it, or for half an hour
   vip-lb drain b1 --wait --deadline 30m --force the same, and what is left then is cut
   vip-lb drain b1 --force                       its connections are cut now
@@ -189,7 +189,8 @@ With --wait it exits with 12 if the deadline passed and the backend is not drain
     #[command(after_help = "\
 Examples:
   vip-lb undrain b1
-  vip-lb undrain web/b1")]
+  vip-lb undrain web/b1
+  vip-lb undrain 10.0.0.11")]
     Undrain(BackendArgs),
 
     /// Count the packets by how they ended: every verdict by name
@@ -464,7 +465,7 @@ pub struct RollbackArgs {
 /// Arguments of `drain`.
 #[derive(Debug, Args)]
 pub struct DrainArgs {
-    /// SERVICE/BACKEND, or BACKEND for the backends of that name in all services; an address does as well as a name
+    /// SERVICE/BACKEND, or BACKEND for the backends of that name in all services; ADDRESS alone is the whole host
     #[arg(value_name = "BACKEND")]
     pub backend: BackendSelector,
 
@@ -488,7 +489,7 @@ pub struct DrainArgs {
 /// Arguments of `undrain`.
 #[derive(Debug, Args)]
 pub struct BackendArgs {
-    /// SERVICE/BACKEND, or BACKEND for the backends of that name in all services; an address does as well as a name
+    /// SERVICE/BACKEND, or BACKEND for the backends of that name in all services; ADDRESS alone is the whole host
     #[arg(value_name = "BACKEND")]
     pub backend: BackendSelector,
 

@@ -95,8 +95,19 @@ pub const DEFAULT_GUE_PORT: u16 = 6080;
 pub struct Config {
     /// This machine.
     pub node: Node,
+    /// What is wanted of hosts as a whole; addresses are unique. Backends have it in their [`state`](Backend::state) already.
+    pub hosts: Vec<Host>,
     /// The virtual IPs, in the order of the file; addresses are unique.
     pub vips: Vec<Vip>,
+}
+
+/// All backends at one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// The address.
+    pub address: IpAddr,
+    /// Whether they take new connections.
+    pub state: AdminState,
 }
 
 /// What concerns this machine rather than a service.
@@ -422,7 +433,7 @@ pub struct Backend {
     pub weight: NonZeroU16,
     /// How packets reach it.
     pub mode: ForwardMode,
-    /// Whether it takes new connections.
+    /// Whether it takes new connections: the stricter of what it and its host are set to.
     pub state: AdminState,
     /// How it is found to be alive; `None` means always up.
     pub health: Option<HealthCheck>,
@@ -445,7 +456,7 @@ pub enum ForwardMode {
 }
 
 /// What the operator wants of a backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AdminState {
     /// Takes its share. The default.

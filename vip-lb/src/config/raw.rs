@@ -27,11 +27,13 @@ const NODE: &str = "a mapping that describes this machine, with at least interfa
 const INTERFACE: &str = "the name of an interface or a mapping with name and attach";
 const INTERFACES: List = List::not_empty("a list of at least one interface, such as [eth0]");
 const PEERS: List = List::any("a list of addresses of other nodes");
+const HOSTS: List = List::any("a list of addresses of backends, each with a state");
 const VIPS: List = List::any("a list of virtual IPs");
 const SERVICES: List = List::not_empty("a list of at least one service");
 const BACKENDS: List = List::not_empty("a list of at least one backend");
 pub(super) struct RawConfig {
     pub(super) node: Field<RawNode>,
+    pub(super) hosts: Field<Vec<RawHost>>,
     pub(super) vips: Field<Vec<RawVip>>,
 }
 
@@ -84,6 +86,11 @@ pub(super) struct RawTables {
     pub(super) fragments: Field<u32>,
 }
 
+pub(super) struct RawHost {
+    pub(super) address: Field<IpAddr>,
+    pub(super) state: Field<AdminState>,
+}
+
 pub(super) struct RawVip {
     pub(super) address: Field<IpAddr>,
     pub(super) ownership: Field<Ownership>,
@@ -131,10 +138,12 @@ pub(super) fn sketch() -> Vec<Drawn> {
 /// Reads the whole file. `None` if it is not even a mapping.
 pub(super) fn decode(root: &Node, issues: &mut Issues) -> Option<RawConfig> {
     let place = Place { at: Some(root.at), key: String::new() };
-    let fields = Fields::open(root, place, &["node", "vips"], "a mapping with the keys node, vips", issues)?;
+    const KEYS: &[&str] = &["node", "hosts", "vips"];
+    let fields = Fields::open(root, place, KEYS, "a mapping with the keys node, vips", issues)?;
     let node = fields.with("node", issues, node);
     Some(RawConfig {
         node: fields.demand(node, "node", NODE, issues),
+        hosts: fields.list("hosts", &HOSTS, issues, host),
         vips: fields.required_list("vips", &VIPS, issues, vip),
     })
 }
@@ -240,6 +249,15 @@ fn tables(node: &Node, place: Place, issues: &mut Issues) -> Option<RawTables> {
         survivors: fields.optional("survivors", &kinds::TABLE, issues),
         nat: fields.optional("nat", &kinds::TABLE, issues),
         fragments: fields.optional("fragments", &kinds::TABLE, issues),
+    })
+}
+
+fn host(node: &Node, place: Place, issues: &mut Issues) -> Option<RawHost> {
+    let keys = &["address", "state"];
+    let fields = Fields::open(node, place, keys, "a mapping with address and state", issues)?;
+    Some(RawHost {
+        address: fields.required("address", &kinds::ADDRESS, issues),
+        state: fields.required("state", &kinds::STATE, issues),
     })
 }
 

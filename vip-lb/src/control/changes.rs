@@ -7,8 +7,8 @@ use crate::{
     config::{
         Config,
         model::{
-            Api, Backend, ForwardMode, Interface, Nat, Node, Ports, Protocol, Service, Tables, Vip, Watchdog,
-            shown_duration,
+            AdminState, Api, Backend, ForwardMode, Interface, Nat, Node, Ports, Protocol, Service, Tables,
+            Vip, Watchdog, shown_duration,
         },
     },
 };
@@ -17,6 +17,7 @@ use crate::{
 pub(super) fn changes(old: &Config, new: &Config) -> Vec<Change> {
     let mut changes = Vec::new();
     node_changes(&old.node, &new.node, &mut changes);
+    host_changes(old, new, &mut changes);
     for vip in &new.vips {
         let about = About { subject: Subject::Vip, name: Some(vip.address.to_string()) };
         match old.vips.iter().find(|known| known.address == vip.address) {
@@ -178,6 +179,20 @@ fn node_changes(old: &Node, new: &Node, changes: &mut Vec<Change>) {
     }
 }
 
+/// One that is not in the list is enabled. What that means is told of its backends.
+fn host_changes(old: &Config, new: &Config, changes: &mut Vec<Change>) {
+    let states = |config: &Config| -> BTreeMap<IpAddr, AdminState> {
+        config.hosts.iter().map(|host| (host.address, host.state)).collect()
+    };
+    let (before, after) = (states(old), states(new));
+    for address in before.keys().chain(after.keys().filter(|address| !before.contains_key(*address))) {
+        let state =
+            |of: &BTreeMap<IpAddr, AdminState>| of.get(address).copied().unwrap_or(AdminState::Enabled);
+        let about = About { subject: Subject::Host, name: Some(address.to_string()) };
+        Keys { about, changes: &mut *changes }.compare("state", &state(&before), &state(&after));
+    }
+}
+
 fn list<T>(items: &[T], shown: impl Fn(&T) -> String) -> Option<String> {
     let items: Vec<_> = items.iter().map(shown).collect();
     (!items.is_empty()).then(|| items.join(", "))
@@ -245,9 +260,19 @@ mod tests {
         changes(old, new).iter().map(Change::to_string).collect()
     }
 
+    const TWO: &str = "{name: a, address: 10.0.0.1}, {name: b, address: 10.0.0.2}";
+
     fn config(backends: &str) -> Config {
+        with_hosts("", backends)
+    }
+
+    fn hosts(hosts: &str) -> Config {
+        with_hosts(hosts, TWO)
+    }
+
+    fn with_hosts(hosts: &str, backends: &str) -> Config {
         let text = format!(
-            "node: {{name: a, seed: 'some long seed', interfaces: [eth0]}}\nvips:\n  - address: 192.0.2.1\n    services:\n      \
+            "node: {{name: a, seed: 'some long seed', interfaces: [eth0]}}\nhosts: [{hosts}]\nvips:\n  - address: 192.0.2.1\n    services:\n      \
              - name: web\n        port: 80\n        mode: l2\n        backends: [{backends}]\n"
         );
         crate::config::parse(&text, Path::new("c.yaml")).unwrap().config
@@ -284,6 +309,28 @@ mod tests {
                 "backend web/a: removed, its connections stay until they end",
             ]
         );
+    }
+
+    #[test]
+    fn a_host_is_told_with_what_it_means_for_its_backends() {
+        let (plain, drained) = (config(TWO), hosts("{address: 10.0.0.1, state: drain}"));
+        assert_eq!(
+            lines(&plain, &drained),
+            ["host 10.0.0.1: state enabled -> drain", "backend web/a: state enabled -> drain"]
+        );
+        assert_eq!(
+            lines(
+                &drained,
+                &hosts("{address: 10.0.0.2, state: disabled}, {address: 10.0.0.1, state: enabled}")
+            ),
+            [
+                "host 10.0.0.1: state drain -> enabled",
+                "host 10.0.0.2: state enabled -> disabled",
+                "backend web/a: state drain -> enabled",
+                "backend web/b: state enabled -> disabled",
+            ]
+        );
+        assert_eq!(lines(&plain, &hosts("{address: 10.0.0.1, state: enabled}")), [""; 0]);
     }
 
     #[test]

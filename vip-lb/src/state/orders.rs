@@ -20,8 +20,8 @@ pub struct OrderKey {
     pub backend: IpAddr,
 }
 
-/// What an operator wants of a backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// What an operator wants of a backend, the stricter the later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OrderKind {
     /// No new connections; those that it has go on.
@@ -39,18 +39,79 @@ pub struct Order {
     pub since: u64,
 }
 
+/// The order that decides over a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ruling {
+    /// What is wanted.
+    pub order: Order,
+    /// Whether it is about the whole host, and so about every backend at that address.
+    pub of_host: bool,
+}
+
 /// All orders that hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "File", try_from = "File")]
 pub struct Orders {
     backends: BTreeMap<OrderKey, Order>,
+    /// About everything at an address, what a later configuration puts there included.
+    hosts: BTreeMap<IpAddr, Order>,
+    /// Since when this node is drained itself, Unix seconds.
+    node: Option<u64>,
 }
 
 impl Orders {
-    /// What is wanted of a backend.
+    /// What is wanted of a backend by an order about it alone.
     #[must_use]
     pub fn of(&self, key: &OrderKey) -> Option<Order> {
         self.backends.get(key).copied()
+    }
+
+    /// What is wanted of everything at an address.
+    #[must_use]
+    pub fn of_host(&self, host: IpAddr) -> Option<Order> {
+        self.hosts.get(&host).copied()
+    }
+
+    /// What decides over a backend: of its own order and that of its host the stricter one, the host's if they are the same.
+    #[must_use]
+    pub fn ruling(&self, key: &OrderKey) -> Option<Ruling> {
+        let own = self.of(key).map(|order| Ruling { order, of_host: false });
+        let host = self.of_host(key.backend).map(|order| Ruling { order, of_host: true });
+        own.into_iter().chain(host).max_by_key(|ruling| ruling.order.kind)
+    }
+
+    /// The hosts that orders are about.
+    pub fn hosts(&self) -> impl Iterator<Item = (IpAddr, Order)> {
+        self.hosts.iter().map(|(&host, &order)| (host, order))
+    }
+
+    /// As [`Orders::give`], about everything at an address.
+    pub fn give_host(&mut self, host: IpAddr, kind: OrderKind, now: u64) -> bool {
+        if self.of_host(host).is_some_and(|order| order.kind == kind) {
+            return false;
+        }
+        self.hosts.insert(host, Order { kind, since: now });
+        true
+    }
+
+    /// As [`Orders::withdraw`], about everything at an address.
+    pub fn withdraw_host(&mut self, host: IpAddr) -> bool {
+        self.hosts.remove(&host).is_some()
+    }
+
+    /// Since when this node is drained itself, Unix seconds.
+    #[must_use]
+    pub fn node(&self) -> Option<u64> {
+        self.node
+    }
+
+    /// Drains this node, or no longer. Tells whether that is something new.
+    pub fn drain_node(&mut self, drain: bool, now: u64) -> bool {
+        let is_new = self.node.is_some() != drain;
+        if is_new {
+            self.node = drain.then_some(now);
+        }
+        is_new
     }
 
     /// Takes an order. One that holds already keeps its time. Tells whether it is something new.
@@ -67,7 +128,7 @@ impl Orders {
         self.backends.remove(key).is_some()
     }
 
-    /// Forgets the orders about backends that are gone. Tells whether there were any.
+    /// Forgets the orders about backends that are gone, and not those about hosts. Tells whether there were any.
     pub fn retain(&mut self, exists: impl Fn(&OrderKey) -> bool) -> bool {
         let before = self.backends.len();
         self.backends.retain(|key, _| exists(key));
@@ -94,6 +155,13 @@ impl Orders {
 
 impl From<Orders> for File {
     fn from(orders: Orders) -> Self {
+        // A release that knows no such orders must not overlook them, and give a host in maintenance connections.
+        let is_plain = orders.hosts.is_empty() && orders.node.is_none();
+        let hosts = orders.hosts.into_iter().map(|(host, order)| HostRecord {
+            host,
+            order: order.kind,
+            since: order.since,
+        });
         let backends = orders.backends.into_iter().map(|(key, order)| Record {
             vip: key.service.vip,
             port: key.service.ports,
@@ -102,7 +170,12 @@ impl From<Orders> for File {
             order: order.kind,
             since: order.since,
         });
-        Self { version: VERSION, backends: backends.collect() }
+        Self {
+            version: if is_plain { PLAIN_VERSION } else { VERSION },
+            backends: backends.collect(),
+            hosts: hosts.collect(),
+            node_since: orders.node,
+        }
     }
 }
 
@@ -110,25 +183,40 @@ impl TryFrom<File> for Orders {
     type Error = String;
 
     fn try_from(file: File) -> Result<Self, String> {
-        if file.version != VERSION {
-            return Err(format!("it is of version {}, not {VERSION}", file.version));
+        if !(PLAIN_VERSION..=VERSION).contains(&file.version) {
+            return Err(format!("it is of version {}, not {VERSION} or before", file.version));
         }
+        let order = |kind, since| Order { kind, since };
+        let hosts = file.hosts.into_iter().map(|record| (record.host, order(record.order, record.since)));
         let backends = file.backends.into_iter().map(|record| {
             let service = ServiceKey { vip: record.vip, ports: record.port, protocol: record.protocol };
             let key = OrderKey { service, backend: record.backend };
-            (key, Order { kind: record.order, since: record.since })
+            (key, order(record.order, record.since))
         });
-        Ok(Self { backends: backends.collect() })
+        Ok(Self { backends: backends.collect(), hosts: hosts.collect(), node: file.node_since })
     }
 }
 
 /// Raised when a former release could not read what is written.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// Of a file with orders about backends alone, which is all that the first release knew.
+const PLAIN_VERSION: u32 = 1;
 
 #[derive(Serialize, Deserialize)]
 struct File {
     version: u32,
     backends: Vec<Record>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    hosts: Vec<HostRecord>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    node_since: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct HostRecord {
+    host: IpAddr,
+    order: OrderKind,
+    since: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -156,8 +244,16 @@ mod tests {
         assert!(orders.give(key(Ports::One(80), "10.0.0.1"), OrderKind::Drain, 1000));
         assert!(orders.give(key(Ports::Range(8000, 8999), "2001:db8::1"), OrderKind::Cut, 2000));
         assert_eq!(Orders::from_file(&orders.to_file()).unwrap(), orders);
+        let is_of = |orders: &Orders, version: u32| {
+            String::from_utf8(orders.to_file()).unwrap().contains(&format!("\"version\": {version}"))
+        };
+        assert!(is_of(&orders, 1), "a release that knows no more can read it");
+        assert!(orders.give_host("10.0.0.7".parse().unwrap(), OrderKind::Cut, 3000));
+        assert!(orders.drain_node(true, 4000));
+        assert_eq!(Orders::from_file(&orders.to_file()).unwrap(), orders);
+        assert!(is_of(&orders, 2), "and must not overlook this");
         for text in
-            ["", "{}", "[]", r#"{"version": 2, "backends": []}"#, r#"{"version": 1, "backends": [{}]}"#]
+            ["", "{}", "[]", r#"{"version": 3, "backends": []}"#, r#"{"version": 1, "backends": [{}]}"#]
         {
             assert!(Orders::from_file(text.as_bytes()).is_err(), "{text}");
         }
@@ -176,6 +272,45 @@ mod tests {
         assert!(orders.withdraw(&web) && !orders.withdraw(&web));
         orders.give(web, OrderKind::Drain, 1);
         assert!(orders.retain(|_| false));
+        assert_eq!(orders, Orders::default());
+    }
+
+    #[test]
+    fn the_stricter_order_decides_and_a_hosts_outlives_its_backends() {
+        let mut orders = Orders::default();
+        let (web, other) = (key(Ports::One(80), "10.0.0.1"), key(Ports::One(80), "10.0.0.2"));
+        let host = web.backend;
+        let ruling =
+            |orders: &Orders, key: &OrderKey| orders.ruling(key).map(|of| (of.order.kind, of.of_host));
+        assert!(orders.give_host(host, OrderKind::Drain, 1000));
+        assert!(!orders.give_host(host, OrderKind::Drain, 2000), "it holds already");
+        assert_eq!(ruling(&orders, &web), Some((OrderKind::Drain, true)));
+        assert_eq!(ruling(&orders, &key(Ports::One(443), "10.0.0.1")), Some((OrderKind::Drain, true)));
+        assert_eq!(ruling(&orders, &other), None);
+        orders.give(web, OrderKind::Cut, 3000);
+        assert_eq!(ruling(&orders, &web), Some((OrderKind::Cut, false)));
+        orders.give(web, OrderKind::Drain, 4000);
+        assert_eq!(
+            ruling(&orders, &web),
+            Some((OrderKind::Drain, true)),
+            "the host's of two that are the same"
+        );
+        orders.give(web, OrderKind::Drain, 4000);
+        orders.give_host(host, OrderKind::Cut, 5000);
+        assert_eq!(ruling(&orders, &web), Some((OrderKind::Cut, true)));
+        assert!(orders.retain(|_| false));
+        assert_eq!(orders.hosts().collect::<Vec<_>>(), [(host, Order { kind: OrderKind::Cut, since: 5000 })]);
+        assert!(orders.withdraw_host(host) && !orders.withdraw_host(host));
+        assert_eq!(orders, Orders::default());
+    }
+
+    #[test]
+    fn a_node_is_drained_since_it_was_first_ordered() {
+        let mut orders = Orders::default();
+        assert!(!orders.drain_node(false, 1));
+        assert!(orders.drain_node(true, 10) && !orders.drain_node(true, 20));
+        assert_eq!(orders.node(), Some(10));
+        assert!(orders.drain_node(false, 30));
         assert_eq!(orders, Orders::default());
     }
 }

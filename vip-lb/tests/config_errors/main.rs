@@ -98,6 +98,40 @@ fn keys() {
 }
 
 #[test]
+fn hosts() {
+    let hosts = |list: &str| format!("interfaces: [eth0]\nhosts: [{list}]");
+    for (list, expected) in [
+        (
+            "{address: 10.0.0.1}",
+            &["4:9: hosts[0].state: found nothing, expected one of enabled, drain, disabled"][..],
+        ),
+        (
+            "{address: 10.0.0.1, state: drain}, {address: 10.0.0.1, state: off}",
+            &[
+                "4:54: hosts[1].address: found 10.0.0.1, expected each host once (hosts[0].address in line 4)",
+                "4:71: hosts[1].state: found \"off\", expected one of enabled, drain, disabled",
+            ],
+        ),
+    ] {
+        check(&[("interfaces: [eth0]", &hosts(list), expected)]);
+    }
+}
+
+#[test]
+fn a_host_that_no_backend_has_is_told_of() {
+    let text =
+        replaced("interfaces: [eth0]", "interfaces: [eth0]\nhosts: [{address: 10.0.0.9, state: drain}]");
+    let warnings: Vec<String> =
+        config::parse(&text, Path::new("c.yaml")).unwrap().warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warnings,
+        [
+            "c.yaml:4:19: hosts[0].address: found 10.0.0.9, expected the address of a backend, without which this does nothing"
+        ]
+    );
+}
+
+#[test]
 fn types_and_ranges() {
     check(&[
         (

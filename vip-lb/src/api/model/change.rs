@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::Plan;
 pub use crate::state::OrderKind;
+use crate::state::Ruling;
 
 /// Names backends: `SERVICE/BACKEND`, or `BACKEND` for the backends of that name in all services. The address of a server does as well as a
-/// name.
+/// name; without a service it stands for the whole host: all that is at this address, and will be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct BackendSelector {
@@ -18,10 +19,18 @@ pub struct BackendSelector {
 }
 
 impl BackendSelector {
-    /// Whether this backend of this service is meant, by its name or its address.
+    /// Whether this backend of this service is meant, by its name or its address. What can be read as an address is one.
     pub fn matches(&self, service: &str, backend: &str, address: IpAddr) -> bool {
-        let is_meant = self.backend == backend || self.backend.parse() == Ok(address);
+        let is_meant = match self.backend.parse::<IpAddr>() {
+            Ok(meant) => meant == address,
+            Err(_) => self.backend == backend,
+        };
         is_meant && self.service.as_deref().is_none_or(|name| name == service)
+    }
+
+    /// The address of the whole host that is meant, if it is one.
+    pub fn host(&self) -> Option<IpAddr> {
+        if self.service.is_some() { None } else { self.backend.parse().ok() }
     }
 }
 
@@ -90,7 +99,10 @@ pub struct BackendRequest {
 /// What draining or undraining did, or how far it is: one entry per backend that the selector matched.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DrainReport {
-    /// Never empty: a selector that matches nothing is an error.
+    /// The host, if the selector means all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostChange>,
+    /// Empty only of a host at whose address no backend is: a selector that matches nothing is an error.
     pub backends: Vec<BackendChange>,
     /// What else an operator should know, such as that the order will not outlive the daemon.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -103,6 +115,18 @@ impl DrainReport {
     pub fn is_drained(&self) -> bool {
         self.backends.iter().all(|backend| backend.remaining.drained)
     }
+}
+
+/// What an order meant for a host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct HostChange {
+    /// The address that its backends have.
+    pub address: IpAddr,
+    /// False if it was so already.
+    pub changed: bool,
+    /// The operator's order that holds for everything at this address, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<OperatorOrder>,
 }
 
 /// What an order meant for one backend.
@@ -141,6 +165,15 @@ pub struct OperatorOrder {
     pub order: OrderKind,
     /// Since when, Unix seconds.
     pub since: u64,
+    /// Whether it is about the whole host of the backend.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub host: bool,
+}
+
+impl From<Ruling> for OperatorOrder {
+    fn from(Ruling { order, of_host }: Ruling) -> Self {
+        Self { order: order.kind, since: order.since, host: of_host }
+    }
 }
 
 /// What is known of the connections of a backend.

@@ -131,6 +131,19 @@ pub enum Occurrence {
         /// Name of the backend in it.
         backend: String,
     },
+    /// An operator ordered all that is at an address to drain, or will be.
+    HostDrain {
+        /// The address.
+        host: IpAddr,
+        /// Whether connections are cut.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        force: bool,
+    },
+    /// An operator withdrew such an order.
+    HostUndrain {
+        /// The address.
+        host: IpAddr,
+    },
     /// A configuration came into force.
     ConfigReloaded {
         /// Its fingerprint.

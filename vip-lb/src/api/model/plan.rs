@@ -81,6 +81,8 @@ pub struct Change {
 pub enum Subject {
     /// This machine.
     Node,
+    /// Everything at the address of a backend.
+    Host,
     /// A virtual IP.
     Vip,
     /// A service.
@@ -105,6 +107,7 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.subject {
             Subject::Node => "node",
+            Subject::Host => "host",
             Subject::Vip => "VIP",
             Subject::Service => "service",
             Subject::Backend => "backend",

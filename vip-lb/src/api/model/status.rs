@@ -36,6 +36,9 @@ pub struct Status {
     /// The configured bonds, with all their members.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bonds: Vec<BondStatus>,
+    /// Hosts of backends that configuration or operator take out of service as a whole.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<HostStatus>,
     /// What packets to VIPs meet once no daemon runs any more.
     pub watchdog: WatchdogStatus,
     /// In the order of the configuration.
@@ -53,6 +56,20 @@ pub struct WatchdogStatus {
     pub action: WatchdogAction,
     /// How long after the daemon's last sign of life, in seconds.
     pub after: u64,
+}
+
+/// Everything at one address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HostStatus {
+    /// The address that its backends have.
+    pub address: IpAddr,
+    /// What the configuration wants of it.
+    pub admin: AdminState,
+    /// The operator's order that holds for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator_order: Option<OperatorOrder>,
+    /// Backends at this address, counted once for each service.
+    pub backends: u32,
 }
 
 /// The configuration in force.
@@ -208,7 +225,7 @@ pub struct BackendStatus {
     pub mode: ForwardMode,
     /// Its share relative to the others, as configured.
     pub weight: u16,
-    /// What the configuration wants of it.
+    /// What the configuration wants of it, or of its host, whichever is stricter.
     pub admin: AdminState,
     /// Whether an operator drains it, over what the configuration says.
     pub drained_by_operator: bool,

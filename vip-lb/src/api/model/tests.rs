@@ -59,8 +59,12 @@ fn json_spells_words_as_documented() {
     assert_eq!(spelled(ConfigRequest::default()), json!({}));
     assert_eq!(spelled(Outcome::LosesConnections), json!("loses_connections"));
     assert_eq!(
-        spelled(OperatorOrder { order: OrderKind::Cut, since: 7 }),
+        spelled(OperatorOrder { order: OrderKind::Cut, since: 7, host: false }),
         json!({"order": "cut", "since": 7})
+    );
+    assert_eq!(
+        spelled(OperatorOrder { order: OrderKind::Drain, since: 7, host: true }),
+        json!({"order": "drain", "since": 7, "host": true})
     );
     let report = spelled(ReloadReport { plan: Plan::nothing(), revision: Some(3) });
     assert_eq!(
@@ -71,4 +75,25 @@ fn json_spells_words_as_documented() {
         spelled(ApiError::new(ErrorKind::NotFound, "no such backend")),
         json!({"error": "no such backend", "kind": "not_found"})
     );
+}
+
+#[test]
+fn what_can_be_read_as_an_address_is_one() {
+    let selector = |text: &str| text.parse::<BackendSelector>().unwrap();
+    let (own, other) = ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
+    for (text, host) in [
+        ("10.0.0.1", Some(own)),
+        ("2001:DB8::1", Some("2001:db8::1".parse().unwrap())),
+        ("web/10.0.0.1", None),
+        ("web-1", None),
+        ("10.0.0.1.example", None),
+    ] {
+        assert_eq!(selector(text).host(), host, "{text}");
+    }
+    assert!(selector("10.0.0.1").matches("web", "web-1", own));
+    assert!(selector("web/10.0.0.1").matches("web", "web-1", own));
+    assert!(!selector("web/10.0.0.1").matches("mail", "web-1", own));
+    assert!(selector("web-1").matches("mail", "web-1", other));
+    // Somebody may call a backend by an address that is not its own.
+    assert!(!selector("10.0.0.1").matches("web", "10.0.0.1", other));
 }

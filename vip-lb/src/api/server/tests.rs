@@ -53,7 +53,7 @@ impl Fake {
             order: None,
             remaining: Remaining { open_slots: 41, seconds_left: Some(600), ..Remaining::default() },
         };
-        Ok(DrainReport { backends: vec![change], warnings: Vec::new() })
+        Ok(DrainReport { host: None, backends: vec![change], warnings: Vec::new() })
     }
 }
 

@@ -57,6 +57,13 @@ fn words(what: &Occurrence) -> (String, Tone, &[String]) {
         Occurrence::Undrain { service, backend } => {
             (format!("{service}/{backend}: an operator no longer drains it"), Tone::Neutral)
         }
+        Occurrence::HostDrain { host, force } => {
+            let does = if *force { "cuts" } else { "drains" };
+            (format!("host {host}: an operator {does} all that is there"), Tone::Neutral)
+        }
+        Occurrence::HostUndrain { host } => {
+            (format!("host {host}: an operator no longer drains it"), Tone::Neutral)
+        }
         Occurrence::ConfigReloaded { hash, changes, .. } if changes.is_empty() => {
             (format!("configuration reloaded, hash {hash}, nothing changed"), Tone::Neutral)
         }

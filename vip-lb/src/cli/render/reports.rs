@@ -5,15 +5,36 @@ use super::{
     quantity::{count, duration},
     table::{Align, Table},
 };
-use crate::api::model::{BackendChange, DrainReport, Outcome, ReloadReport, Revisions};
+use crate::api::model::{
+    BackendChange, DrainReport, HostChange, OrderKind, Outcome, ReloadReport, Revisions,
+};
 
-/// One line per backend, one for what it still has, then the warnings.
+/// One line for a host, one per backend, one for what it still has, then the warnings.
 pub(in crate::cli) fn drain(report: &DrainReport, now: u64) -> String {
-    let mut text: String = report.backends.iter().map(|change| backend(change, now)).collect();
+    let mut text: String = report.host.iter().map(|change| host(change, now)).collect();
+    text.extend(report.backends.iter().map(|change| backend(change, now)));
     for warning in &report.warnings {
         text.push_str(&format!("warning: {warning}\n"));
     }
     text
+}
+
+fn host(change: &HostChange, now: u64) -> String {
+    let unchanged = if change.changed { "" } else { " (unchanged)" };
+    let order = match change.order {
+        None => "in service".to_owned(),
+        Some(order) => {
+            let does = match order.order {
+                OrderKind::Drain => "drained",
+                OrderKind::Cut => "cut",
+            };
+            format!(
+                "{does} with all that is there or will be, ordered {} ago",
+                duration(now.saturating_sub(order.since))
+            )
+        }
+    };
+    format!("host {}: {order}{unchanged}\n", change.address)
 }
 
 fn backend(change: &BackendChange, now: u64) -> String {
@@ -91,7 +112,7 @@ mod tests {
 
     #[test]
     fn draining_names_each_backend_and_what_it_has() {
-        let order = Some(OperatorOrder { order: OrderKind::Drain, since: NOW - 65 });
+        let order = Some(OperatorOrder { order: OrderKind::Drain, since: NOW - 65, host: false });
         let change = |service: &str, changed, now: &str, remaining| BackendChange {
             service: service.into(),
             backend: "b1".into(),
@@ -111,6 +132,7 @@ mod tests {
         let drained = Remaining { drained: true, ..Remaining::default() };
         let draining = "draining (drained by the operator)";
         let report = DrainReport {
+            host: None,
             backends: vec![
                 change("web", true, draining, left),
                 change("mail", false, draining, translated),
@@ -132,6 +154,19 @@ mod tests {
              new/b1: in ring\n\
              warning: the order may not outlive the daemon\n"
         );
+    }
+
+    #[test]
+    fn a_host_comes_before_what_is_there() {
+        let order = Some(OperatorOrder { order: OrderKind::Drain, since: NOW - 65, host: true });
+        let host = HostChange { address: "10.0.0.11".parse().unwrap(), changed: true, order };
+        let report = |host| DrainReport { host: Some(host), backends: Vec::new(), warnings: Vec::new() };
+        assert_eq!(
+            drain(&report(host.clone()), NOW),
+            "host 10.0.0.11: drained with all that is there or will be, ordered 1m 5s ago\n"
+        );
+        let back = HostChange { changed: false, order: None, ..host };
+        assert_eq!(drain(&report(back), NOW), "host 10.0.0.11: in service (unchanged)\n");
     }
 
     #[test]

@@ -6,8 +6,8 @@ use super::{
 };
 use crate::{
     api::model::{
-        AttachedMode, BackendStatus, BondMemberState, BondStatus, ForwardingState, HealthState,
-        ServiceStatus, Status, TableStatus, VipStatus,
+        AttachedMode, BackendStatus, BondMemberState, BondStatus, ForwardingState, HealthState, HostStatus,
+        OrderKind, ServiceStatus, Status, TableStatus, VipStatus,
     },
     config::model::{AdminState, Ownership, Ports, WatchdogAction},
 };
@@ -38,6 +38,12 @@ pub(in crate::cli) fn status(status: &Status, now: u64, style: Style) -> String 
     }
     text.push('\n');
     text.push_str(&interfaces(status, style));
+    if !status.hosts.is_empty() {
+        text.push('\n');
+    }
+    for host in &status.hosts {
+        text.push_str(&host_line(host, now, style));
+    }
     for vip in &status.vips {
         text.push('\n');
         text.push_str(&vip_line(vip, style));
@@ -100,6 +106,28 @@ fn bond_members(bond: &BondStatus) -> String {
     });
     let members: Vec<String> = members.collect();
     if members.is_empty() { "no members".to_owned() } else { members.join("; ") }
+}
+
+fn host_line(host: &HostStatus, now: u64, style: Style) -> String {
+    let configured = match host.admin {
+        AdminState::Enabled => None,
+        AdminState::Drain => Some("drained in the configuration".to_owned()),
+        AdminState::Disabled => Some("disabled in the configuration".to_owned()),
+    };
+    let ordered = host.operator_order.map(|order| {
+        let done = match order.order {
+            OrderKind::Drain => "drained",
+            OrderKind::Cut => "cut",
+        };
+        format!("{done} by the operator {} ago", quantity::duration(now.saturating_sub(order.since)))
+    });
+    let words: Vec<String> = configured.into_iter().chain(ordered).collect();
+    let backends = match host.backends {
+        0 => "no backend is there".to_owned(),
+        1 => "1 backend".to_owned(),
+        several => format!("{several} backends"),
+    };
+    format!("host {}: {}, {backends}\n", host.address, Toned(&words.join(", "), Tone::Doubtful, style))
 }
 
 fn vip_line(vip: &VipStatus, style: Style) -> String {
@@ -222,7 +250,11 @@ pub(in crate::cli) fn notes(backend: &BackendStatus) -> Vec<String> {
         notes.push(format!("{name} is {is}: {reason}"));
     }
     if backend.drained_by_operator && backend.forwarding.reason.is_none() {
-        notes.push(format!("{name} is {is}: `vip-lb undrain {name}` ends this"));
+        let whom = match backend.operator_order {
+            Some(order) if order.host => backend.address.to_string(),
+            _ => name.clone(),
+        };
+        notes.push(format!("{name} is {is}: `vip-lb undrain {whom}` ends this"));
     }
     match backend.admin {
         AdminState::Enabled => {}

@@ -5,6 +5,7 @@
 
 mod address;
 mod health;
+mod host;
 mod service;
 
 use std::{
@@ -20,8 +21,8 @@ use self::service::ServicePorts;
 use super::{
     issue::{Issues, Place},
     model::{
-        Api, AttachMode, Config, DEFAULT_GUE_PORT, DEFAULT_PINS, HashSeed, Interface, MetricsAccess, Nat,
-        Node, OnExit, Ownership, Tables, UnknownService, Vip, Watch, Watchdog,
+        AdminState, Api, AttachMode, Config, DEFAULT_GUE_PORT, DEFAULT_PINS, HashSeed, Interface,
+        MetricsAccess, Nat, Node, OnExit, Ownership, Tables, UnknownService, Vip, Watch, Watchdog,
     },
     raw::{RawApi, RawConfig, RawInterface, RawNat, RawNode, RawTables, RawVip, RawWatchdog},
 };
@@ -39,6 +40,7 @@ pub(super) fn validate(raw: &RawConfig, host_name: &str, issues: &mut Issues) ->
     let mut validator = Validator {
         addresses: Unique::default(),
         servers: HashMap::new(),
+        host_states: HashMap::new(),
         service_names: Unique::default(),
         issues,
     };
@@ -46,11 +48,12 @@ pub(super) fn validate(raw: &RawConfig, host_name: &str, issues: &mut Issues) ->
         validator.vip_address(vip);
         validator.note_servers(vip);
     }
+    let hosts = validator.hosts(raw);
     validator.limits(raw);
     let node = raw.node.value().and_then(|node| validator.node(node, host_name));
     // Not collected into an Option at once: the first invalid VIP would hide what is wrong with the others.
     let vips: Vec<Option<Vip>> = vips.iter().map(|vip| validator.vip(vip)).collect();
-    Some(Config { node: node?, vips: vips.into_iter().collect::<Option<_>>()? })
+    Some(Config { node: node?, hosts: hosts?, vips: vips.into_iter().collect::<Option<_>>()? })
 }
 
 struct Validator<'a> {
@@ -58,6 +61,8 @@ struct Validator<'a> {
     addresses: Unique<'a, IpAddr>,
     /// The backends of the whole file, likewise, where each is first.
     servers: HashMap<IpAddr, &'a Place>,
+    /// What is wanted of whole hosts.
+    host_states: HashMap<IpAddr, AdminState>,
     service_names: Unique<'a, &'a str>,
     issues: &'a mut Issues,
 }

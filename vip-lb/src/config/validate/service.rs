@@ -114,7 +114,7 @@ impl<'a> Validator<'a> {
             let expected = format!("at most one for each of the {ring} slots of the ring");
             self.issues.error(&backends.place, found, expected);
         }
-        let takes_new = |backend: &RawBackend| backend.state.or(AdminState::Enabled) == AdminState::Enabled;
+        let takes_new = |backend: &RawBackend| self.state(backend) == AdminState::Enabled;
         if !backends.value.iter().any(takes_new) {
             let expected = "at least one, without which the service takes no new connections";
             self.issues.warning(&backends.place, "no enabled backend", expected);
@@ -191,7 +191,7 @@ impl<'a> Validator<'a> {
             weight: raw.weight.or(WEIGHT),
             port,
             mode: mode(raw, service)?,
-            state: raw.state.or(AdminState::Enabled),
+            state: self.state(raw),
             health,
             on_down: raw.overrides.on_down.or(on_down),
         })

@@ -5,6 +5,7 @@ mod bonds;
 mod candidate;
 mod checks;
 mod collection;
+mod drains;
 mod follow;
 mod handle;
 mod interfaces;
@@ -340,8 +341,8 @@ impl Daemon {
         backend: &model::Backend,
         health: Option<&health::State>,
     ) -> Standing {
-        let order = self.orders.of(&OrderKey { service: *service, backend: backend.address });
-        Standing::of(backend.state, order.map(|order| order.kind), health, backend.on_down)
+        let ruling = self.orders.ruling(&OrderKey { service: *service, backend: backend.address });
+        Standing::of(backend.state, ruling.map(|ruling| ruling.order.kind), health, backend.on_down)
     }
 
     fn health_changed(&mut self, events: &[HealthEvent]) {

@@ -6,21 +6,22 @@ use tracing::{info, warn};
 
 use super::{
     Candidate, Daemon,
+    drains::Changed,
     handle::{Answer, Order},
     interfaces::Interfaces,
-    target, wall_clock,
+    target,
 };
 use crate::{
     api::model::{
-        ApiError, BackendSelector, ConfigRequest, DrainReport, ErrorKind, NoSuchPacket, Outcome, Plan,
-        ReloadReport, RevisionInfo, Revisions,
+        ApiError, BackendSelector, ConfigRequest, ErrorKind, NoSuchPacket, Outcome, Plan, ReloadReport,
+        RevisionInfo, Revisions,
     },
     config::{Config, model},
     control::{
         desired::{Desired, ServiceKey},
         explain::NotAttached,
     },
-    state::{self, InForce, Kept, OrderKey, OrderKind, Orders},
+    state::{self, InForce, Kept, OrderKey, OrderKind},
 };
 
 impl Daemon {
@@ -34,52 +35,16 @@ impl Daemon {
             Order::Watch(request, answer) => drop(answer.send(self.watch(&request))),
             Order::Drain(request, answer) => {
                 let kind = if request.force { OrderKind::Cut } else { OrderKind::Drain };
-                self.order_backends(&request.backend, Some(kind), answer);
+                self.order_drain(&request.backend, Some(kind), answer);
             }
-            Order::Undrain(backend, answer) => self.order_backends(&backend, None, answer),
-            Order::Remaining(backend, answer) => drop(answer.send(self.remaining(&backend, |_| false))),
+            Order::Undrain(backend, answer) => self.order_drain(&backend, None, answer),
+            Order::Remaining(backend, answer) => {
+                drop(answer.send(self.remaining(&backend, &Changed::default())))
+            }
             Order::Plan(request, answer) => drop(answer.send(self.plan(&request).await)),
             Order::Reload(request, answer) => self.order_reload(&request, answer).await,
             Order::Revisions(answer) => self.list_revisions(answer),
         }
-    }
-
-    /// Gives an order about backends, or withdraws it, and answers once it is kept.
-    fn order_backends(
-        &mut self,
-        selector: &BackendSelector,
-        kind: Option<OrderKind>,
-        answer: Answer<DrainReport>,
-    ) {
-        let since = wall_clock().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let named: Vec<OrderKey> = self.selected(selector).into_iter().map(|(key, _)| key).collect();
-        let give = |key: &OrderKey, orders: &mut Orders| match kind {
-            Some(kind) => orders.give(*key, kind, since),
-            None => orders.withdraw(key),
-        };
-        let changed: Vec<OrderKey> = named.into_iter().filter(|key| give(key, &mut self.orders)).collect();
-        if changed.is_empty() {
-            return drop(answer.send(self.remaining(selector, |_| false)));
-        }
-        info!(%selector, order = ?kind, "order of the operator");
-        self.reconcile();
-        self.tell_orders(&changed, kind);
-        self.tell_changes();
-        let kept = self.keeper.keep_orders(self.orders.clone());
-        let report = self.remaining(selector, |key| changed.contains(key));
-        // The disk may take its time; the daemon has none to wait for it.
-        tokio::spawn(async move {
-            let lasting = kept.wait().await;
-            let report = report.map(|mut report| {
-                report.warnings.extend(lasting.err().map(|error| {
-                    format!(
-                        "the order holds, but may not outlive the daemon, because it cannot be kept: {error}"
-                    )
-                }));
-                report
-            });
-            answer.send(report)
-        });
     }
 
     async fn plan(&self, request: &ConfigRequest) -> Result<Plan, ApiError> {

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use vip_lb_common::abi::{BackendRef, FlowKey, Phase};
 
-use super::Daemon;
+use super::{Daemon, drains::Changed};
 use crate::{
     api::model::{
         ApiError, BackendChange, BackendSelector, DrainReport, ErrorKind, OperatorOrder, Remaining,
@@ -24,37 +24,38 @@ struct Named {
 }
 
 impl Daemon {
-    /// What the backends that a selector means still have; `changed` tells which of them an order changed.
+    /// What the backends that a selector means still have; `changed` tells for whom an order changed something.
     pub(super) fn remaining(
         &self,
         selector: &BackendSelector,
-        changed: impl Fn(&OrderKey) -> bool,
+        changed: &Changed,
     ) -> Result<DrainReport, ApiError> {
         let selected = self.selected(selector);
-        if selected.is_empty() {
+        let host = self.host_change(selector, changed);
+        let is_known = host.as_ref().is_some_and(|host| host.changed || host.order.is_some());
+        if selected.is_empty() && !is_known {
             return Err(ApiError::new(ErrorKind::NotFound, format!("no backend is called `{selector}`")));
         }
         let named = self.named().map_err(internal)?;
         let backends = selected.into_iter().filter_map(|(key, backend)| {
             let service = super::plan::find_service(&self.config, &key.service)?;
             let standing = self.standing(&key.service, backend);
-            let order = self.orders.of(&key);
             let remaining = self.remaining_of(&key, standing, &named);
             Some(BackendChange {
                 service: service.name.clone(),
                 backend: backend.name.clone(),
-                changed: changed(&key),
+                changed: changed.backends.contains(&key),
                 now: match standing {
                     Standing::Serving => "in ring".to_owned(),
                     Standing::Draining(cause) if remaining.drained => format!("drained ({cause})"),
                     Standing::Draining(cause) => format!("draining ({cause})"),
                     Standing::Out(cause) => format!("out ({cause})"),
                 },
-                order: order.map(|order| OperatorOrder { order: order.kind, since: order.since }),
+                order: self.orders.ruling(&key).map(OperatorOrder::from),
                 remaining,
             })
         });
-        Ok(DrainReport { backends: backends.collect(), warnings: Vec::new() })
+        Ok(DrainReport { host, backends: backends.collect(), warnings: Vec::new() })
     }
 
     fn remaining_of(&self, key: &OrderKey, standing: Standing, named: &Named) -> Remaining {

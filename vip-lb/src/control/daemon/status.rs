@@ -71,6 +71,7 @@ impl Daemon {
             },
             interfaces: self.interface_status(),
             bonds: self.interfaces.bond_status(),
+            hosts: self.host_status(),
             watchdog: WatchdogStatus {
                 action: self.config.node.watchdog.action,
                 after: self.config.node.watchdog.after.as_secs(),
@@ -163,7 +164,7 @@ impl Daemon {
         entries: &Entries,
         health: Option<&TargetHealth>,
     ) -> anyhow::Result<BackendStatus> {
-        let order = self.orders.of(&OrderKey { service: *key, backend: backend.address });
+        let ruling = self.orders.ruling(&OrderKey { service: *key, backend: backend.address });
         let reference = member.map_or(BackendRef::NONE, |member| member.reference);
         let ring_slots = shares.get(&reference).copied().unwrap_or(0) as u32;
         let previous = |slot: &&vip_lb_common::abi::Slot| slot.phase != 0 && slot.previous == reference;
@@ -178,8 +179,8 @@ impl Daemon {
             mode: backend.mode,
             weight: backend.weight.get(),
             admin: backend.state,
-            drained_by_operator: order.is_some_and(|order| order.kind == OrderKind::Drain),
-            operator_order: order.map(|order| model::OperatorOrder { order: order.kind, since: order.since }),
+            drained_by_operator: ruling.is_some_and(|ruling| ruling.order.kind == OrderKind::Drain),
+            operator_order: ruling.map(model::OperatorOrder::from),
             health: health_status(health, self.started),
             forwarding: forwarding(self.standing(key, backend)),
             ring_slots,

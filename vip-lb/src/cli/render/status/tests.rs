@@ -16,6 +16,8 @@ eth0              2  native   turned off
 eth1 (bond0)     13  generic  -
 bond0: eth1 standby; eth2 active, not attached yet; eth3 down, attached, its link is awaited
 
+host 10.0.0.13: drained by the operator 1m 5s ago, 1 backend
+
 VIP 192.0.2.10, ownership always, answering
 
   web: tcp port 80, affinity flow, 16381 slots, 41 open (3 recorded flows, 1 newborn, 5 survivors)
