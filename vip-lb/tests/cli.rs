@@ -23,13 +23,14 @@ use vip_lb::{
         model::{
             Action, ApiError, BackendChange, BackendSelector, ConfigInfo, ConfigRequest, Counters,
             DrainReport, DrainRequest, ErrorKind, EventsRequest, ExplainRequest, ExplainedService,
-            Explanation, Loss, Occurrence, Outcome, Plan, ReloadReport, Remaining, RevisionInfo, Revisions,
-            Status, Step, UpgradeReport, Verdict, VerdictCount, WatchRequest, WatchdogStatus, Watched,
+            Explanation, Loss, NodeAdmin, NodeReport, Occurrence, Outcome, Plan, ReloadReport, Remaining,
+            RevisionInfo, Revisions, Status, Step, UpgradeReport, Verdict, VerdictCount, WatchRequest,
+            WatchdogStatus, Watched,
         },
         server::serve,
         socket::{SocketClaim, claim},
     },
-    config::model::{Affinity, WatchdogAction},
+    config::model::{Affinity, NodeState, WatchdogAction},
     metrics::Facts,
 };
 
@@ -51,6 +52,7 @@ impl Control for Imitation {
             version: "0.1.0".into(),
             pid: 4711,
             started: 0,
+            node_admin: NodeAdmin { admin: NodeState::Enabled, ordered_since: None },
             config: ConfigInfo {
                 path: "/etc/vip-lb.yaml".into(),
                 hash: "3f9a12bc".into(),
@@ -125,6 +127,14 @@ impl Control for Imitation {
         Ok(UpgradeReport { pid: 4712, former_pid: 4711, version: "0.1.0".to_owned() })
     }
 
+    async fn drain_node(&self, drain: bool) -> Result<NodeReport, ApiError> {
+        Ok(node_report(drain, false))
+    }
+
+    async fn node_remaining(&self) -> Result<NodeReport, ApiError> {
+        Ok(node_report(true, self.looks.fetch_add(1, Ordering::Relaxed) >= 1))
+    }
+
     async fn remaining(&self, backend: BackendSelector) -> Result<DrainReport, ApiError> {
         let drained = self.looks.fetch_add(1, Ordering::Relaxed) >= 2;
         report(&backend, if drained { "drained" } else { "draining" }, drained)
@@ -158,6 +168,18 @@ impl Control for Imitation {
         let revision =
             |number, in_force| RevisionInfo { number, since: 0, hash: "3f9a".into(), bytes: 812, in_force };
         Ok(Revisions { revisions: vec![revision(3, false), revision(7, true)], folder: "/x".into() })
+    }
+}
+
+fn node_report(drained: bool, quiet: bool) -> NodeReport {
+    NodeReport {
+        node: "edge1".into(),
+        changed: true,
+        admin: NodeAdmin { admin: NodeState::Enabled, ordered_since: drained.then_some(0) },
+        quiet,
+        seconds_left: drained.then_some(0),
+        services: Vec::new(),
+        warnings: Vec::new(),
     }
 }
 
@@ -252,6 +274,9 @@ fn answers_are_text_or_json_and_the_code_is_0() {
         ("drain 10.0.0.1", "web/b1: draining\n"),
         ("drain b1 --force", "web/b1: out\n"),
         ("undrain web/b1", "web/b1: in ring\n"),
+        ("drain --node", "edge1: this node is drained by the operator"),
+        ("drain --node --json", "\"quiet\": false"),
+        ("undrain --node", "edge1: this node is in service\n"),
         ("plan", "nothing changes\n"),
         ("reload --dry-run", "nothing changes\n"),
         ("rollback --list", "7  "),
@@ -315,6 +340,11 @@ fn waiting_for_a_drain_ends_when_it_is_done_or_at_the_deadline() {
     let (code, stdout, stderr) = daemon.run("drain b1 --wait");
     assert_eq!((code, stderr.as_str()), (0, ""));
     assert!(stdout.starts_with("web/b1: draining\n") && stdout.ends_with("web/b1: drained\n"), "{stdout}");
+    let (code, stdout, stderr) = Daemon::start().run("drain --node --wait");
+    assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
+    assert!(stdout.ends_with("nothing comes any more\n"), "{stdout}");
+    let (code, ..) = Daemon::start().run("drain --node --wait --deadline 1ms");
+    assert_eq!(code, 12);
     let late = |line: &str| Daemon::start().run(line);
     let (code, stdout, _) = late("drain b1 --wait --deadline 1ms");
     assert_eq!(code, 12, "{stdout}");

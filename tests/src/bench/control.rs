@@ -203,6 +203,10 @@ impl Facts for AllWell {
         Some(&self.next_hop)
     }
 
+    fn is_node_drained(&self) -> bool {
+        false
+    }
+
     fn is_of_host(&self, _: IpAddr) -> bool {
         true
     }

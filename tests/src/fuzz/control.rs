@@ -23,11 +23,12 @@ use vip_lb::{
         events::{Events, Subscription},
         model::{
             ApiError, BackendChange, BackendSelector, ConfigRequest, Counters, DrainReport, DrainRequest,
-            ErrorKind, EventsRequest, ExplainRequest, Explanation, Occurrence, Plan, ReloadReport, Remaining,
-            Revisions, Status, UpgradeReport, WatchRequest, Watched,
+            ErrorKind, EventsRequest, ExplainRequest, Explanation, NodeAdmin, NodeReport, Occurrence, Plan,
+            ReloadReport, Remaining, Revisions, Status, UpgradeReport, WatchRequest, Watched,
         },
         server,
     },
+    config::model::NodeState,
     metrics::Facts,
 };
 
@@ -190,6 +191,16 @@ impl Control for Fake {
 
     async fn drain(&self, request: DrainRequest) -> Result<DrainReport, ApiError> {
         Self::changed(&request.backend, "draining")
+    }
+
+    async fn drain_node(&self, drain: bool) -> Result<NodeReport, ApiError> {
+        let admin = NodeAdmin { admin: NodeState::Enabled, ordered_since: drain.then_some(7) };
+        let (node, services, warnings) = ("edge1".to_owned(), Vec::new(), Vec::new());
+        Ok(NodeReport { node, changed: true, admin, quiet: false, seconds_left: None, services, warnings })
+    }
+
+    async fn node_remaining(&self) -> Result<NodeReport, ApiError> {
+        self.drain_node(true).await
     }
 
     async fn remaining(&self, backend: BackendSelector) -> Result<DrainReport, ApiError> {

@@ -111,6 +111,9 @@ pub struct HostConfig {
 pub struct NodeConfig {
     /// Shown in status.
     pub name: String,
+    /// `enabled` or `drain`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
     /// Key of the flow hash.
     pub seed: String,
     /// Where XDP is attached.

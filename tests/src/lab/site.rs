@@ -96,6 +96,7 @@ impl SiteOptions {
         ConfigFile {
             node: NodeConfig {
                 name: "edge-1".to_owned(),
+                state: None,
                 seed: "the seed of all labs".to_owned(),
                 interfaces: vec![Node::DEVICE.to_owned()],
                 peers: Vec::new(),

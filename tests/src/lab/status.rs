@@ -76,6 +76,11 @@ pub struct ConfigInfo {
 /// A VIP.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Vip {
+    /// Whether the node answers for it.
+    pub answering: bool,
+    /// Why the node does not want to be found there.
+    #[serde(default)]
+    pub withdrawn: Option<String>,
     /// Its services.
     pub services: Vec<Service>,
 }

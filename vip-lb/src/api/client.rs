@@ -21,7 +21,7 @@ use tokio::{
 
 use super::model::{
     ApiError, BackendRequest, BackendSelector, ConfigRequest, Counters, DrainReport, DrainRequest, Event,
-    EventsRequest, ExplainRequest, Explanation, Liveness, Plan, ReloadReport, Revisions, Status,
+    EventsRequest, ExplainRequest, Explanation, Liveness, NodeReport, Plan, ReloadReport, Revisions, Status,
     UpgradeReport, WatchRequest, Watched,
 };
 
@@ -223,6 +223,24 @@ impl Client {
     /// See [`ClientError`].
     pub async fn undrain(&self, backend: BackendSelector) -> Result<DrainReport, ClientError> {
         self.post("/v1/undrain", &BackendRequest { backend }).await
+    }
+
+    /// Drains the node itself, or no longer.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn drain_node(&self, drain: bool) -> Result<NodeReport, ClientError> {
+        self.post(if drain { "/v1/node/drain" } else { "/v1/node/undrain" }, &()).await
+    }
+
+    /// What still comes to the node.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn node_remaining(&self) -> Result<NodeReport, ClientError> {
+        self.get("/v1/node/remaining").await
     }
 
     /// What a configuration would change.

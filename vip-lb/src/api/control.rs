@@ -8,8 +8,8 @@ use super::{
     events::Subscription,
     model::{
         ApiError, BackendSelector, ConfigRequest, Counters, DrainReport, DrainRequest, EventsRequest,
-        ExplainRequest, Explanation, Plan, ReloadReport, Revisions, Status, UpgradeReport, WatchRequest,
-        Watched,
+        ExplainRequest, Explanation, NodeReport, Plan, ReloadReport, Revisions, Status, UpgradeReport,
+        WatchRequest, Watched,
     },
 };
 use crate::metrics::Facts;
@@ -62,6 +62,12 @@ pub trait Control: Send + Sync + 'static {
     /// [`ErrorKind::NotFound`](super::model::ErrorKind::NotFound) if the selector matches no backend.
     fn undrain(&self, backend: BackendSelector)
     -> impl Future<Output = Result<DrainReport, ApiError>> + Send;
+
+    /// Drains this node, or no longer: it gives up its VIPs, and forwards what comes all the same. Twice changes nothing.
+    fn drain_node(&self, drain: bool) -> impl Future<Output = Result<NodeReport, ApiError>> + Send;
+
+    /// What still comes to this node. Changes nothing.
+    fn node_remaining(&self) -> impl Future<Output = Result<NodeReport, ApiError>> + Send;
 
     /// Lets somebody watch packets, until the receiver is dropped.
     ///

@@ -4,6 +4,7 @@ mod change;
 mod error;
 mod event;
 mod explain;
+mod node;
 mod packet;
 mod plan;
 mod status;
@@ -19,6 +20,7 @@ pub use explain::{
     ChosenBackend, ExplainRequest, ExplainedService, Explanation, FlowHash, NotAFlowHash, Slot, SlotState,
     Step,
 };
+pub use node::{NodeAdmin, NodeReport, ServiceQuiet};
 pub use packet::{NoSuchPacket, PacketKind};
 pub use plan::{
     BackendPlan, Change, ChangeAction, ConfigRequest, ConfigText, ConnectionFate, Loss, Outcome, Plan,

@@ -10,12 +10,14 @@ use std::{
 use super::model::{
     Action, AttachedMode, BackendStatus, BondMemberState, BondMemberStatus, BondStatus, ChosenBackend,
     ConfigInfo, Counters, ExplainRequest, ExplainedService, Explanation, FlowHash, Forwarding,
-    ForwardingState, Frame, Health, HealthState, HostStatus, InterfaceStatus, OperatorOrder, OrderKind,
-    ServiceStatus, Slot, SlotState, Status, Step, TableStatus, Traffic, Verdict, VerdictCount, VipStatus,
-    WatchdogStatus, WatchedPacket,
+    ForwardingState, Frame, Health, HealthState, HostStatus, InterfaceStatus, NodeAdmin, OperatorOrder,
+    OrderKind, ServiceStatus, Slot, SlotState, Status, Step, TableStatus, Traffic, Verdict, VerdictCount,
+    VipStatus, WatchdogStatus, WatchedPacket,
 };
 use crate::{
-    config::model::{AdminState, Affinity, ForwardMode, Ownership, Ports, Protocol, WatchdogAction},
+    config::model::{
+        AdminState, Affinity, ForwardMode, NodeState, Ownership, Ports, Protocol, WatchdogAction,
+    },
     metrics::{Facts, Program, Reloads},
 };
 
@@ -176,6 +178,7 @@ pub(crate) fn status() -> Status {
         version: "0.1.0".into(),
         pid: 4711,
         started: NOW - 93_784,
+        node_admin: NodeAdmin { admin: NodeState::Enabled, ordered_since: Some(NOW - 90) },
         config: ConfigInfo {
             path: "/etc/vip-lb/vip-lb.yaml".into(),
             hash: "3f9a12bc".into(),
@@ -223,12 +226,14 @@ pub(crate) fn status() -> Status {
                 address: "192.0.2.10".parse().unwrap(),
                 ownership: Ownership::Always,
                 answering: true,
+                withdrawn: None,
                 services: vec![web],
             },
             VipStatus {
                 address: "2001:db8::10".parse().unwrap(),
                 ownership: Ownership::Always,
                 answering: false,
+                withdrawn: Some("this node is drained by the operator".into()),
                 services: vec![dns],
             },
         ],

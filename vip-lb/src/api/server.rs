@@ -144,6 +144,13 @@ pub fn router<C: Control>(control: Arc<C>) -> Router {
         .order("/v1/undrain", "Withdraw an order", async |daemon: Arc<C>, request: BackendRequest| {
             daemon.undrain(request.backend).await
         })
+        .command("/v1/node/drain", "Give up the VIPs of this node", async |daemon: Arc<C>| {
+            daemon.drain_node(true).await
+        })
+        .command("/v1/node/undrain", "Withdraw that", async |daemon: Arc<C>| daemon.drain_node(false).await)
+        .get("/v1/node/remaining", "What still comes to this node", async |daemon: Arc<C>| {
+            daemon.node_remaining().await
+        })
         .wordy_order(
             "/v1/plan",
             "What a configuration would change",

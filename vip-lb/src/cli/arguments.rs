@@ -181,6 +181,7 @@ Examples:
   vip-lb drain b1 --wait --deadline 30m         until nothing is left of it, or for half an hour
   vip-lb drain b1 --wait --deadline 30m --force the same, and what is left then is cut
   vip-lb drain b1 --force                       its connections are cut now
+  vip-lb drain --node --wait                    this load balancer, before its own maintenance
 
 With --wait it exits with 12 if the deadline passed and the backend is not drained.")]
     Drain(DrainArgs),
@@ -466,10 +467,14 @@ pub struct RollbackArgs {
 #[derive(Debug, Args)]
 pub struct DrainArgs {
     /// SERVICE/BACKEND, or BACKEND for the backends of that name in all services; ADDRESS alone is the whole host
-    #[arg(value_name = "BACKEND")]
-    pub backend: BackendSelector,
+    #[arg(value_name = "BACKEND", required_unless_present = "node", conflicts_with = "node")]
+    pub backend: Option<BackendSelector>,
 
-    /// Stay until no slot and no entry names the backend
+    /// This load balancer itself: it gives up its VIPs, and forwards what comes all the same
+    #[arg(long, conflicts_with = "force")]
+    pub node: bool,
+
+    /// Stay until no slot and no entry names the backend, or with --node until nothing has come for one idle timeout
     #[arg(long)]
     pub wait: bool,
 
@@ -490,8 +495,12 @@ pub struct DrainArgs {
 #[derive(Debug, Args)]
 pub struct BackendArgs {
     /// SERVICE/BACKEND, or BACKEND for the backends of that name in all services; ADDRESS alone is the whole host
-    #[arg(value_name = "BACKEND")]
-    pub backend: BackendSelector,
+    #[arg(value_name = "BACKEND", required_unless_present = "node", conflicts_with = "node")]
+    pub backend: Option<BackendSelector>,
+
+    /// This load balancer itself
+    #[arg(long)]
+    pub node: bool,
 
     /// Print JSON
     #[arg(long)]
@@ -546,6 +555,11 @@ mod tests {
             "vip-lb decap --interface eth0 --unload --gue-port 6081",
             "vip-lb decap --interface eth0 --from 10.0.0.0/24 --vip 192.0.2.1 --gue-port 0",
             "vip-lb drain /b1",
+            "vip-lb drain",
+            "vip-lb drain b1 --node",
+            "vip-lb drain --node --force",
+            "vip-lb undrain",
+            "vip-lb undrain b1 --node",
             "vip-lb drain b1 --deadline 10m",
             "vip-lb drain b1 --wait --deadline 10",
             "vip-lb rollback one",

@@ -51,7 +51,7 @@ pub fn execute(cli: Cli) -> Exit {
         Command::Explain(args) if args.live => watch::live(&client(), &args.filter, args.json),
         Command::Explain(args) => remote::explain(&client(), &args),
         Command::Capture(args) => watch::capture(&client(), &args),
-        Command::Drain(args) => drain::drain(&client(), args),
+        Command::Drain(args) => drain::drain(&client(), &args),
         Command::Undrain(args) => drain::undrain(&client(), args),
         Command::Counters(args) => remote::counters(&client(), &args),
         Command::Top(args) => remote::run(top::top(&client(), &args)),

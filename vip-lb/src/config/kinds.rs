@@ -11,8 +11,8 @@ use std::{
 use super::{
     decode::Kind,
     model::{
-        AdminState, Affinity, AttachMode, ForwardMode, MetricsAccess, OnDown, OnExit, Ownership, Ports,
-        Protocol, RingSize, UnknownService, Watch, WatchdogAction,
+        AdminState, Affinity, AttachMode, ForwardMode, MetricsAccess, NodeState, OnDown, OnExit, Ownership,
+        Ports, Protocol, RingSize, UnknownService, Watch, WatchdogAction,
     },
     ports,
     sketch::Shape,
@@ -143,6 +143,8 @@ pub(super) const ATTACH: Kind<AttachMode> =
     Kind::new("one of auto, native, generic", Shape::Words(AttachMode::NAMES), named);
 pub(super) const METRICS_ACCESS: Kind<MetricsAccess> =
     Kind::new("one of token, open", Shape::Words(MetricsAccess::NAMES), named);
+pub(super) const NODE_STATE: Kind<NodeState> =
+    Kind::new("one of enabled, drain", Shape::Words(NodeState::NAMES), named);
 pub(super) const ON_EXIT: Kind<OnExit> = Kind::new("one of keep, unload", Shape::Words(OnExit::NAMES), named);
 pub(super) const WATCHDOG_ACTION: Kind<WatchdogAction> =
     Kind::new("one of forward, pass", Shape::Words(WatchdogAction::NAMES), named);
@@ -265,6 +267,7 @@ mod tests {
         names(&ATTACH, AttachMode::ALL, AttachMode::as_str);
         names(&METRICS_ACCESS, MetricsAccess::ALL, MetricsAccess::as_str);
         names(&WATCHDOG_ACTION, WatchdogAction::ALL, WatchdogAction::as_str);
+        names(&NODE_STATE, NodeState::ALL, NodeState::as_str);
         names(&ON_EXIT, OnExit::ALL, OnExit::as_str);
         names(&WATCH, Watch::ALL, Watch::as_str);
         names(&OWNERSHIP, Ownership::ALL, Ownership::as_str);

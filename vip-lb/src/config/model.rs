@@ -72,6 +72,7 @@ pub struct UnknownName {
 
 named!(AttachMode { Auto = "auto", Native = "native", Generic = "generic" });
 named!(MetricsAccess { Token = "token", Open = "open" });
+named!(NodeState { Enabled = "enabled", Drain = "drain" });
 named!(OnExit { Keep = "keep", Unload = "unload" });
 named!(Watch { Never = "never", Safe = "safe", Always = "always" });
 named!(WatchdogAction { Forward = "forward", Pass = "pass" });
@@ -115,6 +116,8 @@ pub struct Host {
 pub struct Node {
     /// Shown in status; defaults to the host name.
     pub name: String,
+    /// Whether it is to be found at its VIPs.
+    pub state: NodeState,
     /// Where the XDP program is attached; at least one, names unique.
     pub interfaces: Vec<Interface>,
     /// Keys the flow hash. All nodes of a VIP carry the same one.
@@ -145,6 +148,16 @@ pub struct Node {
     pub watch: Watch,
     /// Sizes of the tables.
     pub tables: Tables,
+}
+
+/// Whether this node is to be found at its VIPs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum NodeState {
+    /// As their ownership says. The default.
+    Enabled,
+    /// It answers for none of them, announces none, and forwards what comes all the same.
+    Drain,
 }
 
 /// The API over TCP.

@@ -12,8 +12,8 @@ use super::{
     issue::{Issues, Place},
     kinds,
     model::{
-        AdminState, Affinity, AttachMode, ForwardMode, MetricsAccess, OnDown, OnExit, Ownership, Ports,
-        Protocol, RingSize, UnknownService, Watch, WatchdogAction,
+        AdminState, Affinity, AttachMode, ForwardMode, MetricsAccess, NodeState, OnDown, OnExit, Ownership,
+        Ports, Protocol, RingSize, UnknownService, Watch, WatchdogAction,
     },
     sketch::{Drawn, Sketch},
     tree::{Node, Value},
@@ -39,6 +39,7 @@ pub(super) struct RawConfig {
 
 pub(super) struct RawNode {
     pub(super) name: Field<String>,
+    pub(super) state: Field<NodeState>,
     pub(super) interfaces: Field<Vec<RawInterface>>,
     pub(super) seed: Field<String>,
     pub(super) peers: Field<Vec<At<IpAddr>>>,
@@ -151,6 +152,7 @@ pub(super) fn decode(root: &Node, issues: &mut Issues) -> Option<RawConfig> {
 fn node(node: &Node, place: Place, issues: &mut Issues) -> Option<RawNode> {
     const KEYS: &[&str] = &[
         "name",
+        "state",
         "interfaces",
         "seed",
         "peers",
@@ -170,6 +172,7 @@ fn node(node: &Node, place: Place, issues: &mut Issues) -> Option<RawNode> {
     let fields = Fields::open(node, place, KEYS, NODE, issues)?;
     Some(RawNode {
         name: fields.optional("name", &kinds::NODE_NAME, issues),
+        state: fields.optional("state", &kinds::NODE_STATE, issues),
         interfaces: fields.required_list("interfaces", &INTERFACES, issues, interface),
         seed: fields.required("seed", &kinds::SEED, issues),
         peers: fields

@@ -120,6 +120,7 @@ fn node_changes(old: &Node, new: &Node, changes: &mut Vec<Change>) {
     // A key that is compared nowhere below would change in silence: whoever adds one is led here.
     let Node {
         name: _,
+        state: _,
         interfaces: _,
         seed: _,
         peers: _,
@@ -138,6 +139,7 @@ fn node_changes(old: &Node, new: &Node, changes: &mut Vec<Change>) {
     } = old;
     let mut keys = Keys { about: About { subject: Subject::Node, name: None }, changes };
     keys.compare("name", &old.name, &new.name);
+    keys.compare("state", &old.state, &new.state);
     let interface = |of: &Interface| format!("{} ({})", of.name, of.attach);
     keys.compare_shown("interfaces", &old.interfaces, &new.interfaces, |all| list(all, interface));
     keys.compare_hidden("seed", &old.seed, &new.seed);
@@ -341,12 +343,13 @@ mod tests {
         };
         let old = of("interfaces: [eth0]");
         let new = of(
-            "interfaces: [{name: eth1, attach: native}], gue_port: 7000, nat: {source_v4: 192.0.2.5}, peers: \
+            "state: drain, interfaces: [{name: eth1, attach: native}], gue_port: 7000, nat: {source_v4: 192.0.2.5}, peers: \
                       [192.0.2.7], tables: {flows: 4096}, api: {listen: '127.0.0.1:9177', token_file: /t}, watchdog: {action: pass}",
         );
         assert_eq!(
             lines(&old, &new),
             [
+                "node: state enabled -> drain",
                 "node: interfaces eth0 (auto) -> eth1 (native)",
                 "node: peers none -> 192.0.2.7",
                 "node: gue_port 6080 -> 7000",

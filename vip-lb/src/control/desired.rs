@@ -11,11 +11,14 @@ use vip_lb_common::{
     headers::outer_checksum_base,
 };
 
-use super::standing::Standing;
+use super::{
+    ownership::{Claim, Withdrawal},
+    standing::Standing,
+};
 use crate::{
     config::{
         Config,
-        model::{self, Affinity, ForwardMode, Node, Ports, Protocol, RingSize, UnknownService},
+        model::{self, Affinity, ForwardMode, Node, NodeState, Ports, Protocol, RingSize, UnknownService},
     },
     network::{NextHop, Via},
     steering::{Start, Timeouts, identity},
@@ -37,6 +40,8 @@ pub struct ServiceKey {
 pub struct Desired {
     /// VIPs with the flags of their entries, as far as services do not decide them.
     pub vips: BTreeMap<IpAddr, u32>,
+    /// What this node wants of each of them.
+    pub claims: BTreeMap<IpAddr, Claim>,
     /// Services.
     pub services: BTreeMap<ServiceKey, DesiredService>,
     /// Peer nodes.
@@ -142,6 +147,9 @@ pub trait Facts {
     /// Where packets to an address go; none while that is not known.
     fn next_hop(&self, address: IpAddr) -> Option<&NextHop>;
 
+    /// Whether an operator drains this node.
+    fn is_node_drained(&self) -> bool;
+
     /// Whether the host has an address itself, so that its stack answers for it.
     fn is_of_host(&self, address: IpAddr) -> bool;
 }
@@ -151,8 +159,14 @@ impl Desired {
     #[must_use]
     pub fn new(config: &Config, facts: &impl Facts) -> Self {
         let mut desired = Self::default();
+        let drained = match config.node.state {
+            _ if facts.is_node_drained() => Some(Withdrawal::NodeOrdered),
+            NodeState::Drain => Some(Withdrawal::NodeConfigured),
+            NodeState::Enabled => None,
+        };
         for vip in &config.vips {
-            let mut flags = Vip::ANSWER;
+            let claim = Claim::of(drained);
+            let mut flags = if claim.is_wanted() { Vip::ANSWER } else { 0 };
             if vip.unknown_service == UnknownService::Pass {
                 flags |= Vip::PASS_UNKNOWN;
             }
@@ -183,6 +197,7 @@ impl Desired {
                 desired.services.insert(key, wanted);
             }
             desired.vips.insert(vip.address, flags);
+            desired.claims.insert(vip.address, claim);
         }
         for &peer in &config.node.peers {
             desired.configured_peers.insert(peer);

@@ -16,6 +16,7 @@ pub mod explain;
 pub mod hand_over;
 pub mod indices;
 mod observed;
+pub mod ownership;
 pub mod pacing;
 pub mod rehearsal;
 pub mod service;

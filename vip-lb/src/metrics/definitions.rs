@@ -45,6 +45,7 @@ metrics! {
     CONFIG_RELOADS: Counter "config_reloads_total" ["result"] "Readings of the configuration file after the first, by their result: success or failure.";
     WARNINGS: Gauge "warnings" [] "Warnings in the status at the moment.";
 
+    NODE_DRAINED: Gauge "node_drained" [] "Whether this node is drained, by configuration or operator: it gives up its VIPs.";
     INTERFACE: Gauge "interface_attached" ["interface", "mode"] "1 for each interface that the program is attached to; native or generic mode is a label.";
     VIP_ANSWERING: Gauge "vip_answering" ["vip"] "Whether this node answers ARP, neighbour solicitations and ping for the VIP.";
     PACKETS: Counter "packets_total" ["verdict", "action"] "Packets by how they ended: the verdict, and what it means for the packet.";

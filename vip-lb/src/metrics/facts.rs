@@ -80,6 +80,7 @@ fn node(page: &mut Page, facts: &Facts) {
     page.metric(&CONFIG_SUCCESSFUL).sample(&[], !reloads.last_failed);
     page.metric(&CONFIG_RELOADS).sample(&["success"], reloads.succeeded).sample(&["failure"], reloads.failed);
     page.metric(&WARNINGS).sample(&[], status.warnings.len() as u64);
+    page.metric(&NODE_DRAINED).sample(&[], status.node_admin.is_drained());
 }
 
 fn traffic(page: &mut Page, facts: &Facts) {

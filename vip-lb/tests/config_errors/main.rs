@@ -90,7 +90,7 @@ fn keys() {
             "interfaces: [eth0]\n",
             "interfaces: [eth0]\n  \"on\\texit\": keep\n",
             &[
-                "4:3: node[\"on\\texit\"]: found an unknown key, expected one of name, interfaces, seed, peers, \
+                "4:3: node[\"on\\texit\"]: found an unknown key, expected one of name, state, interfaces, seed, peers, \
                tunnel_source_v4, tunnel_source_v6, gue_port, nat, on_exit, watchdog, socket, api, pins, state_dir, watch, tables; did you mean on_exit?",
             ],
         ),

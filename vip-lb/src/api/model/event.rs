@@ -144,6 +144,10 @@ pub enum Occurrence {
         /// The address.
         host: IpAddr,
     },
+    /// An operator ordered this node to give up its VIPs.
+    NodeDrain,
+    /// An operator withdrew that.
+    NodeUndrain,
     /// A configuration came into force.
     ConfigReloaded {
         /// Its fingerprint.

@@ -5,7 +5,7 @@ use std::{net::IpAddr, path::PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::change::OperatorOrder;
+use super::{change::OperatorOrder, node::NodeAdmin};
 
 use crate::config::model::{AdminState, Affinity, ForwardMode, Ownership, Ports, Protocol, WatchdogAction};
 
@@ -29,6 +29,8 @@ pub struct Status {
     pub pid: u32,
     /// When it started, Unix seconds.
     pub started: u64,
+    /// What is wanted of the node itself.
+    pub node_admin: NodeAdmin,
     /// What it runs by.
     pub config: ConfigInfo,
     /// Where the packet program is attached.
@@ -165,6 +167,9 @@ pub struct VipStatus {
     pub ownership: Ownership,
     /// Whether this node answers ARP, neighbour solicitations and echo for it now.
     pub answering: bool,
+    /// Why this node does not want to be found there, a lower-case phrase; absent if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withdrawn: Option<String>,
     /// In the order of the configuration.
     pub services: Vec<ServiceStatus>,
 }

@@ -17,14 +17,14 @@ use crate::{
         limited::CONNECTIONS,
         model::{
             BackendChange, BackendSelector, Change, ChangeAction, ConfigRequest, ConfigText, Counters,
-            DrainReport, DrainRequest, EventsRequest, Explanation, Occurrence, Outcome, PacketKind, Plan,
-            ReloadReport, Remaining, RevisionInfo, Revisions, Status, Subject, UpgradeReport, WatchRequest,
-            Watched,
+            DrainReport, DrainRequest, EventsRequest, Explanation, NodeAdmin, NodeReport, Occurrence,
+            Outcome, PacketKind, Plan, ReloadReport, Remaining, RevisionInfo, Revisions, Status, Subject,
+            UpgradeReport, WatchRequest, Watched,
         },
         samples::{self, TempFolder},
         socket::{SocketClaim, claim},
     },
-    config::model::Protocol,
+    config::model::{NodeState, Protocol},
     metrics::Facts,
 };
 
@@ -92,6 +92,16 @@ impl Control for Fake {
     async fn drain(&self, DrainRequest { backend, force }: DrainRequest) -> Result<DrainReport, ApiError> {
         assert_ne!(backend.to_string(), "panic", "as asked for");
         Self::changed(&backend, if force { "out" } else { "draining" })
+    }
+
+    async fn drain_node(&self, drain: bool) -> Result<NodeReport, ApiError> {
+        let admin = NodeAdmin { admin: NodeState::Enabled, ordered_since: drain.then_some(7) };
+        let (node, services, warnings) = ("edge1".to_owned(), Vec::new(), Vec::new());
+        Ok(NodeReport { node, changed: true, admin, quiet: false, seconds_left: None, services, warnings })
+    }
+
+    async fn node_remaining(&self) -> Result<NodeReport, ApiError> {
+        self.drain_node(true).await
     }
 
     async fn remaining(&self, backend: BackendSelector) -> Result<DrainReport, ApiError> {
@@ -259,6 +269,9 @@ async fn a_refusal_of_the_daemon_arrives_whole() {
         Err(ClientError::Refused(error)) => assert_eq!(error, invalid),
         other => panic!("{other:?}"),
     }
+    assert_eq!(client.drain_node(true).await.unwrap().admin.ordered_since, Some(7));
+    assert_eq!(client.drain_node(false).await.unwrap().admin.ordered_since, None);
+    assert!(client.node_remaining().await.unwrap().admin.is_drained());
     match client.undrain("mail/b1".parse().unwrap()).await {
         Err(ClientError::Refused(error)) => {
             assert_eq!(error, ApiError::new(ErrorKind::NotFound, "no backend matches `mail/b1`"));

@@ -64,6 +64,8 @@ fn words(what: &Occurrence) -> (String, Tone, &[String]) {
         Occurrence::HostUndrain { host } => {
             (format!("host {host}: an operator no longer drains it"), Tone::Neutral)
         }
+        Occurrence::NodeDrain => ("this node: an operator drains it".to_owned(), Tone::Neutral),
+        Occurrence::NodeUndrain => ("this node: an operator no longer drains it".to_owned(), Tone::Neutral),
         Occurrence::ConfigReloaded { hash, changes, .. } if changes.is_empty() => {
             (format!("configuration reloaded, hash {hash}, nothing changed"), Tone::Neutral)
         }

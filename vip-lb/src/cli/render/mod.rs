@@ -16,7 +16,7 @@ pub(super) use event::event;
 pub(super) use explanation::explanation;
 pub(super) use findings::findings;
 pub(super) use plan::plan;
-pub(super) use reports::{drain, reload, revisions};
+pub(super) use reports::{drain, node, reload, revisions};
 pub(super) use status::{notes as backend_notes, status};
 pub(super) use watched::{fate, watched};
 

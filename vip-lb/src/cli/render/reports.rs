@@ -6,7 +6,7 @@ use super::{
     table::{Align, Table},
 };
 use crate::api::model::{
-    BackendChange, DrainReport, HostChange, OrderKind, Outcome, ReloadReport, Revisions,
+    BackendChange, DrainReport, HostChange, NodeReport, OrderKind, Outcome, ReloadReport, Revisions,
 };
 
 /// One line for a host, one per backend, one for what it still has, then the warnings.
@@ -61,6 +61,37 @@ fn backend(change: &BackendChange, now: u64) -> String {
     text
 }
 
+/// The node, then what still comes, then the warnings.
+pub(in crate::cli) fn node(report: &NodeReport, now: u64) -> String {
+    let unchanged = if report.changed { "" } else { " (unchanged)" };
+    let mut text = match super::status::node_drain(&report.admin, now) {
+        None => format!("{}: this node is in service{unchanged}\n", report.node),
+        Some(drained) if report.quiet => {
+            format!("{}: {drained}; nothing comes any more{unchanged}\n", report.node)
+        }
+        Some(drained) => format!("{}: {drained}{unchanged}\n", report.node),
+    };
+    if report.admin.is_drained() && !report.quiet {
+        for of in report.services.iter().filter(|of| of.seconds_left() > 0) {
+            text.push_str(&format!(
+                "  {}, {}: {} packets/s, quiet for {} of {}\n",
+                of.service,
+                of.vip,
+                super::quantity::scaled(of.packets_per_second),
+                duration(of.quiet_for),
+                duration(of.idle_timeout),
+            ));
+        }
+        if let Some(seconds) = report.seconds_left {
+            text.push_str(&format!("  over in {} at the earliest\n", duration(seconds)));
+        }
+    }
+    for warning in &report.warnings {
+        text.push_str(&format!("warning: {warning}\n"));
+    }
+    text
+}
+
 /// One line per change, then the warnings.
 pub(in crate::cli) fn reload(report: &ReloadReport) -> String {
     let plan = &report.plan;
@@ -104,8 +135,12 @@ pub(in crate::cli) fn revisions(revisions: &Revisions, now: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::model::{
-        Change, ChangeAction, OperatorOrder, OrderKind, Plan, Remaining, RevisionInfo, Subject,
+    use crate::{
+        api::model::{
+            Change, ChangeAction, NodeAdmin, OperatorOrder, OrderKind, Plan, Remaining, RevisionInfo,
+            ServiceQuiet, Subject,
+        },
+        config::model::NodeState,
     };
 
     const NOW: u64 = 1_800_000_000;
@@ -167,6 +202,45 @@ mod tests {
         );
         let back = HostChange { changed: false, order: None, ..host };
         assert_eq!(drain(&report(back), NOW), "host 10.0.0.11: in service (unchanged)\n");
+    }
+
+    #[test]
+    fn a_node_is_told_with_what_still_comes() {
+        let of = |service: &str, packets_per_second, quiet_for| ServiceQuiet {
+            service: service.into(),
+            vip: "192.0.2.10".parse().unwrap(),
+            packets_per_second,
+            quiet_for,
+            idle_timeout: 600,
+        };
+        let report = NodeReport {
+            node: "edge-1".into(),
+            changed: true,
+            admin: NodeAdmin { admin: NodeState::Enabled, ordered_since: Some(NOW - 65) },
+            quiet: false,
+            seconds_left: Some(600),
+            services: vec![of("web", 5.5, 0), of("mail", 0.0, 65), of("old", 0.0, 600)],
+            warnings: vec!["no other node is configured".into()],
+        };
+        let drained = "edge-1: this node is drained by the operator 1m 5s ago: it gives up its VIPs, and forwards what comes";
+        assert_eq!(
+            node(&report, NOW),
+            format!(
+                "{drained}\n  web, 192.0.2.10: 5.5 packets/s, quiet for 0s of 10m 0s\n  mail, 192.0.2.10: 0 packets/s, quiet for 1m 5s of 10m \
+                 0s\n  over in 10m 0s at the earliest\nwarning: no other node is configured\n"
+            )
+        );
+        let quiet = NodeReport {
+            changed: false,
+            quiet: true,
+            seconds_left: Some(0),
+            warnings: Vec::new(),
+            ..report.clone()
+        };
+        assert_eq!(node(&quiet, NOW), format!("{drained}; nothing comes any more (unchanged)\n"));
+        let admin = NodeAdmin { admin: NodeState::Enabled, ordered_since: None };
+        let back = NodeReport { admin, quiet: false, seconds_left: None, warnings: Vec::new(), ..report };
+        assert_eq!(node(&back, NOW), "edge-1: this node is in service\n");
     }
 
     #[test]

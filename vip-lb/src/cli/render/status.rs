@@ -7,9 +7,9 @@ use super::{
 use crate::{
     api::model::{
         AttachedMode, BackendStatus, BondMemberState, BondStatus, ForwardingState, HealthState, HostStatus,
-        OrderKind, ServiceStatus, Status, TableStatus, VipStatus,
+        NodeAdmin, OrderKind, ServiceStatus, Status, TableStatus, VipStatus,
     },
-    config::model::{AdminState, Ownership, Ports, WatchdogAction},
+    config::model::{AdminState, NodeState, Ownership, Ports, WatchdogAction},
 };
 
 /// The page; `now` is in Unix seconds.
@@ -27,6 +27,9 @@ pub(in crate::cli) fn status(status: &Status, now: u64, style: Style) -> String 
         status.config.hash,
         quantity::duration(now.saturating_sub(status.config.loaded_at))
     ));
+    if let Some(drained) = node_drain(&status.node_admin, now) {
+        text.push_str(&format!("{}\n", Toned(&drained, Tone::Doubtful, style)));
+    }
     if status.watchdog.action == WatchdogAction::Pass {
         text.push_str(&format!(
             "without a daemon packets go to the host after {}\n",
@@ -108,6 +111,16 @@ fn bond_members(bond: &BondStatus) -> String {
     if members.is_empty() { "no members".to_owned() } else { members.join("; ") }
 }
 
+/// That the node gives up its VIPs, if it does.
+pub(super) fn node_drain(node: &NodeAdmin, now: u64) -> Option<String> {
+    let by = match (node.admin, node.ordered_since) {
+        (_, Some(since)) => format!("by the operator {} ago", quantity::duration(now.saturating_sub(since))),
+        (NodeState::Drain, None) => "in the configuration".to_owned(),
+        (NodeState::Enabled, None) => return None,
+    };
+    Some(format!("this node is drained {by}: it gives up its VIPs, and forwards what comes"))
+}
+
 fn host_line(host: &HostStatus, now: u64, style: Style) -> String {
     let configured = match host.admin {
         AdminState::Enabled => None,
@@ -139,7 +152,8 @@ fn vip_line(vip: &VipStatus, style: Style) -> String {
     } else {
         Toned("not answering", Tone::Bad, style)
     };
-    format!("VIP {}, ownership {ownership}, {answering}\n", vip.address)
+    let why = vip.withdrawn.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+    format!("VIP {}, ownership {ownership}, {answering}{why}\n", vip.address)
 }
 
 fn service_block(service: &ServiceStatus, now: u64, style: Style) -> String {

@@ -22,7 +22,7 @@ use super::{
     issue::{Issues, Place},
     model::{
         AdminState, Api, AttachMode, Config, DEFAULT_GUE_PORT, DEFAULT_PINS, HashSeed, Interface,
-        MetricsAccess, Nat, Node, OnExit, Ownership, Tables, UnknownService, Vip, Watch, Watchdog,
+        MetricsAccess, Nat, Node, NodeState, OnExit, Ownership, Tables, UnknownService, Vip, Watch, Watchdog,
     },
     raw::{RawApi, RawConfig, RawInterface, RawNat, RawNode, RawTables, RawVip, RawWatchdog},
 };
@@ -128,6 +128,7 @@ impl<'a> Validator<'a> {
         let nat = raw.nat.value().map_or_else(Nat::default, |nat| self.nat(nat, &peers));
         Some(Node {
             name: raw.name.value().map_or(host_name, String::as_str).to_owned(),
+            state: raw.state.or(NodeState::Enabled),
             interfaces: interfaces?,
             seed: HashSeed::from_text(raw.seed.value()?),
             peers,

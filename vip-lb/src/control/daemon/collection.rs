@@ -119,6 +119,7 @@ impl Daemon {
         for (_, service) in self.engine.services() {
             if let Ok(stats) = self.dataplane.service_stats(service.reference.id) {
                 self.service_rates.read(service.reference.id, stats, now);
+                self.quiet.read(service.reference.id, stats.packets, now);
                 self.service_arrivals.read(service.reference.id, stats.new_connections, now);
             }
             for member in service.members.values() {
@@ -132,6 +133,7 @@ impl Daemon {
         // A bond's members get the program one by one, between the orders.
         self.tell_changes();
         self.service_rates.keep_read_at(now);
+        self.quiet.keep_read_at(now);
         self.backend_rates.keep_read_at(now);
         self.service_arrivals.keep_read_at(now);
         self.backend_arrivals.keep_read_at(now);

@@ -7,8 +7,8 @@ use crate::api::{
     events::{Events, Subscription},
     model::{
         ApiError, BackendSelector, ConfigRequest, Counters, DrainReport, DrainRequest, ErrorKind,
-        EventsRequest, ExplainRequest, Explanation, Plan, ReloadReport, Revisions, Status, UpgradeReport,
-        WatchRequest, Watched,
+        EventsRequest, ExplainRequest, Explanation, NodeReport, Plan, ReloadReport, Revisions, Status,
+        UpgradeReport, WatchRequest, Watched,
     },
 };
 use crate::{metrics::Facts, state::History};
@@ -25,6 +25,8 @@ pub(super) enum Order {
     Drain(DrainRequest, Answer<DrainReport>),
     Undrain(BackendSelector, Answer<DrainReport>),
     Remaining(BackendSelector, Answer<DrainReport>),
+    DrainNode(bool, Answer<NodeReport>),
+    NodeRemaining(Answer<NodeReport>),
     Plan(ConfigRequest, Answer<Plan>),
     Reload(ConfigRequest, Answer<ReloadReport>),
     Revisions(Answer<Revisions>),
@@ -103,6 +105,14 @@ impl Control for Handle {
 
     async fn undrain(&self, backend: BackendSelector) -> Result<DrainReport, ApiError> {
         self.ask(|answer| Order::Undrain(backend, answer)).await
+    }
+
+    async fn drain_node(&self, drain: bool) -> Result<NodeReport, ApiError> {
+        self.ask(|answer| Order::DrainNode(drain, answer)).await
+    }
+
+    async fn node_remaining(&self) -> Result<NodeReport, ApiError> {
+        self.ask(Order::NodeRemaining).await
     }
 
     async fn plan(&self, request: ConfigRequest) -> Result<Plan, ApiError> {

@@ -15,8 +15,10 @@ mod metrics;
 mod nat;
 mod news;
 mod next_hops;
+mod node;
 mod orders;
 mod plan;
+mod quiet;
 mod rates;
 mod reach;
 mod remaining;
@@ -42,6 +44,7 @@ use self::{
     candidate::{Candidate, ConfigFile},
     interfaces::Interfaces,
     lasted::Lasted,
+    quiet::Quiet,
     rates::Rates,
     succession::{Former, GoingOn},
     watching::Watching,
@@ -51,6 +54,7 @@ use super::{
     desired::{Desired, Facts, ServiceKey},
     engine::{Engine, Plan},
     observed::Observed,
+    ownership::Claim,
     standing::Standing,
 };
 use crate::{
@@ -88,6 +92,11 @@ struct Daemon {
     service_arrivals: Arrivals<u16>,
     backend_arrivals: Arrivals<u16>,
     orders: Orders,
+    /// What this node wants of its VIPs, by which it answers for them.
+    claims: BTreeMap<IpAddr, Claim>,
+    /// Whether it is drained itself, as was last noted.
+    node_drained: bool,
+    quiet: Quiet,
     keeper: Arc<Keeper>,
     /// Why a file that changed by itself is not in force.
     file_doubt: Option<String>,
@@ -183,6 +192,9 @@ impl Daemon {
             service_arrivals: Arrivals::default(),
             backend_arrivals: Arrivals::default(),
             orders,
+            claims: BTreeMap::new(),
+            node_drained: false,
+            quiet: Quiet::new(started_at),
             keeper: Arc::new(keeper),
             file_doubt: None,
             warnings: Vec::new(),
@@ -289,6 +301,8 @@ impl Daemon {
         let desired = Desired::new(&self.config, self);
         let plan = self.engine.reconcile(&desired, self.ticker.tick());
         self.carry_out(plan);
+        self.claims = desired.claims;
+        self.note_node_drain();
         let settings = self.configured_settings();
         if settings != self.settings {
             self.settings = settings;
@@ -361,6 +375,10 @@ impl Facts for Daemon {
 
     fn next_hop(&self, address: IpAddr) -> Option<&NextHop> {
         self.resolver.next_hop(address)
+    }
+
+    fn is_node_drained(&self) -> bool {
+        self.orders.node().is_some()
     }
 
     fn is_of_host(&self, address: IpAddr) -> bool {

@@ -82,7 +82,7 @@ impl Daemon {
     fn observe(&self) -> Observed {
         let mut observed = Observed::default();
         for vip in &self.config.vips {
-            observed.vips.insert(vip.address, true);
+            observed.vips.insert(vip.address, self.answers_for(vip.address));
             for service in &vip.services {
                 let key = ServiceKey { vip: vip.address, ports: service.ports, protocol: service.protocol };
                 for backend in &service.backends {

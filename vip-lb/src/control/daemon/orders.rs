@@ -39,8 +39,10 @@ impl Daemon {
             }
             Order::Undrain(backend, answer) => self.order_drain(&backend, None, answer),
             Order::Remaining(backend, answer) => {
-                drop(answer.send(self.remaining(&backend, &Changed::default())))
+                drop(answer.send(self.remaining(&backend, &Changed::default())));
             }
+            Order::DrainNode(drain, answer) => self.order_node_drain(drain, answer),
+            Order::NodeRemaining(answer) => drop(answer.send(Ok(self.node_report(false)))),
             Order::Plan(request, answer) => drop(answer.send(self.plan(&request).await)),
             Order::Reload(request, answer) => self.order_reload(&request, answer).await,
             Order::Revisions(answer) => self.list_revisions(answer),

@@ -204,6 +204,10 @@ impl Facts for Presumed<'_> {
         self.daemon.next_hop(address)
     }
 
+    fn is_node_drained(&self) -> bool {
+        self.daemon.is_node_drained()
+    }
+
     fn is_of_host(&self, address: IpAddr) -> bool {
         self.daemon.is_of_host(address)
     }

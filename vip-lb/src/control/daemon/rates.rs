@@ -55,6 +55,11 @@ impl<K: Eq + Hash> Rates<K> {
         self.readings.retain(|_, reading| reading.at == now);
     }
 
+    /// Packets per second as of the last two readings.
+    pub(super) fn packets_per_second(&self, key: &K) -> f64 {
+        self.traffic(key, Stats::default()).packets_per_second
+    }
+
     /// Totals as given, rates as of the last two readings.
     pub(super) fn traffic(&self, key: &K, totals: Stats) -> Traffic {
         let per_second = |count: u64, reading: &Reading| count as f64 / reading.elapsed.as_secs_f64();

@@ -53,7 +53,12 @@ impl Daemon {
             Ok(VipStatus {
                 address: vip.address,
                 ownership: vip.ownership,
-                answering: true,
+                answering: self.answers_for(vip.address),
+                withdrawn: self
+                    .claims
+                    .get(&vip.address)
+                    .and_then(|claim| claim.withdrawal())
+                    .map(|why| why.to_string()),
                 services: services.collect::<anyhow::Result<_>>()?,
             })
         };
@@ -62,6 +67,7 @@ impl Daemon {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             started: seconds(self.started),
+            node_admin: self.node_admin(),
             config: ConfigInfo {
                 path: self.file.path.clone(),
                 hash: self.file.hash.clone(),

@@ -9,6 +9,7 @@ use crate::config;
 struct Site {
     next_hop: NextHop,
     foreign: Option<IpAddr>,
+    node_drained: bool,
 }
 
 impl Site {
@@ -24,7 +25,7 @@ impl Site {
             preferred_source: address("10.0.0.1"),
             vlan,
         };
-        Self { next_hop: NextHop::Via(via), foreign: None }
+        Self { next_hop: NextHop::Via(via), foreign: None, node_drained: false }
     }
 }
 
@@ -35,6 +36,10 @@ impl Facts for Site {
 
     fn next_hop(&self, _: IpAddr) -> Option<&NextHop> {
         Some(&self.next_hop)
+    }
+
+    fn is_node_drained(&self) -> bool {
+        self.node_drained
     }
 
     fn is_of_host(&self, address: IpAddr) -> bool {
@@ -138,7 +143,7 @@ fn sources_of_translation_are_answered_for_where_the_host_does_not() {
 fn tunnels_of_peers_end_at_local_backends_of_both_kinds() {
     for (mode, ends) in [("ipip", true), ("gue", true), ("l2", false), ("nat", false)] {
         let service = format!("mode: {mode}, backends: [{{name: a, address: 10.0.0.2}}]");
-        let local = Site { next_hop: NextHop::Local, foreign: None };
+        let local = Site { next_hop: NextHop::Local, ..Site::new(None) };
         let with_peers = Desired::new(&config(", peers: [10.0.0.7]", &service), &local);
         let expected = if ends { BTreeSet::from([address("10.0.0.2")]) } else { BTreeSet::new() };
         assert_eq!(with_peers.endpoints, expected, "{mode}");
@@ -146,5 +151,24 @@ fn tunnels_of_peers_end_at_local_backends_of_both_kinds() {
         let alone = Desired::new(&config("", &service), &local);
         assert!(alone.endpoints.is_empty(), "{mode}");
         assert!(with_peers.nat_sources.is_empty(), "{mode}: what is here is not translated");
+    }
+}
+
+#[test]
+fn a_drained_node_gives_up_its_vips_and_changes_nothing_else() {
+    let service = "mode: l2, backends: [{name: a, address: 10.0.0.9}]";
+    let (enabled, drained) = (config("", service), config(", state: drain", service));
+    let vip = address("198.51.100.10");
+    let site = |node_drained| Site { node_drained, ..Site::new(None) };
+    let usual = Desired::new(&enabled, &site(false));
+    assert_eq!((usual.vips[&vip], usual.claims[&vip]), (Vip::ANSWER, Claim::Wanted));
+    for (config, node_drained, why) in [
+        (&drained, false, Withdrawal::NodeConfigured),
+        (&enabled, true, Withdrawal::NodeOrdered),
+        (&drained, true, Withdrawal::NodeOrdered),
+    ] {
+        let found = Desired::new(config, &site(node_drained));
+        assert_eq!((found.vips[&vip], found.claims[&vip]), (0, Claim::Withdrawn(why)));
+        assert_eq!(found.services, usual.services, "what comes is forwarded as before");
     }
 }

@@ -8,6 +8,7 @@ fn a_page() {
     let expected = "\
 edge1: vip-lb 0.1.0, pid 4711, up 1d 2h
 configuration /etc/vip-lb/vip-lb.yaml, hash 3f9a12bc, loaded 5m 0s ago
+this node is drained by the operator 1m 30s ago: it gives up its VIPs, and forwards what comes
 without a daemon packets go to the host after 30s
 warning: eth1: its driver has no native XDP, attached in generic mode
 
@@ -31,7 +32,7 @@ VIP 192.0.2.10, ownership always, answering
     b3 is draining: drained by the operator
     b3 is remembered by 41 open slots and 3 recorded flows
 
-VIP 2001:db8::10, ownership always, not answering
+VIP 2001:db8::10, ownership always, not answering: this node is drained by the operator
 
   dns: every udp port, affinity source, 16381 slots, all closed
   0 packets/s, 0 bit/s, 0 connections/s; total 0 packets, 0 B, 0 connections

@@ -1,0 +1,96 @@
+//! The drain of this node: it gives up its VIPs, and goes on forwarding what comes.
+
+use std::{net::IpAddr, time::UNIX_EPOCH};
+
+use tracing::info;
+
+use super::{Daemon, handle::Answer, now, wall_clock};
+use crate::{
+    api::model::{NodeAdmin, NodeReport, Occurrence, ServiceQuiet},
+    config::model::NodeState,
+    control::desired::ServiceKey,
+};
+
+impl Daemon {
+    /// Drains this node, or no longer, and answers once the order is kept.
+    pub(super) fn order_node_drain(&mut self, drain: bool, answer: Answer<NodeReport>) {
+        let since = wall_clock().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        if !self.orders.drain_node(drain, since) {
+            return drop(answer.send(Ok(self.node_report(false))));
+        }
+        info!(drain, "order of the operator about this node");
+        self.reconcile();
+        self.tell(if drain { Occurrence::NodeDrain } else { Occurrence::NodeUndrain });
+        self.tell_changes();
+        let kept = self.keeper.keep_orders(self.orders.clone());
+        let mut report = self.node_report(true);
+        if !drain && report.admin.admin == NodeState::Drain {
+            report.warnings.push("the configuration drains this node still: `node.state`".to_owned());
+        }
+        // The disk may take its time; the daemon has none to wait for it.
+        tokio::spawn(async move {
+            report.warnings.extend(kept.wait().await.err().map(|error| {
+                format!("the order holds, but may not outlive the daemon, because it cannot be kept: {error}")
+            }));
+            answer.send(Ok(report))
+        });
+    }
+
+    /// Whether this node answers for a VIP. With ownership `always` it does so as long as it wants to.
+    pub(super) fn answers_for(&self, vip: IpAddr) -> bool {
+        self.claims.get(&vip).is_some_and(|claim| claim.is_wanted())
+    }
+
+    /// What is wanted of this node.
+    pub(super) fn node_admin(&self) -> NodeAdmin {
+        NodeAdmin { admin: self.config.node.state, ordered_since: self.orders.node() }
+    }
+
+    /// Notes when the node begins to be drained.
+    pub(super) fn note_node_drain(&mut self) {
+        let is_drained = self.node_admin().is_drained();
+        if is_drained && !self.node_drained {
+            self.quiet.begin(now());
+        }
+        self.node_drained = is_drained;
+    }
+
+    /// How far it is.
+    pub(super) fn node_report(&self, changed: bool) -> NodeReport {
+        let admin = self.node_admin();
+        let services: Vec<_> = self
+            .config
+            .vips
+            .iter()
+            .flat_map(|vip| vip.services.iter().map(move |service| (vip, service)))
+            .map(|(vip, service)| {
+                let key = ServiceKey { vip: vip.address, ports: service.ports, protocol: service.protocol };
+                let id = self.engine.published(&key).map(|published| published.reference.id);
+                ServiceQuiet {
+                    service: service.name.clone(),
+                    vip: vip.address,
+                    packets_per_second: id.map_or(0.0, |id| self.service_rates.packets_per_second(&id)),
+                    quiet_for: id.map_or(0, |id| self.quiet.lasts(id).as_secs()),
+                    idle_timeout: service.idle_timeout.as_secs().max(1),
+                }
+            })
+            .collect();
+        let left = services.iter().map(ServiceQuiet::seconds_left).max().unwrap_or(0);
+        let mut warnings = Vec::new();
+        if admin.is_drained() && self.config.node.peers.is_empty() {
+            warnings.push(
+                "no other node is configured (`node.peers`): if none has these VIPs, clients do not find them any more"
+                    .to_owned(),
+            );
+        }
+        NodeReport {
+            node: self.config.node.name.clone(),
+            changed,
+            admin,
+            quiet: admin.is_drained() && left == 0,
+            seconds_left: admin.is_drained().then_some(left),
+            services,
+            warnings,
+        }
+    }
+}
