@@ -57,7 +57,7 @@ mod check;
 
 pub use check::{
     CheckKind, CheckName, Dialogue, DnsCheck, DnsCode, DnsRecord, GrpcCheck, HealthCheck, HttpCheck,
-    HttpMethod, Pattern, StartState, TlsCheck, Trust,
+    HttpMethod, Pattern, StartState, TlsCheck, Trust, Via,
 };
 
 /// A name that is none of an enum's.

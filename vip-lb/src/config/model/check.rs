@@ -16,6 +16,7 @@ named!(CheckName {
     Icmp = "icmp",
     Exec = "exec",
 });
+named!(Via { Direct = "direct" });
 named!(StartState { Down = "down", Up = "up" });
 named!(HttpMethod { Get = "GET", Head = "HEAD", Options = "OPTIONS", Post = "POST" });
 named!(DnsRecord {
@@ -44,6 +45,8 @@ named!(DnsCode {
 pub struct HealthCheck {
     /// What is asked.
     pub kind: CheckKind,
+    /// Where probes are addressed to.
+    pub via: Via,
     /// Port that is asked; by default the backend's, or else the service's own. 0 where the kind asks none.
     pub port: u16,
     /// Time between two probes, default 2 s.
@@ -66,6 +69,13 @@ pub struct HealthCheck {
     pub flap_hold_max: Duration,
 }
 
+/// Where probes are addressed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Via {
+    /// The backend's own address, by this host's routes.
+    Direct,
+}
+
 /// Probes of a backend that is changing are at least this far apart, unless its interval is shorter still.
 const MIN_FAST_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -75,6 +85,7 @@ impl HealthCheck {
     pub fn new(kind: CheckKind, port: u16) -> Self {
         Self {
             kind,
+            via: Via::Direct,
             port,
             interval: Duration::from_secs(2),
             fast_interval: None,

@@ -6,7 +6,7 @@ use super::super::{
     decode::{At, Field, Fields, List},
     issue::{Issues, Place},
     kinds::check as kinds,
-    model::{CheckName, DnsCode, DnsRecord, HttpMethod, Pattern, Protocol, StartState},
+    model::{CheckName, DnsCode, DnsRecord, HttpMethod, Pattern, Protocol, StartState, Via},
     sketch::{Drawn, Shape},
     tree::Node,
 };
@@ -27,6 +27,7 @@ pub(in super::super) enum RawHealth {
 #[derive(Default)]
 pub(in super::super) struct RawCheck {
     pub(in super::super) kind: Field<CheckName>,
+    pub(in super::super) via: Field<Via>,
     pub(in super::super) port: Field<u16>,
     pub(in super::super) interval: Field<Duration>,
     pub(in super::super) fast_interval: Field<Duration>,
@@ -70,7 +71,17 @@ impl RawCheck {
         const TLS: &[CheckName] = &[CheckName::Https, CheckName::Grpc];
         const DNS: &[CheckName] = &[CheckName::Dns];
         const EXEC: &[CheckName] = &[CheckName::Exec];
+        const SENDING: &[CheckName] = &[
+            CheckName::Tcp,
+            CheckName::Http,
+            CheckName::Https,
+            CheckName::Grpc,
+            CheckName::Dns,
+            CheckName::Udp,
+            CheckName::Icmp,
+        ];
         let places = [
+            (place(&self.via), SENDING),
             (place(&self.send), DIALOGUE),
             (place(&self.expect), DIALOGUE),
             (place(&self.method), HTTP),
@@ -106,6 +117,7 @@ pub(super) fn health(node: &Node, place: Place, issues: &mut Issues) -> Option<R
     const SHORT: &[&str] = &["none", "tcp", "http", "https", "grpc", "udp", "icmp"];
     const KEYS: &[&str] = &[
         "kind",
+        "via",
         "port",
         "interval",
         "fast_interval",
@@ -153,6 +165,7 @@ pub(super) fn health(node: &Node, place: Place, issues: &mut Issues) -> Option<R
     let fields = Fields::open(node, place, KEYS, HEALTH, issues)?;
     let check = RawCheck {
         kind: fields.optional("kind", &kinds::CHECK, issues),
+        via: fields.optional("via", &kinds::VIA, issues),
         port: fields.optional("port", &super::kinds::PORT, issues),
         interval: fields.optional("interval", &kinds::INTERVAL, issues),
         fast_interval: fields.optional("fast_interval", &kinds::INTERVAL, issues),

@@ -117,6 +117,7 @@ impl<'a> Layers<'a> {
         let usual = HealthCheck::new(kind?, port?);
         let interval = self.top(|check| &check.interval).or(usual.interval);
         Some(HealthCheck {
+            via: self.top(|check| &check.via).or(usual.via),
             interval,
             fast_interval: self.top(|check| &check.fast_interval).value().copied(),
             timeout: self.top(|check| &check.timeout).or(usual.timeout.min(interval)),
