@@ -196,6 +196,7 @@ fn ports_run_out_and_come_back() -> Result<()> {
     let options = SiteOptions { backends: 1, ..SiteOptions::new(Mode::Nat, Family::V4)? };
     let mut config = options.config(&[100]);
     config.node.nat = Some(NatConfig { ports: Some("61000-61003".to_owned()), ..NatConfig::default() });
+    ask_directly(&mut config);
     let site = Site::start(options, &config)?;
     let (client, daemon) = (&site.lab.client.namespace, site.daemon());
     let connections = LongConnections::open(client, site.echo(), PORTS)?;
@@ -237,12 +238,32 @@ fn ports_run_out_and_come_back() -> Result<()> {
     Ok(())
 }
 
+/// The ports of probes through the VIP run out like those of clients, and no backend is down for that.
+#[test]
+fn backends_are_up_while_probes_have_no_port() -> Result<()> {
+    let options = SiteOptions { backends: 1, ..SiteOptions::new(Mode::Nat, Family::V4)? };
+    let mut config = options.config(&[100]);
+    config.node.nat = Some(NatConfig { ports: Some("61000-61003".to_owned()), ..NatConfig::default() });
+    let site = Site::start(options, &config)?;
+    let daemon = site.daemon();
+    // Four ports last for four probes, and are free again ten seconds later. Three failures in a row would take the backend out.
+    let exhausted = || Ok((daemon.counter("nat_exhausted")? >= 4).then_some(()));
+    wait_for("probes to find no port", Duration::from_secs(60), exhausted)?;
+    let status = daemon.status()?;
+    let backend = &status.service("web")?.backends[0];
+    ensure!(backend.health.state == "up" && backend.is_in_ring(), "{backend:?}");
+    ensure!(!daemon.log().contains("backend is down"), "{}", daemon.log());
+    site.succeeded();
+    Ok(())
+}
+
 /// Connections that were closed, such as were reset, and flows that fell silent.
 #[test]
 fn nothing_is_left_of_connections_that_have_ended() -> Result<()> {
     let options = SiteOptions::new(Mode::Nat, Family::V6)?;
     let mut config = options.config(&[100, 100, 100]);
     config.service_mut("echo-udp").idle_timeout = Some("2s".to_owned());
+    ask_directly(&mut config);
     let mut site = Site::start(options, &config)?;
     let client = &site.lab.client.namespace;
     let report = HttpLoad::run(client, LoadOptions::count(site.web(), 300))?;
@@ -347,4 +368,11 @@ fn asked(target: SocketAddr) -> io::Result<UdpSocket> {
 
 fn wait(site: &Site, service: &str, what: &str, holds: impl FnMut(&Service) -> bool) -> Result<Service> {
     site.daemon().wait_service(service, what, LIMIT, holds)
+}
+
+/// Probes through the VIP are connections as well, and go on.
+fn ask_directly(config: &mut ConfigFile) {
+    for health in config.services_mut().filter_map(|service| service.health.as_mut()) {
+        health.via = Some("direct".to_owned());
+    }
 }

@@ -93,6 +93,10 @@ impl Pair {
         let other = NAMES.into_iter().find(|other| *other != name).expect("a pair");
         config.node.peers = vec![self.node(other).address(self.options.family)];
         for service in config.services_mut() {
+            // Probes that one node sends to the other in a tunnel would count as packets there.
+            if let Some(health) = &mut service.health {
+                health.via = Some("direct".to_owned());
+            }
             let backends = backends.iter().map(|backend| BackendConfig {
                 name: (*backend).to_owned(),
                 address: self.node(backend).address(self.options.family),

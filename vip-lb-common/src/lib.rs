@@ -19,6 +19,7 @@ pub mod headers;
 pub mod memory;
 pub mod packet;
 pub mod pipeline;
+pub mod probe;
 pub mod tables;
 pub mod verdict;
 pub mod watch;

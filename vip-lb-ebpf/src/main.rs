@@ -12,6 +12,7 @@
 mod cells;
 mod maps;
 mod packet;
+mod probe;
 mod watch;
 
 use aya_ebpf::{

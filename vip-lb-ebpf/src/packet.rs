@@ -1,7 +1,7 @@
-//! A packet in an XDP program.
+//! A packet in a program.
 
 use aya_ebpf::{
-    bindings::xdp_md,
+    bindings::{__sk_buff, xdp_md},
     helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len},
 };
 use vip_lb_common::{Packet, Verdict};
@@ -71,4 +71,58 @@ unsafe impl Packet for XdpPacket {
 #[inline(always)]
 fn moved(result: i64) -> Result<(), Verdict> {
     if result == 0 { Ok(()) } else { Err(Verdict::NoHeadroom) }
+}
+
+/// The frame behind the context of a classifier. Its bytes stay as many as they are.
+pub(crate) struct SkbPacket {
+    skb: *mut __sk_buff,
+}
+
+impl SkbPacket {
+    #[inline(always)]
+    pub(crate) fn new(skb: *mut __sk_buff) -> Self {
+        Self { skb }
+    }
+}
+
+// SAFETY: as for [`XdpPacket`].
+unsafe impl Packet for SkbPacket {
+    #[inline(always)]
+    fn start(&self) -> usize {
+        // SAFETY: the context outlives the program's run.
+        unsafe { (&raw const (*self.skb).data).read_volatile() as usize }
+    }
+
+    #[inline(always)]
+    fn end(&self) -> usize {
+        // SAFETY: as above.
+        unsafe { (&raw const (*self.skb).data_end).read_volatile() as usize }
+    }
+
+    #[inline(always)]
+    fn total_len(&self) -> usize {
+        // SAFETY: as above.
+        unsafe { (*self.skb).len as usize }
+    }
+
+    #[inline(always)]
+    fn ingress(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (*self.skb).ingress_ifindex }
+    }
+
+    #[inline(always)]
+    fn grow_front(&mut self, _: usize) -> Result<(), Verdict> {
+        Err(Verdict::NoHeadroom)
+    }
+
+    #[inline(always)]
+    fn shrink_front(&mut self, _: usize) -> Result<(), Verdict> {
+        Err(Verdict::NoHeadroom)
+    }
+
+    #[inline(always)]
+    fn set_len(&mut self, _: usize) -> Result<(), Verdict> {
+        Err(Verdict::NoHeadroom)
+    }
 }

@@ -26,7 +26,8 @@ fn every_verdict_has_its_row_in_troubleshooting() {
 
 #[test]
 fn every_map_has_its_row_in_the_architecture() {
-    let (page, program) = (read("ARCHITECTURE.md"), read("vip-lb-ebpf/src/maps.rs"));
+    let page = read("ARCHITECTURE.md");
+    let program = read("vip-lb-ebpf/src/maps.rs") + &read("vip-lb-ebpf/src/probe.rs");
     let rows: BTreeSet<&str> =
         first_cells(&page, "\n## Maps\n", "\n## ").flat_map(|cell| cell.split(", ")).collect();
     let declared = program.split("#[btf_map]\nstatic ").skip(1).filter_map(|rest| rest.split(':').next());

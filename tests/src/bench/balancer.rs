@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use aya::{
     Ebpf, EbpfLoader, Pod,
     maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray},
@@ -56,9 +56,13 @@ pub fn verified_of(object: &[u8]) -> Result<Vec<(String, f64)>> {
 /// Loads what is not loaded yet.
 fn verified(ebpf: &mut Ebpf) -> Result<Vec<(String, f64)>> {
     let count = |(name, program): (&str, &mut Program)| -> Result<(String, f64)> {
-        let program: &mut Xdp = program.try_into()?;
         if program.fd().is_err() {
-            program.load().with_context(|| format!("load program {name}"))?;
+            match program {
+                Program::Xdp(program) => program.load(),
+                Program::SchedClassifier(program) => program.load(),
+                _ => bail!("program {name} is of a kind that nobody expects"),
+            }
+            .with_context(|| format!("load program {name}"))?;
         }
         let info = program.info().with_context(|| format!("ask about program {name}"))?;
         let count = info.verified_instruction_count().context("read what the verifier looked at")?;

@@ -43,7 +43,7 @@ impl Stage {
     pub fn start(mode: Mode, previous: Option<PathBuf>) -> Result<Self> {
         let mut options = SiteOptions::new(mode, Family::V4)?;
         options.backends = BACKENDS;
-        let config = options.config(&WEIGHTS);
+        let config = config(&options, &WEIGHTS);
         let current = options.binary.clone();
         let site = Site::start(options, &config)?;
         // Thousands of connections a second use up the ports of the usual range before the first are free again.
@@ -103,7 +103,7 @@ impl Stage {
 
     /// Another configuration of the same services, of as many backends as there are weights.
     pub(super) fn config(&self, weights: &[u16]) -> ConfigFile {
-        self.site.options.config(weights)
+        config(&self.site.options, weights)
     }
 
     /// Reloads and waits until it is in force.
@@ -160,4 +160,14 @@ impl Stage {
         names.sort();
         Ok(names)
     }
+}
+
+/// Checks ask the backends' own addresses, for packets are counted exactly: where they go through the VIP, answers that are under way when a
+/// daemon ends find nobody who waits for them.
+fn config(options: &SiteOptions, weights: &[u16]) -> ConfigFile {
+    let mut config = options.config(weights);
+    for health in config.services_mut().filter_map(|service| service.health.as_mut()) {
+        health.via = Some("direct".to_owned());
+    }
+    config
 }

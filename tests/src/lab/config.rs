@@ -230,6 +230,9 @@ pub struct ServiceConfig {
 pub struct HealthConfig {
     /// `tcp` or `http`.
     pub kind: String,
+    /// `vip` or `direct`, if not by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<String>,
     /// What is asked over HTTP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,

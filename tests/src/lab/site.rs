@@ -71,6 +71,7 @@ impl SiteOptions {
     pub fn config(&self, weights: &[u16]) -> ConfigFile {
         let health = HealthConfig {
             kind: "http".to_owned(),
+            via: None,
             path: Some("/healthz".to_owned()),
             port: Some(HttpServer::PORT),
             interval: format!("{}ms", CHECK_MS * patience()),
@@ -188,16 +189,34 @@ impl Site {
             let name = site.lab.backends[index].name.clone();
             site.start_servers(&name)?;
         }
-        // Where there is no edge node, something else takes the place of the first.
-        let edges: Vec<IpAddr> = (0..site.options.edges.max(1))
-            .flat_map(|index| Family::BOTH.map(|family| edge_address(index, family)))
-            .collect();
-        for index in site.options.in_mode(Mode::Ipip).chain(site.options.in_mode(Mode::Gue)) {
-            let node = &site.lab.backends[index];
-            let decap = Decap::start(node, &site.lab.scratch, &site.options.binary, &edges, gue_port)?;
-            site.decaps.insert(node.name.clone(), decap);
+        let tunnelled: Vec<usize> =
+            site.options.in_mode(Mode::Ipip).chain(site.options.in_mode(Mode::Gue)).collect();
+        for index in tunnelled {
+            let name = site.lab.backends[index].name.clone();
+            site.start_decap(&name, gue_port)?;
         }
         Ok(site)
+    }
+
+    /// Has a backend unpack what comes by tunnel; what is in UDP at this port, or at the usual one.
+    ///
+    /// # Errors
+    ///
+    /// The command fails.
+    pub fn start_decap(&mut self, backend: &str, gue_port: Option<u16>) -> Result<()> {
+        // Where there is no edge node, something else takes the place of the first.
+        let edges: Vec<IpAddr> = (0..self.options.edges.max(1))
+            .flat_map(|index| Family::BOTH.map(|family| edge_address(index, family)))
+            .collect();
+        let node = self.lab.backend(backend);
+        let decap = Decap::start(node, &self.lab.scratch, &self.options.binary, &edges, gue_port)?;
+        self.decaps.insert(backend.to_owned(), decap);
+        Ok(())
+    }
+
+    /// Has a backend leave tunnelled packets as they are.
+    pub fn stop_decap(&mut self, backend: &str) {
+        self.decaps.remove(backend);
     }
 
     /// Starts the daemons, after [`Self::without_daemons`], and waits until every backend of every service is in the ring.

@@ -24,6 +24,25 @@ impl BackendRef {
     pub const fn is_none(self) -> bool {
         self.index == 0
     }
+
+    /// The mark (`SO_MARK`, socket(7)) of sockets whose packets probe this backend.
+    #[inline(always)]
+    pub const fn probe_mark(self) -> u32 {
+        (self.index as u32) << 16 | self.generation as u32
+    }
+
+    /// The destination MAC address, of the locally administered ones (IEEE 802), that says so to the program of probes.
+    #[inline(always)]
+    pub const fn probe_address(mark: u32) -> [u8; 6] {
+        let [a, b, c, d] = mark.to_be_bytes();
+        [0x02, 0, a, b, c, d]
+    }
+
+    /// The backend that a probe's destination MAC address names.
+    #[inline(always)]
+    pub const fn of_probe([_, _, a, b, c, d]: [u8; 6]) -> Self {
+        Self { index: u16::from_be_bytes([a, b]), generation: u16::from_be_bytes([c, d]) }
+    }
 }
 
 /// How a backend is reached; the value of [`Backend::mode`].

@@ -8,6 +8,7 @@ mod backend;
 mod flow;
 mod fragment;
 mod nat;
+mod probe;
 mod ring;
 mod service;
 mod settings;
@@ -19,6 +20,7 @@ pub use backend::{Backend, BackendRef, LinkAddress, Mode, Peer};
 pub use flow::{FlowEntry, FlowKey, Recording, Survivor};
 pub use fragment::{Fragment, FragmentKey};
 pub use nat::{NatFlow, NatMarks, NatReply, NatReplyKey};
+pub use probe::{ProbeDevice, ProbeKey};
 pub use ring::{Phase, RING_SIZES, Ring, RingClass, Slot};
 pub use service::{
     INLINE_SERVICES, IcmpAccount, PortEntry, PortKey, RangeKey, ServiceOptions, ServiceRef, VIP_PLACES, Vip,
@@ -71,6 +73,8 @@ assert_layout! {
     PortEntry = 8,
     PortKey = 8,
     RangeKey = 8,
+    ProbeDevice = 12,
+    ProbeKey = 40,
     Recording = 16,
     ServiceOptions = 8,
     ServiceRef = 4,
@@ -101,7 +105,7 @@ macro_rules! plain {
 
 plain! {
     Address, Backend, BackendRef, FlowEntry, FlowKey, Fragment, FragmentKey, IcmpAccount, LinkAddress, NatFlow, NatReply,
-    NatReplyKey, Peer, PortEntry, PortKey, RangeKey, Recording, ServiceOptions, ServiceRef, Settings, Slot, Stats, Sighting, Survivor, Vip, VipPlace, WatchCount, Watcher, i32, u32, u64,
+    NatReplyKey, Peer, PortEntry, PortKey, ProbeDevice, RangeKey, Recording, ServiceOptions, ServiceRef, Settings, Slot, Stats, Sighting, Survivor, Vip, VipPlace, WatchCount, Watcher, i32, u32, u64,
 }
 
 // SAFETY: an array of plain slots.

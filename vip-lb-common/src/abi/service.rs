@@ -163,6 +163,10 @@ impl ServiceRef {
     pub const GENERAL: u8 = Self::NAT | Self::INDIRECT;
     /// With any of these, some packets do.
     pub const UNUSUAL: u8 = Self::GENERAL | Self::CLAMP;
+
+    /// As [`ServiceRef::id`]: no service, but the probes of this node's checks. Their entries of BACKENDS, NAT_FLOWS and NAT_REPLIES are
+    /// their own, and no service counts them.
+    pub const PROBES: u16 = u16::MAX;
 }
 
 /// What only rare packets ask of a service: the value of SERVICES, by [`ServiceRef::id`].

@@ -42,6 +42,14 @@ impl<'p> Ethernet<'p> {
         self.0.half_word(offset_of!(EthHdr, ether_type)) == ether_type.to_be()
     }
 
+    /// Destination MAC address.
+    #[inline(always)]
+    pub fn destination(&self) -> [u8; 6] {
+        let [a, b, c, d] = self.0.word(0).to_ne_bytes();
+        let [e, f] = self.0.half_word(4).to_ne_bytes();
+        [a, b, c, d, e, f]
+    }
+
     /// Source MAC address.
     #[inline(always)]
     pub fn source(&self) -> [u8; 6] {

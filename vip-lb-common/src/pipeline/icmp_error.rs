@@ -25,7 +25,7 @@ const QUOTED_PAYLOAD: usize = 8;
 
 /// Whether an ICMP message is one of the errors that are steered.
 #[inline(always)]
-pub(super) fn is_error(packet: &impl Packet, network: &Network) -> Result<bool, Verdict> {
+pub(crate) fn is_error(packet: &impl Packet, network: &Network) -> Result<bool, Verdict> {
     if network.transport_len < ICMP_LEN {
         return Err(Verdict::BadTransportHeader);
     }
@@ -63,19 +63,19 @@ pub(super) fn decide<T: Tables>(packet: &impl Packet, tables: &T, job: &mut Job)
 }
 
 /// What an error says of the packet that it is about.
-pub(super) struct Quote {
-    pub(super) source: Address,
-    pub(super) destination: Address,
-    pub(super) protocol: u8,
+pub(crate) struct Quote {
+    pub(crate) source: Address,
+    pub(crate) destination: Address,
+    pub(crate) protocol: u8,
     /// Offset of its transport header.
     pub(super) transport: usize,
     /// The flow as the packets of the other direction show it: a client's, where a VIP's packet is quoted.
-    pub(super) flow: Flow,
+    pub(crate) flow: Flow,
 }
 
 /// Reads the quoted packet (RFC 792; RFC 4443 section 2.4 c), of which its ports are enough.
 #[inline(always)]
-pub(super) fn quote(packet: &impl Packet, network: &Network) -> Result<Quote, Verdict> {
+pub(crate) fn quote(packet: &impl Packet, network: &Network) -> Result<Quote, Verdict> {
     let at = network.transport + ICMP_LEN;
     let (source, destination, payload) = if network.is_v4 {
         let ip = Ipv4::at(packet, at, Verdict::IcmpQuote)?;

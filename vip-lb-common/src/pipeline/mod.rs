@@ -8,11 +8,12 @@ mod fate;
 mod forward;
 mod fragment;
 mod frame;
-mod icmp_error;
+pub(crate) mod icmp_error;
 mod local;
 mod nat;
 mod own;
 pub(crate) mod parse;
+mod probe;
 mod service;
 mod stage;
 pub mod steer;
@@ -35,7 +36,17 @@ pub use stage::{Desk, Job, Next, Stage, Watch};
 /// Decides a packet's fate, carries it out on the bytes and counts it. The kernel program does the same with each part in a function of
 /// its own.
 pub fn process<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Fate {
-    let mut next = plain(packet, tables);
+    let next = plain(packet, tables);
+    go_through(packet, tables, next)
+}
+
+/// The same for a probe of this node's own checks, whose frame names its backend ([`BackendRef::probe_address`]).
+pub fn process_probe<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Fate {
+    let next = probe(packet, tables);
+    go_through(packet, tables, next)
+}
+
+fn go_through<P: Packet, T: Tables>(packet: &mut P, tables: &T, mut next: Next) -> Fate {
     let mut desk = None;
     loop {
         next = match next {
@@ -121,7 +132,7 @@ pub fn translate<P: Packet, T: Tables>(packet: &mut P, tables: &T, desk: &mut De
             desk.job.largest = nat::translate::largest(&desk.job, &desk.translation);
             Ok(Next::Then(Stage::TooBig))
         }
-        result => result.map(|fate| done(tables, fate)),
+        result => result.map(|fate| left(tables, fate)),
     };
     go_on(tables, result)
 }
@@ -155,8 +166,14 @@ fn delivered<P: Packet, T: Tables>(packet: &mut P, tables: &T, job: &mut Job) ->
             job.largest = forward::largest(&backend);
             Ok(Next::Then(Stage::TooBig))
         }
-        left => left.map(|fate| done(tables, fate)),
+        result => result.map(|fate| left(tables, fate)),
     }
+}
+
+/// A packet that left. What is sent and answered for this node's own checks is no traffic, and not counted.
+#[inline(always)]
+fn left<T: Tables>(tables: &T, fate: Fate) -> Next {
+    if fate.service == ServiceRef::PROBES { Next::Done(fate) } else { done(tables, fate) }
 }
 
 /// Answers a packet that is too big for the path to its backend.
@@ -333,6 +350,12 @@ const UNTAGGED_V6: Link = Link { ether_type: ether_type::IPV6, network: ETHERNET
 #[inline(always)]
 pub fn general<P: Packet, T: Tables>(packet: &mut P, tables: &T, watch: Watch) -> Next {
     go_on(tables, decide(packet, tables, watch))
+}
+
+/// Decides where a probe of this node's own checks goes.
+#[inline(always)]
+pub fn probe<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Next {
+    go_on(tables, probe::decide(packet, tables))
 }
 
 #[inline(always)]

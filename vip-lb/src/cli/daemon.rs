@@ -12,7 +12,7 @@ use crate::{
     backend::decapsulation,
     control::RunOptions,
     dataplane::{self, DecapOptions},
-    network::{HostChanges, Interface, Network, Undone},
+    network::{HostChanges, Interface, Network, PROBE_OUTER, Undone},
 };
 
 /// Runs the daemon until it is told to stop. `socket`, if given, is used instead of the configuration's.
@@ -60,6 +60,9 @@ pub fn unload(args: &UnloadArgs) -> anyhow::Result<()> {
             output::print(&format!("{interface}: {}\n", done.join(", ")))?;
         }
     }
+    if remove_probe_pair()? {
+        output::print(&format!("removed {PROBE_OUTER}, which probes left by\n"))?;
+    }
     if is_loaded {
         output::print(&format!("removed {}\n", args.pins.display()))?;
     } else if interfaces.is_empty() {
@@ -71,6 +74,14 @@ pub fn unload(args: &UnloadArgs) -> anyhow::Result<()> {
             Err(anyhow::Error::new(error).context("cannot undo all that was changed on the interfaces"))
         }
     }
+}
+
+fn remove_probe_pair() -> anyhow::Result<bool> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let network = Network::open().context("cannot ask the kernel about its network")?;
+        Ok(network.remove_probe_pair().await?)
+    })
 }
 
 /// Attaches the unpacking program of a backend to an interface, or detaches it with [`DecapArgs::unload`]. Does not

@@ -17,7 +17,7 @@ use super::{
     service::{Service, free},
 };
 use crate::{
-    config::model::PortBlock,
+    config::model::{PortBlock, Protocol},
     dataplane::Write,
     nat,
     steering::{Record, Records},
@@ -25,6 +25,7 @@ use crate::{
 
 mod addresses;
 mod adopt;
+mod probes;
 #[cfg(test)]
 mod tests;
 
@@ -50,11 +51,15 @@ pub struct Engine {
     connections_left: bool,
     /// Services found in the maps that wait for their configuration: id, class, slots and backends.
     orphans: BTreeMap<ServiceKey, Orphan>,
+    probes: probes::Probes,
     /// What was found in the maps and that no VIP leads to: a daemon ended between its writes.
     strays: Strays,
     /// Whether this is a copy that tries a change.
     rehearses: bool,
 }
+
+/// Connections of probes are over within the timeout of their checks, a minute at most.
+const PROBE_LIFE: nat::ServiceLife = nat::ServiceLife { protocol: Protocol::Tcp, idle: 60 };
 
 /// VIP, port, protocol and kind: an ordered [`PortKey`](vip_lb_common::abi::PortKey).
 type Port = (u32, u16, u8, u8);
@@ -124,6 +129,7 @@ impl Engine {
             connections: nat::Collector::default(),
             connections_left: false,
             orphans: BTreeMap::new(),
+            probes: probes::Probes::default(),
             strays: Strays::default(),
             rehearses: false,
         }
@@ -274,13 +280,16 @@ impl Engine {
     /// Whether there are translated connections to look through.
     #[must_use]
     pub fn wants_connections(&self) -> bool {
-        self.connections_left || self.services.values().any(Service::is_translated)
+        self.connections_left
+            || self.probes.are_translated()
+            || self.services.values().any(Service::is_translated)
     }
 
     /// Looks through the translated connections. `now` is the tick when they began to be read, after the last plan was carried out.
     pub fn collect_connections(&mut self, look: &nat::Look, now: u32) -> Connections {
-        let mut alive = HashSet::new();
+        let mut alive: HashSet<_> = self.probes.references().collect();
         let mut lives = HashMap::new();
+        lives.insert(ServiceRef::PROBES, PROBE_LIFE);
         for (key, service) in &self.services {
             alive.extend(service.references());
             let life = nat::ServiceLife { protocol: key.protocol, idle: service.ring.timeouts().idle };

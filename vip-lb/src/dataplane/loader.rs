@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Map, MapType, lpm_trie::Key},
-    programs::Xdp,
+    programs::{ProgramError, Xdp},
 };
 use thiserror::Error;
 use vip_lb_common::abi::{
@@ -73,7 +73,7 @@ pub enum LoadError {
         hint: String,
         /// Why, with the end of the verifier's log.
         #[source]
-        source: Box<aya::programs::ProgramError>,
+        source: Box<ProgramError>,
     },
     /// The object lacks something: the build is broken.
     #[error("the built-in BPF object has no {what}")]
@@ -137,6 +137,16 @@ const SETTINGS: MapLayout = layout::<u32, Settings>(layout::SETTINGS, MapType::A
 const DECAP_SOURCES: MapLayout = layout::<Key<Raw<Address>>, u32>("DECAP_SOURCES", MapType::LpmTrie);
 const VERDICTS: MapLayout = layout::<u32, u64>("VERDICTS", MapType::PerCpuArray);
 
+impl LoadError {
+    pub(super) fn missing_program(name: &str) -> Self {
+        Self::Object { what: format!("program {name}") }
+    }
+
+    pub(super) fn of_program(name: &'static str, source: ProgramError) -> Self {
+        Self::Program { name, hint: refusal::gates(&source), source: Box::new(source) }
+    }
+}
+
 /// Loads the balancer on its pins. Tells how they were taken over.
 pub(super) fn load_balancer(options: &LoadOptions) -> Result<(Ebpf, Pins, TakenOver), LoadError> {
     let pins = Pins::create(&options.pins)?;
@@ -156,9 +166,14 @@ pub(super) fn load_balancer(options: &LoadOptions) -> Result<(Ebpf, Pins, TakenO
 pub(super) fn load_decapsulator(folder: &Path) -> Result<(Ebpf, Pins, TakenOver), LoadError> {
     let pins = Pins::create(folder)?;
     let mut loader = EbpfLoader::new();
-    for name in
-        TABLES.iter().chain(&["ICMP_ACCOUNTS", "BACKENDS", "BACKEND_STATS", "SERVICE_STATS", "SERVICES"])
-    {
+    for name in TABLES.iter().chain(&[
+        "ICMP_ACCOUNTS",
+        "BACKENDS",
+        "BACKEND_STATS",
+        "SERVICE_STATS",
+        "SERVICES",
+        "PROBES",
+    ]) {
         loader.map_max_entries(name, 1);
     }
     // A ring is of pages.
@@ -191,12 +206,11 @@ fn load(
 
 /// Hands a program to the verifier.
 pub(super) fn load_program<'b>(bpf: &'b mut Ebpf, name: &'static str) -> Result<&'b mut Xdp, LoadError> {
-    let missing = || LoadError::Object { what: format!("program {name}") };
-    let program: &mut Xdp = bpf.program_mut(name).ok_or_else(missing)?.try_into().map_err(|_| missing())?;
-    program.load().map_err(|source| {
-        let hint = refusal::gates(&source);
-        LoadError::Program { name, hint, source: Box::new(source) }
-    })?;
+    let program: &mut Xdp = bpf
+        .program_mut(name)
+        .and_then(|program| program.try_into().ok())
+        .ok_or_else(|| LoadError::missing_program(name))?;
+    program.load().map_err(|source| LoadError::of_program(name, source))?;
     Ok(program)
 }
 

@@ -22,6 +22,7 @@ use super::{
     attach::{self, AttachError, Attachment},
     loader::{LoadError, LoadOptions, ProgramCost, TakenOver, load_balancer, load_program, take},
     pins::{PinError, Pins},
+    probe::Probes,
     raw::{self, Raw},
     rings::Rings,
     vips::Vips,
@@ -35,7 +36,8 @@ pub(super) const PROGRAM: &str = "vip_lb";
 
 /// The balancer in the kernel. Dropped, everything stays pinned and forwards on.
 pub struct Dataplane {
-    bpf: Ebpf,
+    pub(super) bpf: Ebpf,
+    pub(super) probes: Probes,
     pins: Pins,
     taken: TakenOver,
     settings: Array<MapData, Raw<Settings>>,
@@ -124,6 +126,7 @@ impl Dataplane {
             backend_stats: take(&mut bpf, "BACKEND_STATS")?,
             watchers: Watchers::take(&mut bpf)?,
             bpf,
+            probes: Probes::default(),
             pins,
             taken,
         };
@@ -316,13 +319,13 @@ impl Dataplane {
 
     /// Packets by verdict, on all CPUs.
     pub fn verdicts(&self) -> anyhow::Result<Vec<(Verdict, u64)>> {
-        Verdict::ALL
-            .iter()
-            .map(|&verdict| {
-                let values = self.verdicts.get(&(verdict as u32), 0).context("cannot read VERDICTS")?;
-                Ok((verdict, values.iter().sum()))
-            })
-            .collect()
+        Verdict::ALL.iter().map(|&verdict| Ok((verdict, self.packets_of(verdict)?))).collect()
+    }
+
+    /// Packets that ended so, on all CPUs.
+    pub fn packets_of(&self, verdict: Verdict) -> anyhow::Result<u64> {
+        let values = self.verdicts.get(&(verdict as u32), 0).context("cannot read VERDICTS")?;
+        Ok(values.iter().sum())
     }
 
     /// Counters of a service, on all CPUs.

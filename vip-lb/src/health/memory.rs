@@ -112,7 +112,7 @@ impl<'m> Memories<'m> {
 }
 
 fn words(target: &Target) -> String {
-    format!("{:?}", target.check)
+    format!("{:?} {:?}", target.way, target.check)
 }
 
 #[cfg(test)]
@@ -129,7 +129,7 @@ mod tests {
             jitter_percent: 0,
             ..HealthCheck::new(CheckKind::Tcp(Dialogue::default()), 80)
         };
-        Target { address: "10.0.0.1".parse().unwrap(), check }
+        Target { address: "10.0.0.1".parse().unwrap(), way: crate::health::Way::Direct, check }
     }
 
     #[expect(clippy::disallowed_methods, reason = "any moment to count from")]

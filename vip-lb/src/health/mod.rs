@@ -6,6 +6,7 @@ pub mod memory;
 pub mod monitor;
 pub mod probe;
 pub mod threshold;
+pub mod way;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -14,18 +15,21 @@ use crate::config::model::HealthCheck;
 pub use memory::Memory;
 pub use monitor::{HealthEvent, Monitor, TargetHealth};
 pub use threshold::{Connections, Down, DownCause, Outcome, State, Transition};
+pub use way::{Approach, Probed, Way, Ways};
 
 /// What is probed: one backend by one check, shared by all services that want just this.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Target {
     /// The backend's own address.
     pub address: IpAddr,
+    /// Where probes are addressed to.
+    pub way: Way,
     /// How it is found to be alive.
     pub check: HealthCheck,
 }
 
 impl Target {
-    /// Address and port that are asked.
+    /// The backend's own address and the port that is asked.
     #[must_use]
     pub fn socket_address(&self) -> SocketAddr {
         SocketAddr::new(self.address, self.check.port)

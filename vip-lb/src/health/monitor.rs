@@ -17,13 +17,12 @@ use tokio::{
     runtime::Handle,
     sync::{Notify, Semaphore, mpsc},
     task::AbortHandle,
+    time::timeout,
 };
 use tracing::{info, warn};
 
 use super::{
-    Down, DownCause, Memory, Outcome, State, Target, Transition,
-    memory::Memories,
-    probe::{Dial, Probes},
+    Down, DownCause, Memory, Outcome, State, Target, Transition, Ways, memory::Memories, probe::Probes,
     threshold::Threshold,
 };
 use crate::config::model::StartState;
@@ -41,6 +40,9 @@ const CONCURRENT_PROBES: (usize, usize) = (64, 8192);
 /// First probes of new targets are spread over their interval, but over no more than this. Later ones are spread over
 /// the whole interval.
 const MAX_SPREAD: Duration = Duration::from_secs(1);
+
+/// How long probes under way may take when there are to be no more: one that a healthy backend answers is over by then.
+const LAST_PROBES: Duration = Duration::from_millis(100);
 
 /// Makes one probe of a target.
 pub type Prober = dyn Fn(Arc<Target>) -> Pin<Box<dyn Future<Output = Outcome> + Send>> + Send + Sync;
@@ -83,6 +85,8 @@ pub struct TargetHealth {
 pub struct Monitor {
     targets: Mutex<HashMap<Arc<Target>, Probed>>,
     shared: Arc<Shared>,
+    /// Probes under way at a time.
+    concurrent: usize,
     runtime: Handle,
 }
 
@@ -114,7 +118,7 @@ struct Health {
 }
 
 impl Monitor {
-    /// A monitor without targets, probing over the network, and the stream of its events.
+    /// A monitor without targets, probing over the network by `ways`, and the stream of its events.
     ///
     /// Events are few (one per change of state) and never wait, so the receiver has to be read.
     ///
@@ -122,11 +126,17 @@ impl Monitor {
     ///
     /// Outside of a tokio runtime; probes run on the one it is started in.
     #[must_use]
-    pub fn start() -> (Self, mpsc::UnboundedReceiver<HealthEvent>) {
+    pub fn start(ways: Ways) -> (Self, mpsc::UnboundedReceiver<HealthEvent>) {
         let probes = Arc::new(Probes::default());
         Self::with_prober(Box::new(move |target| {
-            let (probes, dial) = (Arc::clone(&probes), Dial::direct(target.socket_address()));
-            Box::pin(async move { probes.probe(&target, &dial).await })
+            let (probes, ways) = (Arc::clone(&probes), ways.clone());
+            Box::pin(async move {
+                let deadline = tokio::time::Instant::now() + target.check.timeout;
+                match ways.dial(&target, deadline).await {
+                    Ok(dial) => probes.probe(&target, &dial).await,
+                    Err(outcome) => outcome,
+                }
+            })
         }))
     }
 
@@ -138,9 +148,9 @@ impl Monitor {
     #[must_use]
     pub fn with_prober(prober: Box<Prober>) -> (Self, mpsc::UnboundedReceiver<HealthEvent>) {
         let (events, receiver) = mpsc::unbounded_channel();
-        let shared = Shared { prober, permits: Semaphore::new(concurrent_probes()), events };
-        let monitor =
-            Self { targets: Mutex::default(), shared: Arc::new(shared), runtime: Handle::current() };
+        let concurrent = concurrent_probes();
+        let shared = Arc::new(Shared { prober, permits: Semaphore::new(concurrent), events });
+        let monitor = Self { targets: Mutex::default(), shared, concurrent, runtime: Handle::current() };
         (monitor, receiver)
     }
 
@@ -210,6 +220,18 @@ impl Monitor {
             let threshold = threshold.with_second_probe(now + interval * index / count);
             let target = Arc::new(target);
             current.insert(Arc::clone(&target), self.spawn(target, threshold));
+        }
+    }
+
+    /// Begins no probe any more, and waits a moment for those under way. What is known of the targets stays.
+    pub async fn end(&self) {
+        // Whoever wants to probe from now on waits behind this.
+        let all = u32::try_from(self.concurrent).unwrap_or(u32::MAX);
+        if let Ok(Ok(permits)) = timeout(LAST_PROBES, self.shared.permits.acquire_many(all)).await {
+            permits.forget();
+        }
+        for probed in lock(&self.targets).values() {
+            probed.task.abort();
         }
     }
 

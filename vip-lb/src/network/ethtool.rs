@@ -1,4 +1,4 @@
-//! VLAN tag offload on receive.
+//! Offloads that a program on an interface cannot live with: VLAN tags on receive, checksums on transmit.
 //!
 //! An interface with this offload takes the VLAN tag out of a frame before XDP sees it, and the program then
 //! answers or forwards without the tag. The tag of 802.1Q and that of 802.1ad (the outer of two) are features
@@ -19,6 +19,8 @@ const ETHTOOL_GSTRINGS: u32 = 0x1b;
 const ETHTOOL_GSSET_INFO: u32 = 0x37;
 const ETHTOOL_GFEATURES: u32 = 0x3a;
 const ETHTOOL_SFEATURES: u32 = 0x3b;
+/// Sets all transmit checksum offloads of an interface at once.
+const ETHTOOL_STXCSUM: u32 = 0x17;
 const ETH_SS_FEATURES: u32 = 4;
 pub(super) const ETH_GSTRING_LEN: usize = 32;
 
@@ -88,6 +90,12 @@ pub fn restore_vlan_rx_offload(interface: &str, features: VlanRxFeatures) -> Res
     let device = Device::open(interface).map_err(restoring)?;
     let bits = device.bits().map_err(restoring)?;
     device.write(&bits, features, true).map_err(restoring)
+}
+
+/// Lets the kernel compute all checksums before packets leave by the interface, and cut them to its MTU. Needs `CAP_NET_ADMIN`.
+pub(super) fn turn_off_checksum_offload(interface: &str) -> io::Result<()> {
+    // struct ethtool_value { cmd, data }
+    Device::open(interface)?.call(&mut [ETHTOOL_STXCSUM, 0])
 }
 
 fn error(attempt: &'static str, interface: &str, source: io::Error) -> OffloadError {

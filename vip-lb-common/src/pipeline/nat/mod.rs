@@ -63,6 +63,15 @@ pub(super) fn known<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Des
     Ok(to_backend(tables, desk, flow.backend, &backend, flow.port, false))
 }
 
+/// Whether the packet's connection has entries that lead to the backend of the job, which it may go on with.
+#[inline(always)]
+pub(super) fn is_bound<T: Tables>(tables: &T, job: &Job) -> bool {
+    tables
+        .nat_flow(&key(job))
+        .map(|cell| cell.get())
+        .is_some_and(|flow| flow.backend == job.backend && !(job.flow.opens() && has_ended(flow.marks)))
+}
+
 /// Sends the packet on to its backend. The connection has `port` on this node.
 #[inline(always)]
 fn to_backend<T: Tables>(

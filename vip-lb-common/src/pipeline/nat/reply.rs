@@ -3,7 +3,7 @@
 use super::{Translation, both, marks};
 use crate::{
     Packet, Tables, Verdict,
-    abi::NatReplyKey,
+    abi::{NatReplyKey, ServiceRef},
     headers::protocol,
     pipeline::{Desk, Fate, Flow, Job, Next, Sign, Stage, Step, configured, fragment, icmp_error, parse},
     tables::{IcmpUse, NatCell, live},
@@ -60,7 +60,8 @@ pub(crate) fn find<P: Packet, T: Tables>(
     let is_error = matches!(flow.sign, Sign::Related(_));
     if is_error {
         let rate = tables.service_options(reply.service).map_or(0, |options| options.icmp_rate);
-        if !tables.may_send(reply.service, IcmpUse::Error, rate) {
+        // Probes are this node's own, and as many as it wants.
+        if reply.service != ServiceRef::PROBES && !tables.may_send(reply.service, IcmpUse::Error, rate) {
             return Err(Verdict::IcmpRate);
         }
     } else {
@@ -76,7 +77,12 @@ pub(crate) fn find<P: Packet, T: Tables>(
         // Nobody knows the way to the client. What came through a path goes back through one like it, unless it grows.
         mtu: if grows { backend.mtu } else { u16::MAX },
         backend: reply.backend,
-        fate: Fate { egress: reply.egress, bytes: network.len, ..Fate::from(Verdict::TranslatedReply) },
+        fate: Fate {
+            service: reply.service,
+            egress: reply.egress,
+            bytes: network.len,
+            ..Fate::from(Verdict::TranslatedReply)
+        },
     };
     tables.observe(Step::Translation {
         from: (reply.vip, reply.vip_port),

@@ -15,7 +15,7 @@ use crate::config::{
 
 pub(in crate::config) const CHECK: Kind<CheckName> =
     Kind::new("one of tcp, http, https, grpc, dns, udp, icmp, exec", Shape::Words(CheckName::NAMES), named);
-pub(in crate::config) const VIA: Kind<Via> = Kind::new("direct", Shape::Words(Via::NAMES), named);
+pub(in crate::config) const VIA: Kind<Via> = Kind::new("one of vip, direct", Shape::Words(Via::NAMES), named);
 pub(in crate::config) const THRESHOLD: Kind<u32> =
     Kind::new("a number between 1 and 100", Shape::Integer(1, 100), |node| node.integer(1, 100));
 pub(in crate::config) const JITTER: Kind<u8> =

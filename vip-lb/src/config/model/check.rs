@@ -16,7 +16,7 @@ named!(CheckName {
     Icmp = "icmp",
     Exec = "exec",
 });
-named!(Via { Direct = "direct" });
+named!(Via { Vip = "vip", Direct = "direct" });
 named!(StartState { Down = "down", Up = "up" });
 named!(HttpMethod { Get = "GET", Head = "HEAD", Options = "OPTIONS", Post = "POST" });
 named!(DnsRecord {
@@ -72,6 +72,8 @@ pub struct HealthCheck {
 /// Where probes are addressed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Via {
+    /// The VIP: they go to the backend as clients' packets do. The default.
+    Vip,
     /// The backend's own address, by this host's routes.
     Direct,
 }
@@ -85,7 +87,7 @@ impl HealthCheck {
     pub fn new(kind: CheckKind, port: u16) -> Self {
         Self {
             kind,
-            via: Via::Direct,
+            via: Via::Vip,
             port,
             interval: Duration::from_secs(2),
             fast_interval: None,

@@ -7,6 +7,7 @@ use tracing::warn;
 
 use super::{Daemon, target};
 use crate::{
+    config::model,
     control::desired::{Facts as _, ServiceKey},
     health,
     network::{self, NextHop},
@@ -25,7 +26,7 @@ impl Daemon {
             for service in &vip.services {
                 let key = ServiceKey { vip: vip.address, ports: service.ports, protocol: service.protocol };
                 for backend in &service.backends {
-                    let Some(target) = target(backend) else { continue };
+                    let Some(target) = target(vip.address, backend) else { continue };
                     let name =
                         identity(vip.address, service.ports, service.protocol.number(), backend.address);
                     let served = adopted && self.engine.was_serving(&key, name);
@@ -34,6 +35,16 @@ impl Daemon {
             }
         }
         self.health.set_targets_with(targets, memories);
+    }
+
+    /// What all checks of the configuration probe.
+    pub(super) fn targets(&self) -> impl Iterator<Item = health::Target> {
+        let of_vip = |vip: &'_ model::Vip| {
+            let address = vip.address;
+            let backends = vip.services.iter().flat_map(|service| &service.backends);
+            backends.filter_map(move |backend| target(address, backend)).collect::<Vec<_>>()
+        };
+        self.config.vips.iter().flat_map(of_vip)
     }
 
     pub(super) async fn wait_for_first_checks(&mut self, network_events: &mut network::Monitor) {

@@ -18,6 +18,7 @@ mod next_hops;
 mod node;
 mod orders;
 mod plan;
+mod probes;
 mod quiet;
 mod rates;
 mod reach;
@@ -59,9 +60,12 @@ use super::{
 };
 use crate::{
     api::{events::Events, model::Occurrence},
-    config::{Config, model},
+    config::{
+        Config,
+        model::{self, CheckName},
+    },
     dataplane::{self, Capacities, Dataplane, LoadOptions, Write},
-    health::{self, HealthEvent, Target},
+    health::{self, HealthEvent, Target, Way},
     metrics::Reloads,
     network::{self, Network, NextHop, Resolver},
     state::{self, Folder, History, Keeper, Keeping, OrderKey, Orders},
@@ -82,6 +86,7 @@ struct Daemon {
     engine: Engine,
     health: health::Monitor,
     interfaces: Interfaces,
+    probes: probes::Probes,
     resolver: Resolver,
     /// Why addresses have no next hop.
     unreachable: BTreeMap<IpAddr, String>,
@@ -169,7 +174,8 @@ impl Daemon {
         let Capacities { flows, newborn, survivors, .. } = capacities;
         let limits = Limits { flows, newborn, survivors, cpus: Dataplane::possible_cpus()? };
         let tick = found.settings.map_or(1, |settings| settings.tick);
-        let (health, health_events) = health::Monitor::start();
+        let probes = probes::Probes::default();
+        let (health, health_events) = health::Monitor::start(probes.ways.clone());
         let state_folder = Folder::new(&state::folder_of(config.node.state_dir.as_deref()));
         let history = History::new(state_folder.path());
         let GoingOn { started, events, observed, lasted, reloads, health_changes } =
@@ -184,6 +190,7 @@ impl Daemon {
             engine,
             health,
             interfaces: Interfaces::new(&config.node.pins),
+            probes,
             resolver: Resolver::new(),
             unreachable: BTreeMap::new(),
             reported: BTreeSet::new(),
@@ -244,13 +251,18 @@ impl Daemon {
         daemon.check_nat_ports();
         daemon.want_next_hops();
         daemon.resolve().await;
+        let flags = daemon.settings.flags;
+        daemon.settings = Settings { flags, ..daemon.configured_settings() };
+        if !adopted {
+            // Probes find them.
+            daemon.write_settings();
+        }
+        daemon.open_probes().await;
         daemon.check_health(adopted, &legacy.checks);
         if !adopted {
             // Nothing is forwarded yet, so nothing is lost by waiting, and rings are filled once instead of backend by backend.
             daemon.wait_for_first_checks(network_events).await;
         }
-        let flags = daemon.settings.flags;
-        daemon.settings = Settings { flags, ..daemon.configured_settings() };
         daemon.renew();
         daemon.write_settings();
         daemon.reconcile();
@@ -264,6 +276,8 @@ impl Daemon {
         daemon.interfaces.refresh(&daemon.network).await?;
         daemon.advance_bonds();
         daemon.dataplane.finish_take_over()?;
+        daemon.probes.translates = true;
+        daemon.point_probes();
         daemon.report_problems();
         // If that fails, status says so.
         drop(daemon.keep_config());
@@ -280,7 +294,7 @@ impl Daemon {
         }
     }
 
-    fn finish(self) {
+    async fn finish(self) {
         let config = &self.config.node;
         match config.on_exit {
             model::OnExit::Keep => {
@@ -292,6 +306,9 @@ impl Daemon {
                     Err(error) => error!(%error, "cannot unload"),
                 }
                 self.interfaces.restore();
+                if let Err(error) = self.network.remove_probe_pair().await {
+                    error!("{:#}", anyhow::Error::new(error));
+                }
             }
         }
     }
@@ -308,6 +325,7 @@ impl Daemon {
             self.settings = settings;
             self.write_settings();
         }
+        self.point_probes();
     }
 
     /// The settings with all that configuration and peers decide.
@@ -368,8 +386,8 @@ impl Daemon {
 
 impl Facts for Daemon {
     fn standing(&self, service: &ServiceKey, backend: &model::Backend) -> Standing {
-        let health =
-            target(backend).map(|target| self.health.state(&target).unwrap_or(health::State::Unknown));
+        let health = target(service.vip, backend)
+            .map(|target| self.health.state(&target).unwrap_or(health::State::Unknown));
         self.standing_with(service, backend, health.as_ref())
     }
 
@@ -401,9 +419,16 @@ fn orders_of(known: Option<Orders>, keeper: &Keeper) -> (Orders, Vec<String>) {
     }
 }
 
-/// What a backend's check probes; none if it has no check.
-fn target(backend: &model::Backend) -> Option<Target> {
-    backend.health.clone().map(|check| Target { address: backend.address, check })
+/// What the check of a VIP's backend probes; none if it has no check.
+fn target(vip: IpAddr, backend: &model::Backend) -> Option<Target> {
+    let check = backend.health.clone()?;
+    let way = match (check.via, check.kind.name()) {
+        // A command asks by itself, and no ping is translated.
+        (model::Via::Direct, _) | (_, CheckName::Exec) => Way::Direct,
+        (_, CheckName::Icmp) if backend.mode == model::ForwardMode::Nat => Way::Direct,
+        (model::Via::Vip, _) => Way::Vip(vip, backend.mode),
+    };
+    Some(Target { address: backend.address, way, check })
 }
 
 #[expect(clippy::disallowed_methods, reason = "the daemon is the edge where the clock is read")]

@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::{Daemon, interfaces::attached_mode, status, target, wall_clock};
 use crate::{
     api::model::{ApiError, Evidence, Occurrence, ReloadReport},
+    config::model,
     control::{
         desired::{Facts as _, ServiceKey},
         observed::{Backend, Observed},
@@ -38,9 +39,11 @@ impl Daemon {
 
     /// What the health of a backend rests on; nothing if it has no check.
     fn evidence(&self, service: &str, backend: &str) -> Option<Evidence> {
-        let mut services = self.config.vips.iter().flat_map(|vip| &vip.services);
-        let mut backends = services.find(|found| found.name == service)?.backends.iter();
-        let target = target(backends.find(|found| found.name == backend)?)?;
+        let of_vip = |vip: &model::Vip| {
+            let service = vip.services.iter().find(|found| found.name == service)?;
+            target(vip.address, service.backends.iter().find(|found| found.name == backend)?)
+        };
+        let target = self.config.vips.iter().find_map(of_vip)?;
         let health = self.health.look(&target)?;
         Some(Evidence {
             check: format!("{} {}", target.check_name(), target.asked()),
@@ -86,7 +89,7 @@ impl Daemon {
             for service in &vip.services {
                 let key = ServiceKey { vip: vip.address, ports: service.ports, protocol: service.protocol };
                 for backend in &service.backends {
-                    let health = target(backend)
+                    let health = target(vip.address, backend)
                         .map(|target| self.health.state(&target).unwrap_or(crate::health::State::Unknown));
                     let (health, health_reason) = status::health_state(health.as_ref());
                     let forwarding = status::forwarding(self.standing(&key, backend));

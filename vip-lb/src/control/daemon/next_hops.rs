@@ -14,6 +14,7 @@ use crate::{
 impl Daemon {
     pub(super) async fn network_changed(&mut self, event: &network::NetworkEvent) {
         self.resolver.apply(event);
+        self.note_for_probes(event);
         let config = self.config.clone();
         let moved = self.may_move_sources(event) && self.look_up_nat_sources(&config).await;
         if moved {
@@ -43,7 +44,9 @@ impl Daemon {
 
     pub(super) async fn network_changed_early(&mut self, event: &network::NetworkEvent) {
         self.resolver.apply(event);
-        self.resolve().await;
+        if self.resolve().await {
+            self.point_probes();
+        }
     }
 
     /// Resolves what is not resolved or has changed. Tells whether a next hop did change.

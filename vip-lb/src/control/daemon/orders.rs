@@ -9,7 +9,6 @@ use super::{
     drains::Changed,
     handle::{Answer, Order},
     interfaces::Interfaces,
-    target,
 };
 use crate::{
     api::model::{
@@ -127,9 +126,8 @@ impl Daemon {
         }
         self.unreachable.retain(|address, _| wanted.contains_key(address));
         self.resolve().await;
-        let targets =
-            self.config.vips.iter().flat_map(|vip| &vip.services).flat_map(|service| &service.backends);
-        self.health.set_targets(targets.filter_map(target).collect());
+        self.open_probes().await;
+        self.health.set_targets(self.targets().collect());
         self.reconcile();
         let config = self.config.clone();
         let own = self.answered_sources();

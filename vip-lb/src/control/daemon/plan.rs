@@ -179,7 +179,7 @@ struct Presumed<'d> {
 
 impl Facts for Presumed<'_> {
     fn standing(&self, service: &ServiceKey, backend: &model::Backend) -> Standing {
-        let health = target(backend).map(|target| {
+        let health = target(service.vip, backend).map(|target| {
             let known = self.daemon.health.state(&target);
             // As the monitor does with a check that is only tuned.
             known.or_else(|| state_at(&self.probed, target.socket_address())).unwrap_or(State::Unknown)

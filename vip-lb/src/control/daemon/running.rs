@@ -141,7 +141,10 @@ impl Running {
             let api = daemon.config.node.api.as_ref();
             daemon.api_problem = listener.follow(api, daemon.file.loaded_at, now());
             tokio::select! {
-                _ = ticks.tick() => daemon.tick(),
+                _ = ticks.tick() => {
+                    daemon.tick();
+                    daemon.refresh_probes().await;
+                }
                 Some(event) = health_events.recv() => {
                     let mut events = vec![event];
                     while let Ok(more) = health_events.try_recv() { events.push(more); }
@@ -200,7 +203,8 @@ impl Running {
             claim.leave();
         } else {
             claim.refuse();
-            daemon.finish();
+            daemon.end_probes().await;
+            daemon.finish().await;
             drop(claim);
         }
         Ok(())

@@ -47,7 +47,7 @@ impl Daemon {
             let services = vip.services.iter().map(|service| {
                 let key = ServiceKey { vip: vip.address, ports: service.ports, protocol: service.protocol };
                 self.service_status(&key, service, &entries, &|backend| {
-                    target(backend).and_then(|target| health.get(&target))
+                    target(vip.address, backend).and_then(|target| health.get(&target))
                 })
             });
             Ok(VipStatus {

@@ -174,8 +174,9 @@ impl Daemon {
         Ok(())
     }
 
-    /// What a successor cannot read from the maps. After this nothing is written to the disk any more.
+    /// What a successor cannot read from the maps. After this nothing is written to the disk any more, and no backend probed.
     pub(super) async fn legacy(&mut self) -> State {
+        self.end_probes().await;
         if let Err(error) = self.keeper.finish().wait().await {
             warn!(%error, "the disk does not take what is to be kept; the successor is told of it");
         }

@@ -30,7 +30,7 @@ fn target(last_octet: u8, interval: Duration) -> Target {
         jitter_percent: 0,
         ..HealthCheck::new(CheckKind::Tcp(Dialogue::default()), 80)
     };
-    Target { address: IpAddr::from([192, 0, 2, last_octet]), check }
+    Target { address: IpAddr::from([192, 0, 2, last_octet]), way: crate::health::Way::Direct, check }
 }
 
 fn healthy() -> Outcome {
@@ -180,6 +180,7 @@ async fn no_more_probes_run_at_a_time_than_allowed() {
     let allowed = concurrent_probes();
     let targets: Vec<_> = (0..allowed as u16 + 100)
         .map(|port| Target {
+            way: crate::health::Way::Direct,
             check: HealthCheck { port, ..target(1, HOUR).check },
             address: Ipv4Addr::LOCALHOST.into(),
         })
@@ -190,6 +191,38 @@ async fn no_more_probes_run_at_a_time_than_allowed() {
         assert_eq!(transition(&mut events).await, Transition::CameUp);
     }
     assert_eq!(most.load(Ordering::SeqCst), allowed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_the_end_no_probe_begins_and_those_about_to_end_do() {
+    let (sender, mut calls) = unbounded_channel();
+    let done = Arc::new(AtomicUsize::new(0));
+    let ended = Arc::clone(&done);
+    let (monitor, _events) = Monitor::with_prober(Box::new(move |target| {
+        sender.send(target.address).unwrap();
+        let ended = Arc::clone(&ended);
+        Box::pin(async move {
+            let takes = if target.check.interval == SECOND { 50 } else { 5000 };
+            tokio::time::sleep(takes * TICK).await;
+            ended.fetch_add(1, Ordering::SeqCst);
+            healthy()
+        })
+    }));
+    let (quick, hangs) = (target(1, SECOND), target(2, HOUR));
+    monitor.set_targets(vec![quick.clone(), hangs]);
+    let first = calls.recv().await.unwrap();
+    assert_eq!(first, quick.address);
+    let begin = tokio::time::Instant::now();
+    tokio::time::sleep(10 * TICK).await;
+    monitor.end().await;
+    assert!(begin.elapsed() <= LAST_PROBES + 20 * TICK, "it took {:?}", begin.elapsed());
+    assert_eq!(done.load(Ordering::SeqCst), 1, "the probe under way was cut off");
+    assert!(monitor.look(&quick).unwrap().last_latency.is_some());
+
+    while calls.try_recv().is_ok() {}
+    tokio::time::sleep(10 * SECOND).await;
+    assert!(calls.try_recv().is_err(), "a probe began after the end");
+    assert_eq!(monitor.memories().len(), 2, "what is known stays");
 }
 
 #[tokio::test(start_paused = true)]
@@ -209,6 +242,7 @@ async fn backends_that_hang_delay_nobody_else() {
     // As many at a time as two services of a thousand backends have when one of their racks is gone.
     let hanging = 600.min(concurrent_probes() / 2);
     let target_of = |rack: u8, index: usize| Target {
+        way: crate::health::Way::Direct,
         address: IpAddr::from([10, rack, (index >> 8) as u8, index as u8]),
         check: target(1, SECOND).check,
     };
@@ -349,7 +383,7 @@ async fn a_dropped_monitor_stops_its_probes() {
     monitor.set_targets(vec![target(1, SECOND), target(2, SECOND)]);
     calls.recv().await.unwrap();
     drop(monitor);
-    let end = tokio::time::timeout(HOUR, events.recv()).await.expect("a task lives on");
+    let end = timeout(HOUR, events.recv()).await.expect("a task lives on");
     assert_eq!(end, None, "every task has ended");
 }
 

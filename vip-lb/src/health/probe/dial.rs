@@ -5,6 +5,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     num::NonZeroU32,
+    os::fd::AsRawFd as _,
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -89,10 +90,30 @@ impl Dial {
             socket.bind_device(Some(device.as_bytes()))?;
         }
         if let Some(source) = self.source {
+            if kind != Type::RAW {
+                share_ports(&socket)?;
+            }
             socket.bind(&SocketAddr::new(source, 0).into())?;
         }
         Ok(socket)
     }
+}
+
+/// Has the port be chosen when the destination is known (`IP_BIND_ADDRESS_NO_PORT`, ip(7), of both families): bound to an address alone, all
+/// connections from it would have to have ports of their own, whoever they go to.
+fn share_ports(socket: &Socket) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: the option reads one integer.
+    let failed = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            (&raw const on).cast(),
+            size_of_val(&on) as libc::socklen_t,
+        )
+    };
+    if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// A local port that nobody listens on can be the very one a connecting socket was given: TCP's simultaneous open
@@ -172,7 +193,11 @@ mod tests {
         let to = SocketAddr::from((Ipv4Addr::LOCALHOST, 80));
         let plain = Dial { source: Some(source), ..Dial::direct(to) };
         let socket = plain.socket(Type::STREAM, Protocol::TCP).unwrap();
-        assert_eq!(socket.local_addr().unwrap().as_socket().unwrap().ip(), source);
+        assert_eq!(
+            socket.local_addr().unwrap().as_socket().unwrap(),
+            SocketAddr::new(source, 0),
+            "a port too early"
+        );
 
         let marked = Dial { mark: NonZeroU32::new(0x77), device: Some("lo".to_owned()), ..plain };
         match marked.socket(Type::DGRAM, Protocol::UDP) {

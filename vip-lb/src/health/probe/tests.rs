@@ -29,7 +29,7 @@ const SHORT: Duration = Duration::from_millis(200);
 
 fn target(address: SocketAddr, kind: CheckKind, timeout: Duration) -> Target {
     let check = HealthCheck { interval: timeout, timeout, ..HealthCheck::new(kind, address.port()) };
-    Target { address: address.ip(), check }
+    Target { address: address.ip(), way: crate::health::Way::Direct, check }
 }
 
 async fn probed(target: &Target) -> Outcome {

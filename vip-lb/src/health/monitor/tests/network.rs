@@ -47,8 +47,8 @@ async fn a_server_that_fails_goes_away_and_comes_back_is_followed() {
         ..HealthCheck::new(kind, address.port())
     };
     let http = CheckKind::Http(HttpCheck::get("/", "www.example.net"));
-    let target = Target { address: address.ip(), check: check(http) };
-    let (monitor, mut events) = Monitor::start();
+    let target = Target { address: address.ip(), way: crate::health::Way::Direct, check: check(http) };
+    let (monitor, mut events) = Monitor::start(Ways::default());
     monitor.set_targets(vec![target.clone()]);
     assert_eq!(transition(&mut events).await, Transition::CameUp);
 
