@@ -226,9 +226,8 @@ def crossed(before, after):
         expect("MTU of at least 1280", int.from_bytes(after.transport[4:8], "big") >= 1280, True)
     if after.is_v4 and after.transport[:2] == b"\x03\x04":
         expect("MTU of at least 68", int.from_bytes(after.transport[6:8], "big") >= 68, True)
-    quotes = [IP(after.transport[8:]), IPv6(before.transport[8:])]
-    if before.is_v4:
-        quotes = [IPv6(after.transport[8:]), IP(before.transport[8:])]
+    # A quote of IPv4 may be too short for scapy to read it as IPv6, even to throw it away.
+    quotes = [(IP if packet.is_v4 else IPv6)(packet.transport[8:]) for packet in (after, before)]
     expect("quoted ends", [quotes[0].src, quotes[0].dst], ends(after)[::-1])
     hops = [quote.ttl if isinstance(quote, IP) else quote.hlim for quote in quotes]
     expect("quoted hop limit", hops[0], hops[1])
