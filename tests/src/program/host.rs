@@ -54,9 +54,11 @@ impl Host {
     /// What it wrote.
     pub fn state(&self) -> State {
         let tables = &self.tables;
+        let counted = tables.service_stats.borrow();
         let mut unrecorded: Vec<_> = tables
             .rings
             .iter()
+            .filter(|(service, _)| counted.contains_key(*service))
             .flat_map(|(&service, slots)| {
                 let marked = |(index, slot): (usize, &vip_lb_common::abi::Slot)| {
                     (slot.unrecorded_at != 0).then_some((service, index as u32, slot.unrecorded_at))
@@ -72,7 +74,7 @@ impl Host {
                 .iter()
                 .map(|(verdict, &count)| (verdict.name(), count))
                 .collect(),
-            services: tables.service_stats.borrow().clone().into_iter().collect(),
+            services: counted.iter().map(|(&service, &stats)| (service, stats)).collect(),
             backends: tables.backend_stats.borrow().clone().into_iter().collect(),
             flows: tables.flows.borrow().clone(),
             newborn: tables.newborn.borrow().clone(),

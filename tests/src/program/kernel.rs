@@ -1,6 +1,9 @@
 //! The loaded programs, run by BPF_PROG_TEST_RUN.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
 
 use anyhow::Context as _;
 use aya::{
@@ -57,34 +60,54 @@ pub fn load() -> anyhow::Result<[(Program, Loaded); 2]> {
     Ok([loaded(Program::Balancer)?, loaded(Program::Decapsulator)?])
 }
 
-/// Both programs over one set of maps, gone when dropped.
+/// Kernels that no test uses any more, with what their maps were filled with. Loading the programs anew takes the verifier most of a
+/// test's time, minutes of all of them on an emulated processor.
+static IDLE: Mutex<Vec<(Programs, Scenario)>> = Mutex::new(Vec::new());
+
+/// Both programs over one set of maps.
 pub struct Kernel {
-    ebpf: Ebpf,
-    maps: Maps,
+    /// Taken when dropped.
+    used: Option<(Programs, Scenario)>,
     counted: Vec<u64>,
 }
 
+struct Programs {
+    ebpf: Ebpf,
+    maps: Maps,
+}
+
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        IDLE.lock().unwrap_or_else(PoisonError::into_inner).extend(self.used.take());
+    }
+}
+
 impl Kernel {
-    /// Loads the programs and fills their maps. The calling thread keeps to its CPU from here on, because budgets are per CPU.
+    /// Loads the programs, or takes some that were loaded before, and fills their maps. The calling thread keeps to its CPU from here
+    /// on, because budgets are per CPU.
     ///
     /// # Errors
     ///
     /// Where the object is not to be had, or the kernel refuses a program or a map.
     pub fn load(scenario: &Scenario) -> anyhow::Result<Self> {
         stay_on_this_cpu()?;
-        let mut loader = EbpfLoader::new();
-        if let Some(entries) = scenario.flows_capacity {
-            loader.map_max_entries("FLOWS", entries);
-        }
-        if let Some(entries) = scenario.nat_capacity {
-            loader.map_max_entries("NAT_FLOWS", entries).map_max_entries("NAT_REPLIES", entries);
-        }
-        let mut ebpf = make_maps(&mut loader)?;
-        xdp(&mut ebpf, Program::Balancer)?;
-        xdp(&mut ebpf, Program::Decapsulator)?;
-        let maps = Maps::fill(&mut ebpf, scenario)?;
-        let counted = vec![0; Verdict::COUNTERS];
-        Ok(Self { ebpf, maps, counted })
+        let mut programs = match idle(scenario) {
+            Some((mut programs, before)) => {
+                programs.maps.clear(&before).context("cannot empty the maps")?;
+                programs
+            }
+            None => Programs::load(scenario)?,
+        };
+        programs.maps.fill(scenario).context("cannot fill the maps")?;
+        Ok(Self { used: Some((programs, scenario.clone())), counted: vec![0; Verdict::COUNTERS] })
+    }
+
+    fn programs(&mut self) -> &mut Programs {
+        &mut self.used.as_mut().expect("it is there until it is dropped").0
+    }
+
+    fn maps(&self) -> &Maps {
+        &self.used.as_ref().expect("it is there until it is dropped").0.maps
     }
 
     /// Runs a frame of at least [`SHORTEST_FRAME`] bytes. `taken` bytes of its headroom are in use, a multiple of 4 below 256. `None`
@@ -105,7 +128,7 @@ impl Kernel {
         let input = [&vec![0; taken][..], frame].concat();
         let context = xdp_context(taken as u32, input.len() as u32);
         let mut output = vec![0; LARGEST_OUTPUT];
-        let result = xdp(&mut self.ebpf, program)?.test_run(TestRunOptions {
+        let result = xdp(&mut self.programs().ebpf, program)?.test_run(TestRunOptions {
             data_in: Some(&input),
             data_out: Some(&mut output),
             ctx_in: (taken != 0).then_some(&context),
@@ -130,7 +153,7 @@ impl Kernel {
     ///
     /// Those of bpf(2).
     pub fn set_settings(&mut self, settings: Settings) -> anyhow::Result<()> {
-        self.maps.set_settings(settings)
+        self.programs().maps.set_settings(settings)
     }
 
     /// Overwrites entries of FLOWS.
@@ -139,7 +162,7 @@ impl Kernel {
     ///
     /// Those of bpf(2).
     pub fn set_flows(&mut self, flows: &HashMap<FlowKey, FlowEntry>) -> anyhow::Result<()> {
-        self.maps.set_flows(flows)
+        self.programs().maps.set_flows(flows)
     }
 
     /// Overwrites entries of NEWBORN.
@@ -148,7 +171,7 @@ impl Kernel {
     ///
     /// Those of bpf(2).
     pub fn set_newborn(&mut self, newborn: &HashMap<FlowKey, FlowEntry>) -> anyhow::Result<()> {
-        self.maps.set_newborn(newborn)
+        self.programs().maps.set_newborn(newborn)
     }
 
     /// Overwrites entries of BACKENDS.
@@ -157,7 +180,7 @@ impl Kernel {
     ///
     /// Those of bpf(2).
     pub fn set_backends(&mut self, backends: &HashMap<u16, Backend>) -> anyhow::Result<()> {
-        self.maps.set_backends(backends)
+        self.programs().maps.set_backends(backends)
     }
 
     /// Overwrites entries of FRAGMENTS.
@@ -166,7 +189,7 @@ impl Kernel {
     ///
     /// Those of bpf(2).
     pub fn set_fragments(&mut self, fragments: &HashMap<FragmentKey, Fragment>) -> anyhow::Result<()> {
-        self.maps.set_fragments(fragments)
+        self.programs().maps.set_fragments(fragments)
     }
 
     /// Takes out of EVENTS what was shown since the last time.
@@ -175,7 +198,7 @@ impl Kernel {
     ///
     /// An event that is not as it should be.
     pub fn shown(&mut self) -> anyhow::Result<Vec<Shown>> {
-        self.maps.shown()
+        self.programs().maps.shown()
     }
 
     /// What was counted for who watches: packets asked for, shown, and missed.
@@ -184,7 +207,7 @@ impl Kernel {
     ///
     /// Those of bpf(2).
     pub fn watch_count(&self, index: u32) -> anyhow::Result<[u64; 3]> {
-        self.maps.watch_count(index)
+        self.maps().watch_count(index)
     }
 
     /// What the programs wrote.
@@ -193,30 +216,65 @@ impl Kernel {
     ///
     /// Those of bpf(2).
     pub fn state(&self) -> anyhow::Result<State> {
-        self.maps.state()
+        self.maps().state()
     }
 
     /// The verdict whose counter is one more than it was. Where that is the expected one the others are not read, which would be a system
     /// call each; a program that counted two would be told from the host by the counters of their [`State`]s.
     fn counted_verdict(&mut self, expected: Option<Verdict>) -> anyhow::Result<Verdict> {
         if let Some(verdict) = expected {
+            let count = self.maps().verdict(verdict as u32)?;
             let counted = &mut self.counted[verdict as usize];
-            if self.maps.verdict(verdict as u32)? == *counted + 1 {
-                *counted += 1;
+            if count == *counted + 1 {
+                *counted = count;
                 return Ok(verdict);
             }
         }
         let mut verdicts = Vec::new();
-        for (number, counted) in (0..).zip(&mut self.counted) {
-            let count = self.maps.verdict(number)?;
-            verdicts.extend((*counted..count).map(|_| number));
-            *counted = count;
+        for number in 0..Verdict::COUNTERS as u32 {
+            let count = self.maps().verdict(number)?;
+            let counted = std::mem::replace(&mut self.counted[number as usize], count);
+            verdicts.extend((counted..count).map(|_| number));
         }
         let [number] = verdicts[..] else {
             anyhow::bail!("the verdicts {verdicts:?} were counted for one frame");
         };
         Verdict::from_number(number).with_context(|| format!("counter {number} of VERDICTS has no meaning"))
     }
+}
+
+impl Programs {
+    fn load(scenario: &Scenario) -> anyhow::Result<Self> {
+        let mut loader = EbpfLoader::new();
+        if let Some(entries) = scenario.flows_capacity {
+            loader.map_max_entries("FLOWS", entries);
+        }
+        if let Some(entries) = scenario.nat_capacity {
+            loader.map_max_entries("NAT_FLOWS", entries).map_max_entries("NAT_REPLIES", entries);
+        }
+        if let Some(entries) = scenario.lru_capacity {
+            for name in ["NEWBORN", "SURVIVORS", "FRAGMENTS"] {
+                loader.map_max_entries(name, entries);
+            }
+        }
+        let mut ebpf = make_maps(&mut loader)?;
+        xdp(&mut ebpf, Program::Balancer)?;
+        xdp(&mut ebpf, Program::Decapsulator)?;
+        let maps = Maps::of(&mut ebpf)?;
+        Ok(Self { ebpf, maps })
+    }
+}
+
+/// Programs whose maps are as large, and have no ring that these tables have not: none can be taken out.
+fn idle(scenario: &Scenario) -> Option<(Programs, Scenario)> {
+    let mut idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner);
+    let index = idle.iter().position(|(_, before)| {
+        before.flows_capacity == scenario.flows_capacity
+            && before.nat_capacity == scenario.nat_capacity
+            && before.lru_capacity == scenario.lru_capacity
+            && before.rings.keys().all(|service| scenario.rings.contains_key(service))
+    })?;
+    Some(idle.swap_remove(index))
 }
 
 fn is_invalid_argument(error: &ProgramError) -> bool {

@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Borrow as _,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     hash::Hash,
 };
 
@@ -10,16 +10,17 @@ use anyhow::{Context as _, ensure};
 use aya::{
     Ebpf, Pod,
     maps::{
-        Array, ArrayOfMaps, HashMap as BpfHashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf,
-        lpm_trie::Key,
+        Array, ArrayOfMaps, HashMap as BpfHashMap, LpmTrie, Map, MapData, MapError, PerCpuArray,
+        PerCpuValues, RingBuf, lpm_trie::Key,
     },
 };
 use vip_lb_common::{
     Verdict,
     abi::{
-        Address, Backend, FlowEntry, FlowKey, Fragment, FragmentKey, LinkAddress, NatFlow, NatReply,
-        NatReplyKey, Plain, RING_SIZES, RangeKey, Recording, Ring, RingClass, ServiceOptions, ServiceRef,
-        Settings, Sighting, Slot, Stats, Survivor, Vip, VipPlace, WatchCount, Watcher,
+        Address, Backend, FlowEntry, FlowKey, Fragment, FragmentKey, IcmpAccount, LinkAddress, NatFlow,
+        NatReply, NatReplyKey, Peer, Plain, PortKey, RING_SIZES, RangeKey, Recording, Ring, RingClass,
+        ServiceOptions, ServiceRef, Settings, Sighting, Slot, Stats, Survivor, Vip, VipPlace, WatchCount,
+        Watcher,
     },
 };
 
@@ -35,6 +36,8 @@ unsafe impl<T: Plain> Pod for Wire<T> {}
 
 type Table<K, V> = BpfHashMap<MapData, Wire<K>, Wire<V>>;
 
+type Rings<const N: usize> = ArrayOfMaps<MapData, Array<MapData, Wire<Ring<N>>>>;
+
 /// A packet that was shown.
 #[derive(Clone, Debug)]
 pub struct Shown {
@@ -49,6 +52,11 @@ pub struct Shown {
 /// All maps, taken out of their object.
 pub(super) struct Maps {
     settings: Array<MapData, Wire<Settings>>,
+    vip_index: Array<MapData, Wire<VipPlace>>,
+    vips: Table<Address, Vip>,
+    ports: Table<PortKey, ServiceRef>,
+    ranges: LpmTrie<MapData, Wire<RangeKey>, Wire<ServiceRef>>,
+    options: Array<MapData, Wire<ServiceOptions>>,
     backend_array: Array<MapData, Wire<Backend>>,
     flows: Table<FlowKey, FlowEntry>,
     newborn: Table<FlowKey, FlowEntry>,
@@ -56,58 +64,36 @@ pub(super) struct Maps {
     fragments: Table<FragmentKey, Fragment>,
     nat_flows: Table<FlowKey, NatFlow>,
     nat_replies: Table<NatReplyKey, NatReply>,
+    icmp_accounts: PerCpuArray<MapData, Wire<IcmpAccount>>,
     recording: PerCpuArray<MapData, Wire<Recording>>,
+    peers: Table<LinkAddress, Peer>,
+    interfaces: BpfHashMap<MapData, u32, Wire<LinkAddress>>,
+    decap_sources: LpmTrie<MapData, Wire<Address>, u32>,
+    decap_vips: BpfHashMap<MapData, Wire<Address>, u32>,
     verdicts: PerCpuArray<MapData, u64>,
     service_stats: PerCpuArray<MapData, Wire<Stats>>,
     backend_stats: PerCpuArray<MapData, Wire<Stats>>,
     watchers: Array<MapData, Wire<Watcher>>,
     watch_counts: PerCpuArray<MapData, Wire<WatchCount>>,
     events: RingBuf<MapData>,
+    small: Rings<{ RING_SIZES[0] }>,
+    medium: Rings<{ RING_SIZES[1] }>,
+    large: Rings<{ RING_SIZES[2] }>,
     small_rings: BTreeMap<u16, Array<MapData, Wire<Ring<{ RING_SIZES[0] }>>>>,
     services: Vec<u16>,
-    backends: Vec<u16>,
+    backends: BTreeSet<u16>,
 }
 
 impl Maps {
-    /// Fills the maps of an object.
-    pub(super) fn fill(ebpf: &mut Ebpf, scenario: &Scenario) -> anyhow::Result<Self> {
-        let mut settings = typed(ebpf, "SETTINGS")?;
-        if let Some(value) = scenario.settings {
-            Array::set(&mut settings, 0, Wire(value), 0)?;
-        }
-        insert_all(ebpf, "VIPS", &scenario.vips)?;
-        let mut index: Array<MapData, Wire<VipPlace>> = typed(ebpf, "VIP_INDEX")?;
-        let mut places: HashMap<u32, Vec<(Address, Vip)>> = HashMap::new();
-        for (&address, &vip) in &scenario.vips {
-            places.entry(address.vip_place()).or_default().push((address, vip));
-        }
-        for (place, vips) in places {
-            index.set(place, Wire(VipPlace::of(&vips)), 0)?;
-        }
-        insert_all(ebpf, "PORTS", &scenario.ports)?;
-        let mut ranges: LpmTrie<MapData, Wire<RangeKey>, Wire<ServiceRef>> = typed(ebpf, "RANGES")?;
-        for &(bits, key, service) in &scenario.ranges {
-            ranges.insert(&Key::new(bits, Wire(key)), Wire(service), 0)?;
-        }
-        let mut options: Array<MapData, Wire<ServiceOptions>> = typed(ebpf, "SERVICES")?;
-        for (&service, &of_service) in &scenario.service_options {
-            options.set(u32::from(service), Wire(of_service), 0)?;
-        }
-        insert_all(ebpf, "PEERS", &scenario.peers)?;
-        let mut interfaces: BpfHashMap<MapData, u32, Wire<LinkAddress>> = typed(ebpf, "INTERFACES")?;
-        for (index, address) in &scenario.interfaces {
-            interfaces.insert(index, Wire(*address), 0)?;
-        }
-        let mut sources: LpmTrie<MapData, Wire<Address>, u32> = typed(ebpf, "DECAP_SOURCES")?;
-        for source in &scenario.decap_sources {
-            sources.insert(&Key::new(128, Wire(*source)), 1, 0)?;
-        }
-        let mut destinations: BpfHashMap<MapData, Wire<Address>, u32> = typed(ebpf, "DECAP_VIPS")?;
-        for destination in &scenario.decap_vips {
-            destinations.insert(Wire(*destination), 1, 0)?;
-        }
-        let mut maps = Self {
-            settings,
+    /// Takes the maps out of an object, as empty as the kernel makes them.
+    pub(super) fn of(ebpf: &mut Ebpf) -> anyhow::Result<Self> {
+        Ok(Self {
+            settings: typed(ebpf, "SETTINGS")?,
+            vip_index: typed(ebpf, "VIP_INDEX")?,
+            vips: typed(ebpf, "VIPS")?,
+            ports: typed(ebpf, "PORTS")?,
+            ranges: typed(ebpf, "RANGES")?,
+            options: typed(ebpf, "SERVICES")?,
             backend_array: typed(ebpf, "BACKENDS")?,
             flows: typed(ebpf, "FLOWS")?,
             newborn: typed(ebpf, "NEWBORN")?,
@@ -115,32 +101,117 @@ impl Maps {
             fragments: typed(ebpf, "FRAGMENTS")?,
             nat_flows: typed(ebpf, "NAT_FLOWS")?,
             nat_replies: typed(ebpf, "NAT_REPLIES")?,
+            icmp_accounts: typed(ebpf, "ICMP_ACCOUNTS")?,
             recording: typed(ebpf, "RECORDING")?,
+            peers: typed(ebpf, "PEERS")?,
+            interfaces: typed(ebpf, "INTERFACES")?,
+            decap_sources: typed(ebpf, "DECAP_SOURCES")?,
+            decap_vips: typed(ebpf, "DECAP_VIPS")?,
             verdicts: typed(ebpf, "VERDICTS")?,
             service_stats: typed(ebpf, "SERVICE_STATS")?,
             backend_stats: typed(ebpf, "BACKEND_STATS")?,
             watchers: typed(ebpf, "WATCHERS")?,
             watch_counts: typed(ebpf, "WATCH_COUNTS")?,
             events: typed(ebpf, "EVENTS")?,
-            small_rings: publish(ebpf, "RINGS_16381", RingClass::Small, scenario)?,
-            services: {
-                publish::<{ RING_SIZES[1] }>(ebpf, "RINGS_65537", RingClass::Medium, scenario)?;
-                publish::<{ RING_SIZES[2] }>(ebpf, "RINGS_131071", RingClass::Large, scenario)?;
-                scenario.rings.keys().map(|service| service.id).collect()
-            },
-            backends: scenario.backends.keys().copied().collect(),
-        };
-        maps.set_backends(&scenario.backends)?;
-        for (index, &watcher) in (0..).zip(&scenario.watchers) {
-            maps.watchers.set(index, Wire(watcher), 0)?;
+            small: typed(ebpf, "RINGS_16381")?,
+            medium: typed(ebpf, "RINGS_65537")?,
+            large: typed(ebpf, "RINGS_131071")?,
+            small_rings: BTreeMap::new(),
+            services: Vec::new(),
+            backends: BTreeSet::new(),
+        })
+    }
+
+    /// Fills empty maps.
+    pub(super) fn fill(&mut self, scenario: &Scenario) -> anyhow::Result<()> {
+        if let Some(value) = scenario.settings {
+            self.set_settings(value)?;
         }
-        Ok(maps)
+        write(&mut self.vips, &scenario.vips)?;
+        for (place, vips) in places(scenario) {
+            self.vip_index.set(place, Wire(VipPlace::of(&vips)), 0)?;
+        }
+        write(&mut self.ports, &scenario.ports)?;
+        for &(bits, key, service) in &scenario.ranges {
+            self.ranges.insert(&Key::new(bits, Wire(key)), Wire(service), 0)?;
+        }
+        for (&service, &of_service) in &scenario.service_options {
+            self.options.set(u32::from(service), Wire(of_service), 0)?;
+        }
+        write(&mut self.peers, &scenario.peers)?;
+        for (index, address) in &scenario.interfaces {
+            self.interfaces.insert(index, Wire(*address), 0)?;
+        }
+        for source in &scenario.decap_sources {
+            self.decap_sources.insert(&Key::new(128, Wire(*source)), 1, 0)?;
+        }
+        for destination in &scenario.decap_vips {
+            self.decap_vips.insert(Wire(*destination), 1, 0)?;
+        }
+        self.small_rings = publish(&mut self.small, RingClass::Small, scenario)?;
+        publish(&mut self.medium, RingClass::Medium, scenario)?;
+        publish(&mut self.large, RingClass::Large, scenario)?;
+        self.services = scenario.rings.keys().map(|service| service.id).collect();
+        self.set_backends(&scenario.backends)?;
+        for (index, &watcher) in (0..).zip(&scenario.watchers) {
+            self.watchers.set(index, Wire(watcher), 0)?;
+        }
+        Ok(())
+    }
+
+    /// Empties maps that were filled with `scenario`, and in which packets have left their traces since. The rings stay.
+    pub(super) fn clear(&mut self, scenario: &Scenario) -> anyhow::Result<()> {
+        self.set_settings(zero())?;
+        for (place, _) in places(scenario) {
+            self.vip_index.set(place, Wire(zero()), 0)?;
+        }
+        empty(&mut self.vips)?;
+        empty(&mut self.ports)?;
+        for &(bits, key, _) in &scenario.ranges {
+            self.ranges.remove(&Key::new(bits, Wire(key)))?;
+        }
+        for source in &scenario.decap_sources {
+            self.decap_sources.remove(&Key::new(128, Wire(*source)))?;
+        }
+        for destination in &scenario.decap_vips {
+            self.decap_vips.remove(&Wire(*destination))?;
+        }
+        empty(&mut self.peers)?;
+        for index in scenario.interfaces.keys() {
+            self.interfaces.remove(index)?;
+        }
+        empty(&mut self.flows)?;
+        empty(&mut self.newborn)?;
+        empty(&mut self.survivors)?;
+        empty(&mut self.fragments)?;
+        empty(&mut self.nat_flows)?;
+        empty(&mut self.nat_replies)?;
+        for service in scenario.services() {
+            self.options.set(service, Wire(zero()), 0)?;
+            reset(&mut self.service_stats, service)?;
+            reset(&mut self.icmp_accounts, service)?;
+        }
+        for backend in std::mem::take(&mut self.backends) {
+            self.backend_array.set(u32::from(backend), Wire(zero()), 0)?;
+            reset(&mut self.backend_stats, u32::from(backend))?;
+        }
+        reset(&mut self.recording, 0)?;
+        for number in 0..Verdict::COUNTERS as u32 {
+            self.verdicts.set(number, PerCpuValues::try_from(vec![0; nr_cpus()?])?, 0)?;
+        }
+        for index in 0..self.watchers.len() {
+            self.watchers.set(index, Wire(zero()), 0)?;
+            reset(&mut self.watch_counts, index)?;
+        }
+        while self.events.next().is_some() {}
+        Ok(())
     }
 
     /// Overwrites entries of BACKENDS.
     pub(super) fn set_backends(&mut self, backends: &HashMap<u16, Backend>) -> anyhow::Result<()> {
         for (&index, &backend) in backends {
             self.backend_array.set(u32::from(index), Wire(backend), 0)?;
+            self.backends.insert(index);
         }
         Ok(())
     }
@@ -207,9 +278,11 @@ impl Maps {
                 verdicts.insert(verdict.name(), count);
             }
         }
+        let services = stats(&self.service_stats, &self.services)?;
+        let unrecorded = self.unrecorded(&services)?;
         Ok(State {
             verdicts,
-            services: stats(&self.service_stats, &self.services)?,
+            services,
             backends: stats(&self.backend_stats, &self.backends)?,
             flows: entries(&self.flows)?,
             newborn: entries(&self.newborn)?,
@@ -217,26 +290,31 @@ impl Maps {
             fragments: timeless(entries(&self.fragments)?),
             nat_flows: entries(&self.nat_flows)?,
             nat_replies: entries(&self.nat_replies)?,
-            unrecorded: self.unrecorded()?,
+            unrecorded,
             recording: self.recording()?,
         })
     }
 
-    /// Aya reads a ring onto the stack, and copies it there more than once in debug builds.
-    fn unrecorded(&self) -> anyhow::Result<Vec<(u16, u32, u32)>> {
+    /// Marks in the rings of services that packets came to. Aya reads a ring onto the stack, and copies it there more than once in debug
+    /// builds.
+    fn unrecorded(&self, services: &BTreeMap<u16, Stats>) -> anyhow::Result<Vec<(u16, u32, u32)>> {
         const STACK: usize = 32 << 20;
         std::thread::scope(|scope| {
             std::thread::Builder::new()
                 .stack_size(STACK)
-                .spawn_scoped(scope, || self.unrecorded_on_this_stack())?
+                .spawn_scoped(scope, || self.unrecorded_on_this_stack(services))?
                 .join()
                 .expect("reading rings does not panic")
         })
     }
 
-    fn unrecorded_on_this_stack(&self) -> anyhow::Result<Vec<(u16, u32, u32)>> {
+    fn unrecorded_on_this_stack(
+        &self,
+        services: &BTreeMap<u16, Stats>,
+    ) -> anyhow::Result<Vec<(u16, u32, u32)>> {
         let mut unrecorded = Vec::new();
-        for (&service, ring) in &self.small_rings {
+        for (&service, ring) in self.small_rings.iter().filter(|(service, _)| services.contains_key(*service))
+        {
             let ring = ring.get(&0, 0)?;
             for (index, slot) in (0..).zip(&ring.0) {
                 if slot.unrecorded_at != 0 {
@@ -261,14 +339,6 @@ fn typed<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &str) -> anyh
     T::try_from(map).with_context(|| format!("map {name} is not of the expected type"))
 }
 
-fn insert_all<K: Plain, V: Plain>(
-    ebpf: &mut Ebpf,
-    name: &str,
-    entries: &HashMap<K, V>,
-) -> anyhow::Result<()> {
-    write(&mut typed(ebpf, name)?, entries).with_context(|| format!("cannot fill {name}"))
-}
-
 fn write<K: Plain, V: Plain>(map: &mut Table<K, V>, entries: &HashMap<K, V>) -> anyhow::Result<()> {
     for (&key, &value) in entries {
         map.insert(Wire(key), Wire(value), 0)?;
@@ -276,13 +346,41 @@ fn write<K: Plain, V: Plain>(map: &mut Table<K, V>, entries: &HashMap<K, V>) -> 
     Ok(())
 }
 
+/// Removes all entries.
+fn empty<K: Plain, V: Plain>(map: &mut Table<K, V>) -> anyhow::Result<()> {
+    let keys: Vec<_> = map.keys().collect::<Result<_, _>>()?;
+    keys.iter().try_for_each(|key| map.remove(key)).map_err(Into::into)
+}
+
+/// Makes an entry zero on every CPU.
+fn reset<T: Plain>(map: &mut PerCpuArray<MapData, Wire<T>>, index: u32) -> anyhow::Result<()> {
+    let zeros = (0..nr_cpus()?).map(|_| Wire(zero())).collect::<Vec<_>>();
+    Ok(map.set(index, PerCpuValues::try_from(zeros)?, 0)?)
+}
+
+fn nr_cpus() -> anyhow::Result<usize> {
+    aya::util::nr_cpus().map_err(|(_, error)| error).context("cannot count the CPUs")
+}
+
+/// What the kernel makes entries of arrays of.
+fn zero<T: Plain>() -> T {
+    // SAFETY: `Plain` types are made of integers without padding.
+    unsafe { std::mem::zeroed() }
+}
+
+fn places(scenario: &Scenario) -> HashMap<u32, Vec<(Address, Vip)>> {
+    let mut places: HashMap<u32, Vec<_>> = HashMap::new();
+    for (&address, &vip) in &scenario.vips {
+        places.entry(address.vip_place()).or_default().push((address, vip));
+    }
+    places
+}
+
 fn publish<const N: usize>(
-    ebpf: &mut Ebpf,
-    name: &str,
+    outer: &mut Rings<N>,
     class: RingClass,
     scenario: &Scenario,
 ) -> anyhow::Result<BTreeMap<u16, Array<MapData, Wire<Ring<N>>>>> {
-    let mut outer: ArrayOfMaps<MapData, Array<MapData, Wire<Ring<N>>>> = typed(ebpf, name)?;
     let mut inner = BTreeMap::new();
     for (service, slots) in &scenario.rings {
         if RingClass::from_u8(service.ring_class) != class {
@@ -307,7 +405,10 @@ fn publish<const N: usize>(
     Ok(inner)
 }
 
-fn stats(map: &PerCpuArray<MapData, Wire<Stats>>, indices: &[u16]) -> anyhow::Result<BTreeMap<u16, Stats>> {
+fn stats<'a>(
+    map: &PerCpuArray<MapData, Wire<Stats>>,
+    indices: impl IntoIterator<Item = &'a u16>,
+) -> anyhow::Result<BTreeMap<u16, Stats>> {
     let mut all = BTreeMap::new();
     for &index in indices {
         let mut sum = Stats::default();

@@ -51,6 +51,8 @@ pub struct Scenario {
     pub flows_capacity: Option<u32>,
     /// Entries that NAT_FLOWS takes, and NAT_REPLIES; none for as many as the program says.
     pub nat_capacity: Option<u32>,
+    /// Entries that NEWBORN, SURVIVORS and FRAGMENTS take; none for as many as the program says. They evict, so more than any packets make.
+    pub lru_capacity: Option<u32>,
     /// WATCHERS; obeyed with the flag WATCHED.
     pub watchers: Vec<Watcher>,
 }
@@ -81,12 +83,22 @@ impl Default for Scenario {
             decap_vips: Vec::new(),
             flows_capacity: None,
             nat_capacity: None,
+            lru_capacity: None,
             watchers: Vec::new(),
         }
     }
 }
 
 impl Scenario {
+    /// The same with small tables, for a few hundred flows: they are read many times as quickly, because that takes a look at every bucket.
+    #[must_use]
+    pub fn small(mut self) -> Self {
+        for capacity in [&mut self.flows_capacity, &mut self.nat_capacity, &mut self.lru_capacity] {
+            capacity.get_or_insert(4096);
+        }
+        self
+    }
+
     /// The same, with somebody who sees every packet whole.
     #[must_use]
     pub fn watched(mut self) -> Self {
@@ -95,6 +107,14 @@ impl Scenario {
             settings.flags |= Settings::WATCHED;
         }
         self
+    }
+
+    /// All services that a packet can come to.
+    pub(super) fn services(&self) -> impl Iterator<Item = u32> {
+        let of_ranges = self.ranges.iter().map(|(_, _, service)| service);
+        let of_vips = self.vips.values().flat_map(|vip| &vip.services).map(|inline| &inline.service);
+        let named = self.ports.values().chain(of_ranges).chain(of_vips).chain(self.rings.keys());
+        named.map(|service| service.id).chain(self.service_options.keys().copied()).map(u32::from)
     }
 
     /// Adds a VIP.

@@ -27,7 +27,8 @@ pub struct State {
     pub nat_flows: HashMap<FlowKey, NatFlow>,
     /// NAT_REPLIES.
     pub nat_replies: HashMap<NatReplyKey, NatReply>,
-    /// Slots of small rings with a mark of an unrecorded packet: service, index, tick.
+    /// Slots of small rings with a mark of an unrecorded packet: service, index, tick. Only of services that have sent a packet on, because
+    /// all rings are half a million slots: a mark of one that was dropped is seen after the next that was not.
     pub unrecorded: Vec<(u16, u32, u32)>,
     /// RECORDING of the one CPU that ran.
     pub recording: Recording,
