@@ -104,6 +104,7 @@ impl Pair {
                 mode: None,
                 weight: 100,
                 state: None,
+                tier: None,
             });
             service.backends = backends.collect();
         }

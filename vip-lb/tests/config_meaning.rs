@@ -5,9 +5,9 @@ use std::{net::IpAddr, path::Path, time::Duration};
 use vip_lb::config::{
     self, Config,
     model::{
-        AdminState, Affinity, AttachMode, Backend, CheckKind, Dialogue, ForwardMode, HashSeed, HealthCheck,
-        HttpCheck, Interface, Nat, OnDown, OnExit, Ownership, Ports, Protocol, RingSize, Tables,
-        UnknownService, Watchdog, WatchdogAction,
+        AdminState, Affinity, AttachMode, Backend, BelowMin, CheckKind, Dialogue, FloorPolicy, ForwardMode,
+        HashSeed, HealthCheck, HttpCheck, Interface, Least, Nat, OnDown, OnExit, Ownership, Ports, Protocol,
+        RingSize, Tables, UnknownService, Watchdog, WatchdogAction,
     },
 };
 
@@ -380,4 +380,21 @@ vips:
     };
     assert_eq!(states(0), [AdminState::Drain, AdminState::Drain, AdminState::Enabled]);
     assert_eq!(states(1), [AdminState::Disabled, AdminState::Enabled]);
+}
+
+#[test]
+fn floors_and_tiers() {
+    let of = |keys: &str| service(keys).vips.remove(0).services.remove(0);
+    let plain = of("mode: l2, backends: [{name: a, address: 10.0.0.1}]");
+    assert_eq!((plain.floor, plain.backends[0].tier), (FloorPolicy::default(), 0));
+    let given = of(
+        "mode: l2, min_healthy: 30%, below_min: backup, max_removed: 100%, backends: [{name: a, address: 10.0.0.1}, {name: b, address: 10.0.0.2, tier: 2}]",
+    );
+    let floor = FloorPolicy {
+        min_healthy: Least::Percent(30),
+        below_min: BelowMin::Backup,
+        max_removed_percent: 100,
+    };
+    assert_eq!((given.floor, given.backends[1].tier), (floor, 2));
+    assert_eq!([0, 1, 3, 4, 10].map(|all| floor.min_healthy.of(all)), [0, 1, 1, 2, 3], "rounded up");
 }

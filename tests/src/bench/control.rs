@@ -21,6 +21,7 @@ use vip_lb::{
         apply::apply,
         desired::{Desired, Facts, ServiceKey},
         engine::{Engine, Plan},
+        slow_start::WHOLE,
         standing::{Cause, Standing},
     },
     dataplane::{self, Dataplane, LoadOptions, Write},
@@ -201,6 +202,14 @@ impl Facts for AllWell {
 
     fn next_hop(&self, _: IpAddr) -> Option<&NextHop> {
         Some(&self.next_hop)
+    }
+
+    fn share(&self, _: &ServiceKey, _: IpAddr) -> u8 {
+        WHOLE
+    }
+
+    fn is_closed(&self, _: &ServiceKey) -> bool {
+        false
     }
 
     fn is_node_drained(&self) -> bool {

@@ -217,11 +217,33 @@ pub struct ServiceConfig {
     /// ICMP errors and answers in a second, per CPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub icmp_rate: Option<u16>,
+    /// How many healthy backends it needs: a number, or a share such as `50%`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_healthy: Option<MinHealthy>,
+    /// `fail_open`, `fail_closed` or `backup`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub below_min: Option<String>,
+    /// The share that checks may remove at once, such as `50%`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_removed: Option<String>,
+    /// In which time a backend that returns gets its whole weight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_start: Option<String>,
     /// The check of all backends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthConfig>,
     /// The servers.
     pub backends: Vec<BackendConfig>,
+}
+
+/// The `min_healthy` of a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum MinHealthy {
+    /// That many.
+    Count(u16),
+    /// A share, `50%`.
+    Share(String),
 }
 
 /// A `health` section.
@@ -268,6 +290,9 @@ pub struct BackendConfig {
     /// `enabled`, `drain` or `disabled`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
+    /// When it is used, the lowest first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<u8>,
 }
 
 impl ConfigFile {

@@ -87,6 +87,10 @@ impl SiteOptions {
             idle_timeout: None,
             mss: None,
             icmp_rate: None,
+            min_healthy: None,
+            below_min: None,
+            max_removed: None,
+            slow_start: None,
             health: Some(health.clone()),
             backends: weights
                 .iter()
@@ -132,6 +136,7 @@ impl SiteOptions {
             mode: self.other_modes.get(&index).copied(),
             weight,
             state: None,
+            tier: None,
         }
     }
 }

@@ -92,6 +92,8 @@ pub struct Service {
     pub name: String,
     /// Slots that remember an earlier backend.
     pub open_slots: u32,
+    /// Whether it has enough healthy backends.
+    pub floor: Floor,
     /// Entries of FLOWS.
     pub recorded_flows: u64,
     /// Entries of NEWBORN.
@@ -100,6 +102,21 @@ pub struct Service {
     pub survivors: u64,
     /// Its backends.
     pub backends: Vec<Backend>,
+}
+
+/// Whether a service has enough healthy backends.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Floor {
+    /// `met`, `fail_open`, `fail_closed` or `backup`.
+    pub state: String,
+    /// Backends that pass their checks.
+    pub healthy: u32,
+    /// As many are needed.
+    pub needed: u32,
+    /// The last tier in use.
+    pub tier: u8,
+    /// Backends that the cap keeps.
+    pub held: u32,
 }
 
 /// A backend of a service.
@@ -111,6 +128,8 @@ pub struct Backend {
     pub health: Health,
     /// Whether it gets packets.
     pub forwarding: Forwarding,
+    /// How much of its weight counts, in percent.
+    pub weight_percent: u8,
     /// Slots of the ring that are its own.
     pub ring_slots: u32,
     /// The same, 0 to 1.
@@ -262,6 +281,9 @@ pub struct Health {
 pub struct Forwarding {
     /// `in ring`, `draining` or `out`.
     pub state: String,
+    /// Why.
+    #[serde(default)]
+    pub reason: Option<String>,
 }
 
 /// Asks for the status again and again until a condition holds for a service.

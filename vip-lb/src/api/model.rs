@@ -28,8 +28,8 @@ pub use plan::{
 };
 pub use status::{
     Action, AttachedMode, BackendStatus, BondMemberState, BondMemberStatus, BondStatus, ConfigInfo, Counters,
-    Forwarding, ForwardingState, Health, HealthState, HostStatus, InterfaceStatus, Liveness, ServiceStatus,
-    Status, TableStatus, Traffic, Verdict, VerdictCount, VipStatus, WatchdogStatus,
+    FloorState, FloorStatus, Forwarding, ForwardingState, Health, HealthState, HostStatus, InterfaceStatus,
+    Liveness, ServiceStatus, Status, TableStatus, Traffic, Verdict, VerdictCount, VipStatus, WatchdogStatus,
 };
 pub use watch::{DEFAULT_RATE, Frame, WatchRequest, Watched, WatchedPacket};
 

@@ -9,7 +9,7 @@ use std::{
 
 use super::model::{
     Action, AttachedMode, BackendStatus, BondMemberState, BondMemberStatus, BondStatus, ChosenBackend,
-    ConfigInfo, Counters, ExplainRequest, ExplainedService, Explanation, FlowHash, Forwarding,
+    ConfigInfo, Counters, ExplainRequest, ExplainedService, Explanation, FloorStatus, FlowHash, Forwarding,
     ForwardingState, Frame, Health, HealthState, HostStatus, InterfaceStatus, NodeAdmin, OperatorOrder,
     OrderKind, ServiceStatus, Slot, SlotState, Status, Step, TableStatus, Traffic, Verdict, VerdictCount,
     VipStatus, WatchdogStatus, WatchedPacket,
@@ -83,8 +83,10 @@ fn backend(name: &str, address: &str, next_hop: &str) -> BackendStatus {
     BackendStatus {
         name: name.into(),
         address: address.parse().unwrap(),
+        tier: 0,
         mode: ForwardMode::Ipip,
         weight: 100,
+        weight_percent: 100,
         admin: AdminState::Enabled,
         drained_by_operator: false,
         operator_order: None,
@@ -147,6 +149,7 @@ pub(crate) fn status() -> Status {
         recorded_flows: 3,
         newborn: 1,
         survivors: 5,
+        floor: FloorStatus { healthy: 1, needed: 1, wanted: 2, held: 1, ..FloorStatus::default() },
         traffic: Traffic {
             packets: 2_469_134,
             bytes: 1_975_308_642,
@@ -168,6 +171,7 @@ pub(crate) fn status() -> Status {
         recorded_flows: 0,
         newborn: 0,
         survivors: 0,
+        floor: FloorStatus { healthy: 1, needed: 1, wanted: 1, ..FloorStatus::default() },
         traffic: Traffic::default(),
         backends: vec![resolver],
         ..web.clone()

@@ -11,8 +11,8 @@ use std::{
 use super::{
     decode::Kind,
     model::{
-        AdminState, Affinity, AttachMode, ForwardMode, MetricsAccess, NodeState, OnDown, OnExit, Ownership,
-        Ports, Protocol, RingSize, UnknownService, Watch, WatchdogAction,
+        AdminState, Affinity, AttachMode, BelowMin, ForwardMode, Least, MetricsAccess, NodeState, OnDown,
+        OnExit, Ownership, Ports, Protocol, RingSize, UnknownService, Watch, WatchdogAction,
     },
     ports,
     sketch::Shape,
@@ -23,6 +23,8 @@ pub(super) mod check;
 
 /// A duration with its unit.
 const DURATION: Shape = Shape::Text("^[0-9]+(ms|s|m|h)$");
+/// A share.
+const PERCENT: &str = "^([0-9]|[1-9][0-9]|100)%$";
 /// Two ports.
 const RANGE: &str = "^[0-9]+-[0-9]+$";
 
@@ -143,6 +145,28 @@ pub(super) const ATTACH: Kind<AttachMode> =
     Kind::new("one of auto, native, generic", Shape::Words(AttachMode::NAMES), named);
 pub(super) const METRICS_ACCESS: Kind<MetricsAccess> =
     Kind::new("one of token, open", Shape::Words(MetricsAccess::NAMES), named);
+pub(super) const MIN_HEALTHY: Kind<Least> = Kind::new(
+    "a number of backends between 0 and 65535, or a share of them between 0% and 100%",
+    Shape::IntegerOrText((0, 65_535), PERCENT),
+    |node| match &node.value {
+        Value::Integer(count) => u16::try_from(*count).ok().map(Least::Count),
+        _ => percent(node).map(Least::Percent),
+    },
+);
+pub(super) const MAX_REMOVED: Kind<u8> =
+    Kind::new("a share between 1% and 100%", Shape::Text(PERCENT), |node| {
+        percent(node).filter(|percent| *percent > 0)
+    });
+pub(super) const SLOW_START: Kind<Duration> = Kind::new("a duration between 0s and 1h", DURATION, |node| {
+    duration_in(node, Duration::ZERO, Duration::from_secs(3600))
+});
+pub(super) const TIER: Kind<u8> =
+    Kind::new("a tier between 0 and 9", Shape::Integer(0, 9), |node| match node.value {
+        Value::Integer(tier) => u8::try_from(tier).ok().filter(|tier| *tier <= 9),
+        _ => None,
+    });
+pub(super) const BELOW_MIN: Kind<BelowMin> =
+    Kind::new("one of fail_open, fail_closed, backup", Shape::Words(BelowMin::NAMES), named);
 pub(super) const NODE_STATE: Kind<NodeState> =
     Kind::new("one of enabled, drain", Shape::Words(NodeState::NAMES), named);
 pub(super) const ON_EXIT: Kind<OnExit> = Kind::new("one of keep, unload", Shape::Words(OnExit::NAMES), named);
@@ -195,6 +219,13 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
 
 fn duration_in(node: &Node, low: Duration, high: Duration) -> Option<Duration> {
     duration(node.text()?).filter(|duration| (low..=high).contains(duration))
+}
+
+/// `50%`, without leading zeros, as a schema can say it.
+fn percent(node: &Node) -> Option<u8> {
+    let digits = node.text()?.strip_suffix('%')?;
+    let percent: u8 = digits.parse().ok()?;
+    (percent <= 100 && percent.to_string() == digits).then_some(percent)
 }
 
 fn named<T: FromStr>(node: &Node) -> Option<T> {
@@ -276,6 +307,7 @@ mod tests {
         names(&AFFINITY, Affinity::ALL, Affinity::as_str);
         names(&MODE, ForwardMode::ALL, ForwardMode::as_str);
         names(&STATE, AdminState::ALL, AdminState::as_str);
+        names(&BELOW_MIN, BelowMin::ALL, BelowMin::as_str);
         names(&ON_DOWN, OnDown::ALL, OnDown::as_str);
         names(&RING, RingSize::ALL, RingSize::as_str);
         names(&check::CHECK, CheckName::ALL, CheckName::as_str);
@@ -284,6 +316,28 @@ mod tests {
         names(&check::RECORD, DnsRecord::ALL, DnsRecord::as_str);
         names(&check::TRANSPORT, Protocol::ALL, Protocol::as_str);
         names(&check::CODE, DnsCode::ALL, DnsCode::as_str);
+    }
+
+    #[test]
+    fn shares_are_whole_percents() {
+        for (text, expected) in [
+            ("2", Some(Least::Count(2))),
+            ("0", Some(Least::Count(0))),
+            ("0%", Some(Least::Percent(0))),
+            ("50%", Some(Least::Percent(50))),
+            ("100%", Some(Least::Percent(100))),
+            ("101%", None),
+            ("07%", None),
+            ("+7%", None),
+            ("50.5%", None),
+            ("-1", None),
+            ("65536", None),
+            ("half", None),
+        ] {
+            assert_eq!(read(&MIN_HEALTHY, text), expected, "{text}");
+        }
+        assert_eq!((read(&MAX_REMOVED, "0%"), read(&MAX_REMOVED, "1%")), (None, Some(1)));
+        assert_eq!((read(&TIER, "9"), read(&TIER, "10")), (Some(9), None));
     }
 
     #[test]

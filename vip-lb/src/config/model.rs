@@ -54,6 +54,9 @@ macro_rules! named {
 }
 
 mod check;
+mod floor;
+
+pub use floor::{FloorPolicy, Least};
 
 pub use check::{
     CheckKind, CheckName, Dialogue, DnsCheck, DnsCode, DnsRecord, GrpcCheck, HealthCheck, HttpCheck,
@@ -83,6 +86,7 @@ named!(Affinity { Flow = "flow", Source = "source" });
 named!(RingSize { Small = "16381", Medium = "65537", Large = "131071" });
 named!(ForwardMode { L2 = "l2", Ipip = "ipip", Gue = "gue", Nat = "nat" });
 named!(AdminState { Enabled = "enabled", Drain = "drain", Disabled = "disabled" });
+named!(BelowMin { FailOpen = "fail_open", FailClosed = "fail_closed", Backup = "backup" });
 named!(OnDown { Auto = "auto", Cut = "cut", Drain = "drain" });
 
 /// Where programs, maps and links are pinned unless told otherwise.
@@ -366,6 +370,10 @@ pub struct Service {
     pub mss: Option<u16>,
     /// ICMP errors that each CPU steers in a second, and answers it sends to packets that are too big; default 100.
     pub icmp_rate: u16,
+    /// In which time a backend that returns gets its whole weight; at once where zero, the default.
+    pub slow_start: Duration,
+    /// What becomes of it when backends fail their checks.
+    pub floor: FloorPolicy,
     /// At least one; names and addresses unique within the service.
     pub backends: Vec<Backend>,
 }
@@ -444,6 +452,8 @@ pub struct Backend {
     pub port: Option<NonZeroU16>,
     /// Share relative to the other backends of the service.
     pub weight: NonZeroU16,
+    /// When it is used: the first tier as long as enough of its backends are healthy, the others after it; default 0.
+    pub tier: u8,
     /// How packets reach it.
     pub mode: ForwardMode,
     /// Whether it takes new connections: the stricter of what it and its host are set to.
@@ -452,6 +462,18 @@ pub struct Backend {
     pub health: Option<HealthCheck>,
     /// What a failed check does to its connections.
     pub on_down: OnDown,
+}
+
+/// What happens when too few backends of a service are healthy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BelowMin {
+    /// The first tier is used whatever its checks say, and all others that are healthy. The default.
+    FailOpen,
+    /// Nobody gets new connections.
+    FailClosed,
+    /// The last tier is used whatever its checks say, and all others that are healthy.
+    Backup,
 }
 
 /// How packets reach a backend.

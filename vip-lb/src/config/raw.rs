@@ -12,8 +12,8 @@ use super::{
     issue::{Issues, Place},
     kinds,
     model::{
-        AdminState, Affinity, AttachMode, ForwardMode, MetricsAccess, NodeState, OnDown, OnExit, Ownership,
-        Ports, Protocol, RingSize, UnknownService, Watch, WatchdogAction,
+        AdminState, Affinity, AttachMode, BelowMin, ForwardMode, Least, MetricsAccess, NodeState, OnDown,
+        OnExit, Ownership, Ports, Protocol, RingSize, UnknownService, Watch, WatchdogAction,
     },
     sketch::{Drawn, Sketch},
     tree::{Node, Value},
@@ -109,6 +109,10 @@ pub(super) struct RawService {
     pub(super) idle_timeout: Field<Duration>,
     pub(super) mss: Field<u16>,
     pub(super) icmp_rate: Field<u16>,
+    pub(super) min_healthy: Field<Least>,
+    pub(super) below_min: Field<BelowMin>,
+    pub(super) max_removed: Field<u8>,
+    pub(super) slow_start: Field<Duration>,
     pub(super) defaults: RawDefaults,
     pub(super) backends: Field<Vec<RawBackend>>,
 }
@@ -126,6 +130,7 @@ pub(super) struct RawBackend {
     pub(super) port: Field<NonZeroU16>,
     pub(super) weight: Field<NonZeroU16>,
     pub(super) state: Field<AdminState>,
+    pub(super) tier: Field<u8>,
     pub(super) overrides: RawDefaults,
 }
 
@@ -286,6 +291,10 @@ fn service(node: &Node, place: Place, issues: &mut Issues) -> Option<RawService>
         "idle_timeout",
         "mss",
         "icmp_rate",
+        "min_healthy",
+        "below_min",
+        "max_removed",
+        "slow_start",
         "on_down",
         "health",
         "backends",
@@ -302,13 +311,18 @@ fn service(node: &Node, place: Place, issues: &mut Issues) -> Option<RawService>
         idle_timeout: fields.optional("idle_timeout", &kinds::IDLE_TIMEOUT, issues),
         mss: fields.optional("mss", &kinds::MSS, issues),
         icmp_rate: fields.optional("icmp_rate", &kinds::ICMP_RATE, issues),
+        min_healthy: fields.optional("min_healthy", &kinds::MIN_HEALTHY, issues),
+        below_min: fields.optional("below_min", &kinds::BELOW_MIN, issues),
+        max_removed: fields.optional("max_removed", &kinds::MAX_REMOVED, issues),
+        slow_start: fields.optional("slow_start", &kinds::SLOW_START, issues),
         defaults: defaults(&fields, issues),
         backends: fields.required_list("backends", &BACKENDS, issues, backend),
     })
 }
 
 fn backend(node: &Node, place: Place, issues: &mut Issues) -> Option<RawBackend> {
-    const KEYS: &[&str] = &["name", "address", "port", "weight", "state", "mode", "health", "on_down"];
+    const KEYS: &[&str] =
+        &["name", "address", "port", "weight", "state", "tier", "mode", "health", "on_down"];
     let fields = Fields::open(node, place, KEYS, "a mapping with at least name and address", issues)?;
     Some(RawBackend {
         name: fields.required("name", &kinds::NAME, issues),
@@ -316,6 +330,7 @@ fn backend(node: &Node, place: Place, issues: &mut Issues) -> Option<RawBackend>
         port: fields.optional("port", &kinds::BACKEND_PORT, issues),
         weight: fields.optional("weight", &kinds::WEIGHT, issues),
         state: fields.optional("state", &kinds::STATE, issues),
+        tier: fields.optional("tier", &kinds::TIER, issues),
         overrides: defaults(&fields, issues),
     })
 }

@@ -216,6 +216,12 @@ fn service_changes(old: &Service, new: &Service, changes: &mut Vec<Change>) {
     keys.compare_shown("idle_timeout", &old.idle_timeout, &new.idle_timeout, duration);
     keys.compare_optional("mss", &old.mss, &new.mss);
     keys.compare("icmp_rate", &old.icmp_rate, &new.icmp_rate);
+    keys.compare_shown("slow_start", &old.slow_start, &new.slow_start, duration);
+    let (was, is) = (&old.floor, &new.floor);
+    keys.compare("min_healthy", &was.min_healthy, &is.min_healthy);
+    keys.compare("below_min", &was.below_min, &is.below_min);
+    let share = |percent: &u8| Some(format!("{percent}%"));
+    keys.compare_shown("max_removed", &was.max_removed_percent, &is.max_removed_percent, share);
     for backend in &new.backends {
         let about = About::backend(new, backend);
         match old.backends.iter().find(|known| known.address == backend.address) {
@@ -238,6 +244,7 @@ fn backend_changes(about: About, old: &Backend, new: &Backend, changes: &mut Vec
     keys.compare("name", &old.name, &new.name);
     keys.compare("weight", &old.weight, &new.weight);
     keys.compare("state", &old.state, &new.state);
+    keys.compare("tier", &old.tier, &new.tier);
     let known = keys.changes.len();
     keys.compare("mode", &old.mode, &new.mode);
     if [old.mode, new.mode].contains(&ForwardMode::Nat) {

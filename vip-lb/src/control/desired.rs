@@ -80,6 +80,8 @@ pub struct DesiredBackend {
     pub identity: u64,
     /// Its share.
     pub weight: u16,
+    /// How much of that counts now, in parts of [`WHOLE`](super::slow_start::WHOLE).
+    pub share: u8,
     /// What it may do.
     pub standing: Standing,
     /// How packets get there.
@@ -144,6 +146,12 @@ pub trait Facts {
     /// Where a backend of a service stands.
     fn standing(&self, service: &ServiceKey, backend: &model::Backend) -> Standing;
 
+    /// How much of a backend's weight counts now, in parts of [`WHOLE`](super::slow_start::WHOLE).
+    fn share(&self, service: &ServiceKey, backend: IpAddr) -> u8;
+
+    /// Whether a service has too few healthy backends and fails closed.
+    fn is_closed(&self, service: &ServiceKey) -> bool;
+
     /// Where packets to an address go; none while that is not known.
     fn next_hop(&self, address: IpAddr) -> Option<&NextHop>;
 
@@ -165,7 +173,12 @@ impl Desired {
             NodeState::Enabled => None,
         };
         for vip in &config.vips {
-            let claim = Claim::of(drained);
+            let keys = vip.services.iter().map(|service| ServiceKey {
+                vip: vip.address,
+                ports: service.ports,
+                protocol: service.protocol,
+            });
+            let claim = Claim::of(drained, keys.map(|key| facts.is_closed(&key)));
             let mut flags = if claim.is_wanted() { Vip::ANSWER } else { 0 };
             if vip.unknown_service == UnknownService::Pass {
                 flags |= Vip::PASS_UNKNOWN;
@@ -223,6 +236,7 @@ fn desired_service(
         let wanted = DesiredBackend {
             identity: identity(key.vip, key.ports, key.protocol.number(), backend.address),
             weight: backend.weight.get(),
+            share: facts.share(&key, backend.address),
             standing: facts.standing(&key, backend),
             path: Path::new(backend, source_of(backend, node), facts.next_hop(backend.address)),
         };

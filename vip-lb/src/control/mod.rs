@@ -13,6 +13,7 @@ pub mod daemon;
 pub mod desired;
 pub mod engine;
 pub mod explain;
+pub mod floor;
 pub mod hand_over;
 pub mod indices;
 mod observed;
@@ -20,6 +21,7 @@ pub mod ownership;
 pub mod pacing;
 pub mod rehearsal;
 pub mod service;
+pub mod slow_start;
 pub mod standing;
 pub mod watching;
 

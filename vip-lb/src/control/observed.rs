@@ -2,13 +2,15 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use crate::api::model::{AttachedMode, Forwarding, HealthState, Occurrence};
+use crate::api::model::{AttachedMode, FloorState, FloorStatus, Forwarding, HealthState, Occurrence};
 
 /// What can be seen of the daemon at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Observed {
     /// Whether this node answers for its VIPs.
     pub(super) vips: BTreeMap<IpAddr, bool>,
+    /// Whether services have enough healthy backends, by their names.
+    pub(super) floors: BTreeMap<String, FloorStatus>,
     /// How backends are, by the names of service and backend.
     pub(super) backends: BTreeMap<(String, String), Backend>,
     /// Where the program is, by the name of the interface.
@@ -50,6 +52,15 @@ impl Observed {
                     reason: None,
                     lasted_ms: None,
                 });
+            }
+        }
+        for (service, floor) in &self.floors {
+            let before = before.floors.get(service);
+            // Numbers alone change with every backend, which is told of itself.
+            let state = |of: &FloorStatus| (of.state, of.tier, of.held > 0);
+            let was = before.map_or((FloorState::Met, floor.tier, false), state);
+            if was != state(floor) {
+                told.push(Occurrence::FloorChanged { service: service.clone(), floor: *floor });
             }
         }
         for (&vip, &answering) in &self.vips {
@@ -112,6 +123,7 @@ mod tests {
         let names = |name: &str| ("web".to_owned(), name.to_owned());
         Observed {
             vips: [("192.0.2.1".parse().unwrap(), true)].into(),
+            floors: BTreeMap::new(),
             backends: backends.iter().map(|(name, backend)| (names(name), backend.clone())).collect(),
             interfaces: [("eth0".to_owned(), AttachedMode::Native)].into(),
         }
@@ -147,6 +159,24 @@ mod tests {
                 r#"{"event":"ownership","vip":"192.0.2.1","answering":false}"#,
             ]
         );
+    }
+
+    #[test]
+    fn too_few_healthy_backends_are_news_and_their_number_is_not() {
+        let with = |floor| Observed { floors: [("web".to_owned(), floor)].into(), ..Observed::default() };
+        let met = FloorStatus { healthy: 3, needed: 1, wanted: 3, ..FloorStatus::default() };
+        assert_eq!(with(met).since(&Observed::default()), [], "all is well");
+        assert_eq!(with(FloorStatus { healthy: 2, ..met }).since(&with(met)), []);
+        let open = FloorStatus { state: FloorState::Open, healthy: 0, ..met };
+        assert_eq!(
+            words(&with(open).since(&with(met))),
+            [
+                r#"{"event":"floor_changed","service":"web","state":"fail_open","healthy":0,"needed":1,"wanted":3,"tier":0,"held":0}"#
+            ]
+        );
+        assert_eq!(with(met).since(&with(open)).len(), 1);
+        assert_eq!(with(FloorStatus { held: 1, ..met }).since(&with(met)).len(), 1);
+        assert_eq!(with(FloorStatus { tier: 1, ..met }).since(&with(met)).len(), 1);
     }
 
     #[test]

@@ -20,13 +20,18 @@ pub enum Withdrawal {
     NodeConfigured,
     /// `vip-lb drain --node`.
     NodeOrdered,
+    /// All of its services have too few healthy backends and fail closed.
+    Closed,
 }
 
 impl Claim {
-    /// The claim to a VIP of a node that is drained for a reason, or is not.
+    /// The claim to a VIP of a node that is drained for a reason, or is not. `closed` tells of each of its services whether it is closed: one
+    /// that works keeps the VIP here, because taking it away would fail that one as well.
     #[must_use]
-    pub fn of(node: Option<Withdrawal>) -> Self {
-        node.map_or(Self::Wanted, Self::Withdrawn)
+    pub fn of(node: Option<Withdrawal>, closed: impl IntoIterator<Item = bool>) -> Self {
+        let mut closed = closed.into_iter().peekable();
+        let all_closed = closed.peek().is_some() && closed.all(|closed| closed);
+        node.or(all_closed.then_some(Withdrawal::Closed)).map_or(Self::Wanted, Self::Withdrawn)
     }
 
     /// Whether packets are to come here.
@@ -50,6 +55,21 @@ impl fmt::Display for Withdrawal {
         f.write_str(match self {
             Self::NodeConfigured => "this node is drained in the configuration",
             Self::NodeOrdered => "this node is drained by the operator",
+            Self::Closed => "all of its services have too few healthy backends and fail closed",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vip_is_withdrawn_with_its_last_service() {
+        assert_eq!(Claim::of(None, []), Claim::Wanted, "it has none that could be closed");
+        assert_eq!(Claim::of(None, [false, true]), Claim::Wanted);
+        assert_eq!(Claim::of(None, [true, true]), Claim::Withdrawn(Withdrawal::Closed));
+        let drained = Claim::of(Some(Withdrawal::NodeOrdered), [true]);
+        assert_eq!(drained.withdrawal(), Some(Withdrawal::NodeOrdered));
     }
 }

@@ -10,6 +10,7 @@ use vip_lb_common::abi::{Address, Backend, BackendRef, Mode, RingClass, ServiceO
 use super::{
     desired::{DesiredService, Path},
     indices::BackendIndices,
+    slow_start::WHOLE,
     standing::{Cause, Standing},
 };
 use crate::{
@@ -47,6 +48,8 @@ pub struct Member {
     pub reference: BackendRef,
     /// Its share.
     pub weight: u16,
+    /// How much of that counts now, in parts of [`WHOLE`].
+    pub share: u8,
     /// What it may do.
     pub standing: Standing,
     /// How packets get there.
@@ -88,6 +91,7 @@ impl Member {
             address: None,
             reference,
             weight: 0,
+            share: WHOLE,
             standing,
             path: Path::Unresolved,
             assumed: false,
@@ -142,6 +146,7 @@ impl Service {
                 address: None,
                 reference: BackendRef { index, generation: entry.generation },
                 weight: 0,
+                share: WHOLE,
                 standing: if alive {
                     Standing::Draining(Cause::Removed)
                 } else {
@@ -329,6 +334,7 @@ impl Service {
             };
             member.address = Some(address);
             member.weight = backend.weight;
+            member.share = backend.share;
             member.standing = backend.standing;
             member.path = backend.path.clone();
         }
@@ -404,11 +410,15 @@ impl Service {
     /// what they are, on their way to a backend that is not found.
     fn serving(&self) -> Vec<Target> {
         let serving = || self.members.iter().filter(|(_, member)| member.standing == Standing::Serving);
+        // Weights as they are, unless some are less than whole: only relative ones matter to the ring.
+        let is_whole = serving().all(|(_, member)| member.share == WHOLE);
+        let weight =
+            |member: &Member| u32::from(member.weight) * u32::from(if is_whole { 1 } else { member.share });
         let some_reachable = serving().any(|(_, member)| member.is_reachable());
         serving()
             .filter(|(_, member)| !some_reachable || member.is_reachable())
             .map(|(&identity, member)| Target {
-                candidate: Candidate { identity, weight: member.weight },
+                candidate: Candidate { identity, weight: weight(member) },
                 reference: member.reference,
             })
             .collect()

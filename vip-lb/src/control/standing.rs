@@ -36,6 +36,10 @@ pub enum Cause {
     Unreachable,
     /// Its check has no result yet.
     NotChecked,
+    /// Backends of an earlier tier are enough.
+    Standby,
+    /// Too few backends are healthy, and the service fails closed.
+    Closed,
     /// No longer in the configuration.
     Removed,
 }
@@ -50,6 +54,8 @@ impl fmt::Display for Cause {
             Self::Unhealthy => "unhealthy",
             Self::Unreachable => "unreachable",
             Self::NotChecked => "not checked yet",
+            Self::Standby => "standby: an earlier tier is enough",
+            Self::Closed => "too few backends are healthy, and the service fails closed",
             Self::Removed => "removed from the configuration",
         })
     }

@@ -59,6 +59,12 @@ metrics! {
     SERVICE_RECORDED: Gauge "service_recorded_flows" ["service"] "Entries of FLOWS that belong to the service.";
     SERVICE_NEWBORN: Gauge "service_newborn_flows" ["service"] "Entries of NEWBORN that belong to the service.";
     SERVICE_SURVIVORS: Gauge "service_surviving_flows" ["service"] "Entries of SURVIVORS that belong to the service.";
+    SERVICE_HEALTHY: Gauge "service_healthy_backends" ["service"] "Backends that are wanted in service and pass their checks, or have none.";
+    SERVICE_WANTED: Gauge "service_wanted_backends" ["service"] "Backends that configuration and operator want in service.";
+    SERVICE_NEEDED: Gauge "service_needed_backends" ["service"] "Healthy backends that the service needs (min_healthy).";
+    SERVICE_HELD: Gauge "service_held_backends" ["service"] "Backends that are kept although their checks fail, because too many failed at once (max_removed).";
+    SERVICE_TIER: Gauge "service_tier" ["service"] "The last tier of backends that is in use.";
+    SERVICE_FLOOR: Gauge "service_floor" ["service", "state"] "1 for what holds, 0 for the others: met (enough are healthy), fail_open, fail_closed, backup.";
 
     BACKEND_INFO: Gauge "backend_info" ["service", "backend", "address", "mode"] "Always 1; what the backend is by the configuration.";
     BACKEND_PACKETS: Counter "backend_packets_total" ["service", "backend"] "Packets sent to the backend.";
@@ -74,6 +80,7 @@ metrics! {
     BACKEND_PREVIOUS: Gauge "backend_previous_slots" ["service", "backend"] "Open slots that still send old flows to the backend.";
     BACKEND_RECORDED: Gauge "backend_recorded_flows" ["service", "backend"] "Entries of FLOWS that name the backend.";
     BACKEND_NAT: Gauge "backend_nat_connections" ["service", "backend"] "Translated connections to the backend: each has one of the ports of this node.";
+    BACKEND_RATIO: Gauge "backend_weight_ratio" ["service", "backend"] "How much of the weight counts now: less than 1 while the backend returns slowly (slow_start).";
     NAT_PORTS: Gauge "nat_ports" [] "Ports of this node that translated connections to one backend can have.";
 
     TABLE_ENTRIES: Gauge "table_entries" ["table"] "Entries in the table.";

@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{definitions::*, text::Page};
 use crate::api::model::{
-    Action, AttachedMode, BackendStatus, Counters, ForwardingState, HealthState, ServiceStatus, Status,
+    Action, AttachedMode, BackendStatus, Counters, FloorState, ForwardingState, HealthState, ServiceStatus,
+    Status,
 };
 
 /// What the page is made of, all of the same moment.
@@ -56,6 +57,7 @@ pub fn render(facts: &Facts) -> String {
     traffic(&mut page, facts);
     let services: Vec<&ServiceStatus> = facts.status.vips.iter().flat_map(|vip| &vip.services).collect();
     service_metrics(&mut page, facts, &services);
+    floor_metrics(&mut page, &services);
     backend_metrics(&mut page, facts, &services);
     page.metric(&NAT_PORTS).sample(&[], facts.nat_ports);
     for (metric, value) in [
@@ -126,7 +128,7 @@ fn service_metrics(page: &mut Page, facts: &Facts, services: &[&ServiceStatus]) 
         }
     }
 
-    let columns: [(&'static Metric, Value); 8] = [
+    let columns: [(&'static Metric, Value); 13] = [
         (&SERVICE_PACKETS, |service| service.traffic.packets),
         (&SERVICE_BYTES, |service| service.traffic.bytes),
         (&SERVICE_CONNECTIONS, |service| service.traffic.new_connections),
@@ -135,11 +137,31 @@ fn service_metrics(page: &mut Page, facts: &Facts, services: &[&ServiceStatus]) 
         (&SERVICE_RECORDED, |service| service.recorded_flows),
         (&SERVICE_NEWBORN, |service| service.newborn),
         (&SERVICE_SURVIVORS, |service| service.survivors),
+        (&SERVICE_HEALTHY, |service| service.floor.healthy.into()),
+        (&SERVICE_WANTED, |service| service.floor.wanted.into()),
+        (&SERVICE_NEEDED, |service| service.floor.needed.into()),
+        (&SERVICE_HELD, |service| service.floor.held.into()),
+        (&SERVICE_TIER, |service| service.floor.tier.into()),
     ];
     for (metric, value) in columns {
         let mut samples = page.metric(metric);
         for service in services {
             samples.sample(&[&service.name], value(service));
+        }
+    }
+}
+
+/// What is done where too few backends are healthy.
+fn floor_metrics(page: &mut Page, services: &[&ServiceStatus]) {
+    let mut samples = page.metric(&SERVICE_FLOOR);
+    for service in services {
+        for (state, name) in [
+            (FloorState::Met, "met"),
+            (FloorState::Open, "fail_open"),
+            (FloorState::Closed, "fail_closed"),
+            (FloorState::Backup, "backup"),
+        ] {
+            samples.sample(&[&service.name, name], service.floor.state == state);
         }
     }
 }
@@ -197,6 +219,10 @@ fn backend_metrics(page: &mut Page, facts: &Facts, services: &[&ServiceStatus]) 
     column(&BACKEND_PREVIOUS, |backend| backend.previous_slots.into());
     column(&BACKEND_RECORDED, |backend| backend.entries);
     column(&BACKEND_NAT, |backend| backend.nat_connections);
+    let mut samples = page.metric(&BACKEND_RATIO);
+    for (service, backend) in backends() {
+        samples.sample(&[&service.name, &backend.name], f64::from(backend.weight_percent) / 100.0);
+    }
 }
 
 fn program(page: &mut Page, program: &Program) {

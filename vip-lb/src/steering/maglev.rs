@@ -18,7 +18,7 @@ pub struct Candidate {
     /// Its [`identity`](crate::steering::identity()), unique among the candidates.
     pub identity: u64,
     /// Share relative to the others; 0 for none.
-    pub weight: u16,
+    pub weight: u32,
 }
 
 /// Assigns every slot the position of a candidate, or none if no candidate has weight.
@@ -58,7 +58,7 @@ struct Turn {
     /// Who is first among turns of the same time.
     rank: u64,
     position: u16,
-    weight: u16,
+    weight: u32,
     taken: u32,
     /// The slot it prefers next.
     preferred: usize,
@@ -80,7 +80,7 @@ impl Turn {
         }
     }
 
-    fn time(taken: u32, weight: u16) -> u64 {
+    fn time(taken: u32, weight: u32) -> u64 {
         ((u64::from(taken) * 2 + 1) << 40) / u64::from(weight)
     }
 

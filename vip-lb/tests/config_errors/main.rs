@@ -59,7 +59,7 @@ fn keys() {
             &[
                 "7:9: vips[0].services[0].port: found nothing, expected a port between 0 and 65535, 0 meaning every port, or a range such as 8000-8999",
                 "8:9: vips[0].services[0].prot: found an unknown key, expected one of name, port, protocol, mode, \
-                 affinity, ring, idle_timeout, mss, icmp_rate, on_down, health, backends; did you mean port?",
+                 affinity, ring, idle_timeout, mss, icmp_rate, min_healthy, below_min, max_removed, slow_start, on_down, health, backends; did you mean port?",
             ],
         ),
         (
@@ -67,7 +67,7 @@ fn keys() {
             "name: a, zone: x, address",
             &[
                 "11:23: vips[0].services[0].backends[0].zone: found an unknown key, expected one of name, address, port, \
-               weight, state, mode, health, on_down",
+               weight, state, tier, mode, health, on_down",
             ],
         ),
         (
@@ -95,6 +95,42 @@ fn keys() {
             ],
         ),
     ]);
+}
+
+#[test]
+fn floors() {
+    check(&[
+        (
+            "port: 80",
+            "port: 80\n        below_min: backup",
+            &[
+                "9:20: vips[0].services[0].below_min: found backup, expected it only with backends of several tiers, of which the last one is the \
+              backup",
+            ],
+        ),
+        (
+            "port: 80",
+            "port: 80\n        min_healthy: half\n        max_removed: 0%",
+            &[
+                "9:22: vips[0].services[0].min_healthy: found \"half\", expected a number of backends between 0 and 65535, or a share of them \
+                 between 0% and 100%",
+                "10:22: vips[0].services[0].max_removed: found \"0%\", expected a share between 1% and 100%",
+            ],
+        ),
+        (
+            "10.0.0.1}",
+            "10.0.0.1, tier: 10}",
+            &["11:48: vips[0].services[0].backends[0].tier: found 10, expected a tier between 0 and 9"],
+        ),
+    ]);
+    let text = replaced("port: 80", "port: 80\n        min_healthy: 3");
+    let warnings = config::parse(&text, Path::new("c.yaml")).unwrap().warnings;
+    assert_eq!(
+        warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        [
+            "c.yaml:9:22: vips[0].services[0].min_healthy: found 3, expected at most 2, as there are no more backends"
+        ]
+    );
 }
 
 #[test]

@@ -173,7 +173,7 @@ impl World {
             .iter()
             .map(|&index| Candidate {
                 identity: u64::from(index),
-                weight: self.servers[index as usize].weight,
+                weight: self.servers[index as usize].weight.into(),
             })
             .collect();
         let picks: Vec<_> = populate(&[3; 32], SLOTS, &candidates)

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AttachedMode, ForwardingState, HealthState};
+use super::{AttachedMode, FloorStatus, ForwardingState, HealthState};
 
 /// Query of `GET /v1/events`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -113,6 +113,15 @@ pub enum Occurrence {
         /// For how long it was as before, milliseconds; absent if this daemon does not know since when.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         lasted_ms: Option<u64>,
+    },
+    /// A service has too few healthy backends, or enough again; another tier is in use; or checks failed for more backends than may be
+    /// removed at once.
+    FloorChanged {
+        /// Name of the service.
+        service: String,
+        /// How it is now.
+        #[serde(flatten)]
+        floor: FloorStatus,
     },
     /// An operator ordered a backend to drain.
     Drain {

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{change::OperatorOrder, node::NodeAdmin};
 
+pub use crate::control::floor::{FloorState, FloorStatus};
+
 use crate::config::model::{AdminState, Affinity, ForwardMode, Ownership, Ports, Protocol, WatchdogAction};
 
 /// Answer of a process that is alive, whatever its state.
@@ -212,6 +214,9 @@ pub struct ServiceStatus {
     pub newborn: u64,
     /// Entries of SURVIVORS that belong to it.
     pub survivors: u64,
+    /// Whether enough of its backends are healthy, and what is done if not.
+    #[serde(default)]
+    pub floor: FloorStatus,
     /// What it carried.
     #[serde(flatten)]
     pub traffic: Traffic,
@@ -226,10 +231,16 @@ pub struct BackendStatus {
     pub name: String,
     /// Its own address.
     pub address: IpAddr,
+    /// When it is used: the lowest tier first.
+    #[serde(default)]
+    pub tier: u8,
     /// How packets reach it.
     pub mode: ForwardMode,
     /// Its share relative to the others, as configured.
     pub weight: u16,
+    /// How much of that counts now, in percent: less than 100 while it returns slowly.
+    #[serde(default = "whole")]
+    pub weight_percent: u8,
     /// What the configuration wants of it, or of its host, whichever is stricter.
     pub admin: AdminState,
     /// Whether an operator drains it, over what the configuration says.
@@ -257,6 +268,11 @@ pub struct BackendStatus {
     /// What was sent to it.
     #[serde(flatten)]
     pub traffic: Traffic,
+}
+
+/// That a weight counts as it is configured.
+fn whole() -> u8 {
+    100
 }
 
 /// What the health checks know of a backend.
@@ -293,7 +309,7 @@ pub enum HealthState {
 pub struct Forwarding {
     /// The short answer.
     pub state: ForwardingState,
-    /// Why it is not in the ring: a lower-case phrase such as `health check failed` or `drained`.
+    /// Why it is not in the ring, or is although its check fails: a lower-case phrase such as `drained by the operator`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }

@@ -2,8 +2,10 @@
 
 use std::{fmt, time::Duration};
 
-use super::{Style, Tone, Toned};
-use crate::api::model::{AttachedMode, Event, Evidence, ForwardingState, HealthState, Occurrence};
+use super::{Style, Tone, Toned, status::floor_in_words};
+use crate::api::model::{
+    AttachedMode, Event, Evidence, FloorState, ForwardingState, HealthState, Occurrence,
+};
 
 /// One line: the time of day in UTC, and what happened; lines of details follow, indented.
 pub(in crate::cli) fn event(event: &Event, style: Style) -> String {
@@ -49,6 +51,13 @@ fn words(what: &Occurrence) -> (String, Tone, &[String]) {
                 Some(ForwardingState::Out) => Tone::Bad,
             };
             (format!("{service}/{backend}: {change}"), tone)
+        }
+        Occurrence::FloorChanged { service, floor } => {
+            let tone = match floor.state {
+                FloorState::Met if floor.held == 0 => Tone::Neutral,
+                _ => Tone::Bad,
+            };
+            (format!("{service}: {}", floor_in_words(floor)), tone)
         }
         Occurrence::Drain { service, backend, force } => {
             let does = if *force { "cuts" } else { "drains" };

@@ -6,8 +6,8 @@ use super::{
 };
 use crate::{
     api::model::{
-        AttachedMode, BackendStatus, BondMemberState, BondStatus, ForwardingState, HealthState, HostStatus,
-        NodeAdmin, OrderKind, ServiceStatus, Status, TableStatus, VipStatus,
+        AttachedMode, BackendStatus, BondMemberState, BondStatus, FloorState, FloorStatus, ForwardingState,
+        HealthState, HostStatus, NodeAdmin, OrderKind, ServiceStatus, Status, TableStatus, VipStatus,
     },
     config::model::{AdminState, NodeState, Ownership, Ports, WatchdogAction},
 };
@@ -180,6 +180,9 @@ fn service_block(service: &ServiceStatus, now: u64, style: Style) -> String {
         quantity::with_prefix(traffic.bytes as f64),
         quantity::count(traffic.new_connections),
     ));
+    if service.floor.state != FloorState::Met || service.floor.held > 0 {
+        text.push_str(&format!("  {}\n", Toned(&floor_in_words(&service.floor), Tone::Bad, style)));
+    }
     let mut table = Table::new([
         ("BACKEND", Align::Left),
         ("ADDRESS", Align::Left),
@@ -197,7 +200,7 @@ fn service_block(service: &ServiceStatus, now: u64, style: Style) -> String {
             backend.name.as_str().into(),
             backend.address.to_string().into(),
             backend.mode.as_str().into(),
-            backend.weight.to_string().into(),
+            weight(backend).into(),
             quantity::percent(backend.ring_share).into(),
             health(backend, now),
             forwarding(backend.forwarding.state),
@@ -213,6 +216,25 @@ fn service_block(service: &ServiceStatus, now: u64, style: Style) -> String {
     text
 }
 
+/// Whether enough backends are healthy, and what that means.
+pub(super) fn floor_in_words(floor: &FloorStatus) -> String {
+    let FloorStatus { state, healthy, needed, wanted, tier, held } = *floor;
+    let mut words = format!("{healthy} of {wanted} backends healthy, {needed} needed");
+    words.push_str(match state {
+        FloorState::Met => "",
+        FloorState::Open => ": fails open, the first tier is used whatever its checks say",
+        FloorState::Closed => ": fails closed, nobody gets new connections",
+        FloorState::Backup => ": the backup tier is used whatever its checks say",
+    });
+    if state == FloorState::Met && tier > 0 {
+        words.push_str(&format!("; tiers up to {tier} are in use"));
+    }
+    if held > 0 {
+        words.push_str(&format!("; {held} kept although their checks fail, as too many failed at once"));
+    }
+    words
+}
+
 fn slots(service: &ServiceStatus) -> String {
     if service.open_slots == 0 {
         return "all closed".to_owned();
@@ -221,6 +243,17 @@ fn slots(service: &ServiceStatus) -> String {
         "{} open ({} recorded flows, {} newborn, {} survivors)",
         service.open_slots, service.recorded_flows, service.newborn, service.survivors
     )
+}
+
+/// `100`, or `30 of 100` while it returns slowly.
+pub(in crate::cli) fn weight(backend: &BackendStatus) -> String {
+    match backend.weight_percent {
+        100 => backend.weight.to_string(),
+        percent => {
+            let counts = f64::from(backend.weight) * f64::from(percent) / 100.0;
+            format!("{} of {}", quantity::scaled(counts), backend.weight)
+        }
+    }
 }
 
 fn health(backend: &BackendStatus, now: u64) -> Cell {
@@ -269,6 +302,9 @@ pub(in crate::cli) fn notes(backend: &BackendStatus) -> Vec<String> {
             _ => name.clone(),
         };
         notes.push(format!("{name} is {is}: `vip-lb undrain {whom}` ends this"));
+    }
+    if backend.tier > 0 {
+        notes.push(format!("{name} is of tier {}", backend.tier));
     }
     match backend.admin {
         AdminState::Enabled => {}

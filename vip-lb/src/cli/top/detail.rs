@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     api::model::{BackendStatus, ForwardingState, HealthState, ServiceStatus, VipStatus},
-    cli::render::{Style, Tone, backend_notes, quantity},
+    cli::render::{Style, Tone, backend_notes, quantity, weight},
 };
 
 /// The lines of the page.
@@ -81,7 +81,7 @@ fn facts(
                 quantity::percent(backend.ring_share),
                 backend.ring_slots,
                 service.ring_slots,
-                backend.weight
+                weight(backend)
             ))],
         ),
         fact(

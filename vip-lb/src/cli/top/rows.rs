@@ -2,8 +2,10 @@
 
 use super::history::{History, Series};
 use crate::{
-    api::model::{Action, BackendStatus, ForwardingState, HealthState, ServiceStatus, Traffic, VipStatus},
-    cli::render::{Tone, quantity},
+    api::model::{
+        Action, BackendStatus, FloorState, ForwardingState, HealthState, ServiceStatus, Traffic, VipStatus,
+    },
+    cli::render::{Tone, quantity, weight},
     config::model::Ports,
 };
 
@@ -233,7 +235,7 @@ fn services(history: &History, scope: &Scope) -> Vec<Row> {
                 Field::word(&service.name),
                 Field::word(vip.address.to_string()),
                 Field::word(format!("{port}/{}", service.protocol)),
-                up(service.backends.iter()),
+                enough(service),
                 if service.open_slots > 0 { open.toned(Tone::Doubtful) } else { open },
                 Field::rate(service.traffic.packets_per_second),
                 Field::rate(service.traffic.bits_per_second),
@@ -261,7 +263,7 @@ fn backends(history: &History, scope: &Scope) -> Vec<Row> {
                 Field::rate(backend.traffic.bits_per_second),
                 Field::rate(backend.traffic.new_connections_per_second),
                 Field::word(backend.mode.as_str()),
-                Field::count(backend.weight.into()),
+                Field::count(backend.weight.into()).spelled(weight(backend)),
             ],
         };
         service.backends.iter().map(row).collect::<Vec<_>>()
@@ -320,6 +322,19 @@ fn up<'b>(backends: impl Iterator<Item = &'b BackendStatus>) -> Field {
     Field::word(format!("{up}/{all}")).toned(tone).by(f64::from(all - up))
 }
 
+/// The same of a service, with what is done if these are too few.
+fn enough(service: &ServiceStatus) -> Field {
+    let up = up(service.backends.iter());
+    let word = match service.floor.state {
+        FloorState::Met => return up,
+        FloorState::Open => "open",
+        FloorState::Closed => "closed",
+        FloorState::Backup => "backup",
+    };
+    let text = format!("{} {word}", up.text);
+    up.toned(Tone::Bad).spelled(text)
+}
+
 /// The verdict of the checks and its age; sorted with the bad ones first, the latest change first among them.
 fn health(backend: &BackendStatus, now: f64) -> Field {
     let (word, tone, badness) = match backend.health.state {
@@ -334,6 +349,9 @@ fn health(backend: &BackendStatus, now: f64) -> Field {
 
 fn state(backend: &BackendStatus) -> Field {
     match backend.forwarding.state {
+        ForwardingState::InRing if backend.forwarding.reason.is_some() => {
+            Field::word("kept").toned(Tone::Bad)
+        }
         ForwardingState::InRing => Field::word("in ring"),
         ForwardingState::Draining => Field::word("draining").toned(Tone::Doubtful),
         ForwardingState::Out => Field::word("out").toned(Tone::Bad),

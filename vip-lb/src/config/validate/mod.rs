@@ -4,6 +4,7 @@
 //! with it. A function here returns `None` only after an error has been noted, by itself or by the decoder.
 
 mod address;
+mod floor;
 mod health;
 mod host;
 mod service;

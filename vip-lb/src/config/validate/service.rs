@@ -1,6 +1,6 @@
 //! Services and their backends, with the service's defaults applied.
 
-use std::{net::IpAddr, num::NonZeroU16};
+use std::{net::IpAddr, num::NonZeroU16, time::Duration};
 
 use super::{
     super::{
@@ -39,6 +39,7 @@ impl<'a> Validator<'a> {
         let ring = raw.ring.or(RingSize::Small);
         self.backends_as_a_whole(raw, ring);
         self.mss(raw);
+        let floor = self.floor(raw);
 
         let asked = Asked { vip, ports: raw.port.value().copied(), protocol };
         let level = Level::of_service(raw, asked, self.issues);
@@ -62,6 +63,8 @@ impl<'a> Validator<'a> {
             idle_timeout: raw.idle_timeout.or(protocol.default_idle_timeout()),
             mss: raw.mss.value().copied(),
             icmp_rate: raw.icmp_rate.or(ICMP_RATE),
+            slow_start: raw.slow_start.or(Duration::ZERO),
+            floor,
             backends: backends.into_iter().collect::<Option<_>>()?,
         })
     }
@@ -190,6 +193,7 @@ impl<'a> Validator<'a> {
             address: raw.address.value().copied()?,
             weight: raw.weight.or(WEIGHT),
             port,
+            tier: raw.tier.or(0),
             mode: mode(raw, service)?,
             state: self.state(raw),
             health,

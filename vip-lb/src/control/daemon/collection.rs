@@ -33,6 +33,7 @@ impl Daemon {
         if now >= self.next_reading {
             self.read_counters(now);
         }
+        self.advance_floors(now);
         self.advance_bonds();
         self.attend_to_watchers();
     }

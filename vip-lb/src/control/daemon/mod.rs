@@ -6,6 +6,7 @@ mod candidate;
 mod checks;
 mod collection;
 mod drains;
+mod floors;
 mod follow;
 mod handle;
 mod interfaces;
@@ -43,6 +44,7 @@ use vip_lb_common::{HashKey, abi::Settings};
 use self::{
     arrivals::Arrivals,
     candidate::{Candidate, ConfigFile},
+    floors::Floors,
     interfaces::Interfaces,
     lasted::Lasted,
     quiet::Quiet,
@@ -97,6 +99,7 @@ struct Daemon {
     service_arrivals: Arrivals<u16>,
     backend_arrivals: Arrivals<u16>,
     orders: Orders,
+    floors: Floors,
     /// What this node wants of its VIPs, by which it answers for them.
     claims: BTreeMap<IpAddr, Claim>,
     /// Whether it is drained itself, as was last noted.
@@ -199,6 +202,7 @@ impl Daemon {
             service_arrivals: Arrivals::default(),
             backend_arrivals: Arrivals::default(),
             orders,
+            floors: Floors::default(),
             claims: BTreeMap::new(),
             node_drained: false,
             quiet: Quiet::new(started_at),
@@ -315,6 +319,7 @@ impl Daemon {
 
     /// Brings the maps to what configuration, health, operator and network ask for.
     fn reconcile(&mut self) {
+        self.decide();
         let desired = Desired::new(&self.config, self);
         let plan = self.engine.reconcile(&desired, self.ticker.tick());
         self.carry_out(plan);
@@ -384,11 +389,27 @@ impl Daemon {
     }
 }
 
-impl Facts for Daemon {
-    fn standing(&self, service: &ServiceKey, backend: &model::Backend) -> Standing {
+impl Daemon {
+    /// Where a backend stands by itself, and whether it is wanted in service.
+    fn stand(&self, service: &ServiceKey, backend: &model::Backend) -> (Standing, bool) {
         let health = target(service.vip, backend)
             .map(|target| self.health.state(&target).unwrap_or(health::State::Unknown));
-        self.standing_with(service, backend, health.as_ref())
+        (self.standing_with(service, backend, health.as_ref()), self.is_wanted(service, backend))
+    }
+}
+
+impl Facts for Daemon {
+    fn standing(&self, service: &ServiceKey, backend: &model::Backend) -> Standing {
+        let decided = self.floors.of(service, backend.address);
+        decided.map_or_else(|| self.stand(service, backend).0, |decided| decided.standing)
+    }
+
+    fn share(&self, service: &ServiceKey, backend: IpAddr) -> u8 {
+        self.floors.share(service, backend)
+    }
+
+    fn is_closed(&self, service: &ServiceKey) -> bool {
+        self.floors.is_closed(service)
     }
 
     fn next_hop(&self, address: IpAddr) -> Option<&NextHop> {

@@ -7,7 +7,7 @@ use crate::{
     api::model::{ApiError, Evidence, Occurrence, ReloadReport},
     config::model,
     control::{
-        desired::{Facts as _, ServiceKey},
+        desired::ServiceKey,
         observed::{Backend, Observed},
     },
     state::{OrderKey, OrderKind},
@@ -88,11 +88,14 @@ impl Daemon {
             observed.vips.insert(vip.address, self.answers_for(vip.address));
             for service in &vip.services {
                 let key = ServiceKey { vip: vip.address, ports: service.ports, protocol: service.protocol };
+                if let Some(floor) = self.floors.summary(&key) {
+                    observed.floors.insert(service.name.clone(), floor);
+                }
                 for backend in &service.backends {
                     let health = target(vip.address, backend)
                         .map(|target| self.health.state(&target).unwrap_or(crate::health::State::Unknown));
                     let (health, health_reason) = status::health_state(health.as_ref());
-                    let forwarding = status::forwarding(self.standing(&key, backend));
+                    let forwarding = self.forwarding(&key, backend);
                     observed.backends.insert(
                         (service.name.clone(), backend.name.clone()),
                         Backend { health, health_reason, forwarding },

@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use super::{Candidate, Daemon, target};
+use super::{Candidate, Daemon, floors::Floors, now, target};
 use crate::{
     api::model::{BackendPlan, ChangeAction, ConnectionFate, Loss, Outcome, Plan, ServicePlan},
     config::{Config, model},
@@ -29,8 +29,13 @@ impl Daemon {
         if changes.is_empty() {
             return Ok(Plan { warnings, ..Plan::nothing() });
         }
-        let presumed =
-            Presumed { daemon: self, probed: self.health.snapshot(), assumptions: RefCell::default() };
+        let mut presumed = Presumed {
+            daemon: self,
+            probed: self.health.snapshot(),
+            assumptions: RefCell::default(),
+            floors: self.floors.clone(),
+        };
+        presumed.decide(&candidate.config);
         let desired = Desired::new(&candidate.config, &presumed);
         let effects = self.engine.rehearse(&desired, self.ticker.tick());
         warnings.extend(effects.warnings);
@@ -175,10 +180,22 @@ struct Presumed<'d> {
     daemon: &'d Daemon,
     probed: Vec<TargetHealth>,
     assumptions: RefCell<BTreeSet<String>>,
+    /// What would be decided.
+    floors: Floors,
 }
 
-impl Facts for Presumed<'_> {
-    fn standing(&self, service: &ServiceKey, backend: &model::Backend) -> Standing {
+impl Presumed<'_> {
+    fn decide(&mut self, config: &Config) {
+        let mut floors = std::mem::take(&mut self.floors);
+        let stand = |key: &ServiceKey, backend: &model::Backend| {
+            (self.stand(key, backend), self.daemon.is_wanted(key, backend))
+        };
+        floors.decide(config, now(), stand, |_, _| BTreeSet::new());
+        self.floors = floors;
+    }
+
+    /// Where a backend stands by itself.
+    fn stand(&self, service: &ServiceKey, backend: &model::Backend) -> Standing {
         let health = target(service.vip, backend).map(|target| {
             let known = self.daemon.health.state(&target);
             // As the monitor does with a check that is only tuned.
@@ -198,6 +215,21 @@ impl Facts for Presumed<'_> {
             }
             known => standing(known.as_ref()),
         }
+    }
+}
+
+impl Facts for Presumed<'_> {
+    fn standing(&self, service: &ServiceKey, backend: &model::Backend) -> Standing {
+        let decided = self.floors.of(service, backend.address);
+        decided.map_or_else(|| self.stand(service, backend), |decided| decided.standing)
+    }
+
+    fn share(&self, service: &ServiceKey, backend: IpAddr) -> u8 {
+        self.floors.share(service, backend)
+    }
+
+    fn is_closed(&self, service: &ServiceKey) -> bool {
+        self.floors.is_closed(service)
     }
 
     fn next_hop(&self, address: IpAddr) -> Option<&NextHop> {

@@ -13,6 +13,7 @@ use crate::control::{
     desired::{Facts as _, Path, ServiceKey},
     explain::{BackendName, Names, ServiceName, explain},
     service::{Member, Service},
+    slow_start::WHOLE,
     standing::Standing,
 };
 use crate::{
@@ -153,6 +154,7 @@ impl Daemon {
             recorded_flows: count(&entries.flows),
             newborn: count(&entries.newborn),
             survivors: count(&entries.survivors),
+            floor: self.floors.summary(key).unwrap_or_default(),
             traffic,
             backends: backends.collect::<anyhow::Result<_>>()?,
         })
@@ -184,11 +186,13 @@ impl Daemon {
             address: backend.address,
             mode: backend.mode,
             weight: backend.weight.get(),
+            weight_percent: self.floors.share(key, backend.address) * (100 / WHOLE),
             admin: backend.state,
             drained_by_operator: ruling.is_some_and(|ruling| ruling.order.kind == OrderKind::Drain),
             operator_order: ruling.map(model::OperatorOrder::from),
             health: health_status(health, self.started),
-            forwarding: forwarding(self.standing(key, backend)),
+            tier: backend.tier,
+            forwarding: self.forwarding(key, backend),
             ring_slots,
             ring_share: f64::from(ring_slots) / f64::from(service.ring.slots()),
             previous_slots: published
@@ -198,6 +202,20 @@ impl Daemon {
             next_hop: self.next_hop_in_words(backend.address, member.map(|member| &member.path)),
             traffic,
         })
+    }
+
+    /// What a backend's standing means for its packets.
+    pub(super) fn forwarding(&self, key: &ServiceKey, backend: &Backend) -> Forwarding {
+        let standing = self.standing(key, backend);
+        let kept = self.floors.of(key, backend.address).and_then(|decided| decided.kept);
+        Forwarding {
+            state: match standing {
+                Standing::Serving => ForwardingState::InRing,
+                Standing::Draining(_) => ForwardingState::Draining,
+                Standing::Out(_) => ForwardingState::Out,
+            },
+            reason: standing.cause().map(|cause| cause.to_string()).or(kept.map(|kept| kept.to_string())),
+        }
     }
 
     fn next_hop_in_words(&self, address: IpAddr, path: Option<&Path>) -> String {
@@ -315,18 +333,6 @@ pub(super) fn health_state(health: Option<&State>) -> (HealthState, Option<Strin
         Some(State::Unknown) => (HealthState::Unknown, None),
         Some(State::Up) => (HealthState::Up, None),
         Some(State::Down(down)) => (HealthState::Down, Some(down.reason.clone())),
-    }
-}
-
-/// What a standing means for the packets of a backend.
-pub(super) fn forwarding(standing: Standing) -> Forwarding {
-    Forwarding {
-        state: match standing {
-            Standing::Serving => ForwardingState::InRing,
-            Standing::Draining(_) => ForwardingState::Draining,
-            Standing::Out(_) => ForwardingState::Out,
-        },
-        reason: standing.cause().map(|cause| cause.to_string()),
     }
 }
 

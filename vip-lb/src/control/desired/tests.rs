@@ -3,13 +3,14 @@
 use std::path;
 
 use super::*;
-use crate::config;
+use crate::{config, control::slow_start::WHOLE};
 
 /// Everything is well, and reached over one router-less link.
 struct Site {
     next_hop: NextHop,
     foreign: Option<IpAddr>,
     node_drained: bool,
+    closed: bool,
 }
 
 impl Site {
@@ -25,7 +26,7 @@ impl Site {
             preferred_source: address("10.0.0.1"),
             vlan,
         };
-        Self { next_hop: NextHop::Via(via), foreign: None, node_drained: false }
+        Self { next_hop: NextHop::Via(via), foreign: None, node_drained: false, closed: false }
     }
 }
 
@@ -36,6 +37,14 @@ impl Facts for Site {
 
     fn next_hop(&self, _: IpAddr) -> Option<&NextHop> {
         Some(&self.next_hop)
+    }
+
+    fn share(&self, _: &ServiceKey, _: IpAddr) -> u8 {
+        WHOLE
+    }
+
+    fn is_closed(&self, _: &ServiceKey) -> bool {
+        self.closed
     }
 
     fn is_node_drained(&self) -> bool {
@@ -171,4 +180,6 @@ fn a_drained_node_gives_up_its_vips_and_changes_nothing_else() {
         assert_eq!((found.vips[&vip], found.claims[&vip]), (0, Claim::Withdrawn(why)));
         assert_eq!(found.services, usual.services, "what comes is forwarded as before");
     }
+    let closed = Desired::new(&enabled, &Site { closed: true, ..Site::new(None) });
+    assert_eq!((closed.vips[&vip], closed.claims[&vip]), (0, Claim::Withdrawn(Withdrawal::Closed)));
 }

@@ -12,6 +12,7 @@ use crate::{
     config::model::{Ports, Protocol},
     control::{
         desired::{DesiredBackend, Link, Path, peer_entry},
+        slow_start::WHOLE,
         standing::{Cause, Standing},
     },
     steering::{Start, Timeouts, identity},
@@ -21,6 +22,7 @@ use maps::Maps;
 mod histories;
 mod maps;
 mod rehearsal;
+mod slow_start;
 mod translation;
 
 const SEED: [u8; 32] = [7; 32];
@@ -63,7 +65,10 @@ fn translated(number: u8, port: u16) -> Path {
 fn service(key: ServiceKey, backends: &[(u8, Standing)]) -> DesiredService {
     let backends = backends.iter().map(|&(number, standing)| {
         let identity = identity_of(&key, number);
-        (address(number), DesiredBackend { identity, weight: 100, standing, path: path(number) })
+        (
+            address(number),
+            DesiredBackend { identity, weight: 100, share: WHOLE, standing, path: path(number) },
+        )
     });
     DesiredService {
         class: RingClass::Small,

@@ -9,7 +9,10 @@ const SEED: [u8; 32] = *b"0123456789abcdef0123456789abcdef";
 const SMALL: usize = RingClass::Small.slots();
 
 fn candidates(weights: &[u16]) -> Vec<Candidate> {
-    (1..).zip(weights).map(|(number, &weight)| Candidate { identity: mix(number), weight }).collect()
+    (1..)
+        .zip(weights)
+        .map(|(number, &weight)| Candidate { identity: mix(number), weight: weight.into() })
+        .collect()
 }
 
 fn counts(ring: &[Option<u16>], candidates: usize) -> Vec<usize> {

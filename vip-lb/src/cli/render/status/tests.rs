@@ -23,6 +23,7 @@ VIP 192.0.2.10, ownership always, answering
 
   web: tcp port 80, affinity flow, 16381 slots, 41 open (3 recorded flows, 1 newborn, 5 survivors)
   5.1k packets/s, 32.1 Mbit/s, 277 connections/s; total 2.5M packets, 2.0 GB, 80.2k connections
+  1 of 2 backends healthy, 1 needed; 1 kept although their checks fail, as too many failed at once
     BACKEND  ADDRESS    MODE  WEIGHT  SHARE  HEALTH     STATE     PKT/S  CONN/S  NEXT HOP
     b1       10.0.0.11  ipip     100  50.0%  up 2h 1m   in ring    5.1k     277  eth0 02:00:00:00:00:11
     b2       10.0.0.12  ipip     100   0.0%  down 12s   out           0       0  eth0 unresolved
