@@ -229,3 +229,24 @@ fn a_backend_that_returns_gets_its_weight_in_steps() -> Result<()> {
     site.succeeded();
     Ok(())
 }
+
+#[test]
+fn probes_of_real_servers_are_measured() -> Result<()> {
+    let (site, _) = site(Family::V6)?;
+    let service = wait(&site, "ten probes of each backend", |of| {
+        of.backends.iter().all(|backend| backend.health.probe.is_some_and(|probe| probe.probes >= 10))
+    })?;
+    for backend in &service.backends {
+        let (probe, connect) =
+            backend.health.probe.zip(backend.health.connect).context("both are measured")?;
+        ensure!(connect.probes == probe.probes && connect.p50_ms > 0.0, "{backend:?}");
+        for of in [probe, connect] {
+            ensure!(of.p50_ms <= of.p90_ms && of.p90_ms <= of.p99_ms, "{of:?}");
+        }
+        ensure!(connect.p50_ms < probe.p50_ms, "an answer comes after its connection: {backend:?}");
+    }
+    let text = site.daemon().ask(&["status", "--latency"])?;
+    ensure!(text.contains("backend-3") && text.contains(" ms"), "{text}");
+    site.succeeded();
+    Ok(())
+}

@@ -271,9 +271,28 @@ pub struct Remaining {
 pub struct Health {
     /// `up`, `down`, `unknown` or `unchecked`.
     pub state: String,
+    /// How long probes took as a whole.
+    #[serde(default)]
+    pub probe: Option<Percentiles>,
+    /// How long they took to connect.
+    #[serde(default)]
+    pub connect: Option<Percentiles>,
     /// Why.
     #[serde(default)]
     pub reason: Option<String>,
+}
+
+/// How long most of some probes took, milliseconds.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Percentiles {
+    /// Half of them.
+    pub p50_ms: f64,
+    /// Nine of ten.
+    pub p90_ms: f64,
+    /// Nearly all.
+    pub p99_ms: f64,
+    /// How many there were.
+    pub probes: u32,
 }
 
 /// Whether a backend gets packets.

@@ -29,7 +29,8 @@ pub use plan::{
 pub use status::{
     Action, AttachedMode, BackendStatus, BondMemberState, BondMemberStatus, BondStatus, ConfigInfo, Counters,
     FloorState, FloorStatus, Forwarding, ForwardingState, Health, HealthState, HostStatus, InterfaceStatus,
-    Liveness, ServiceStatus, Status, TableStatus, Traffic, Verdict, VerdictCount, VipStatus, WatchdogStatus,
+    Liveness, Percentiles, ServiceStatus, Slower, Status, TableStatus, Traffic, Verdict, VerdictCount,
+    VipStatus, WatchdogStatus,
 };
 pub use watch::{DEFAULT_RATE, Frame, WatchRequest, Watched, WatchedPacket};
 

@@ -18,6 +18,7 @@ use crate::{
     config::model::{
         AdminState, Affinity, ForwardMode, NodeState, Ownership, Ports, Protocol, WatchdogAction,
     },
+    health::{Histogram, Percentiles, Slower},
     metrics::{Facts, Program, Reloads},
 };
 
@@ -95,6 +96,9 @@ fn backend(name: &str, address: &str, next_hop: &str) -> BackendStatus {
             reason: None,
             since: NOW - 7300,
             last_latency_ms: Some(0.42),
+            probe: Some(Percentiles { p50_ms: 0.4, p90_ms: 0.52, p99_ms: 12.3, probes: 100 }),
+            connect: Some(Percentiles { p50_ms: 0.1, p90_ms: 0.15, p99_ms: 1.25, probes: 100 }),
+            slower: None,
         },
         forwarding: Forwarding { state: ForwardingState::InRing, reason: None },
         ring_slots: 8190,
@@ -121,6 +125,9 @@ pub(crate) fn status() -> Status {
         reason: Some("connection refused".into()),
         since: NOW - 12,
         last_latency_ms: None,
+        probe: None,
+        connect: None,
+        slower: None,
     };
     dead.forwarding = Forwarding { state: ForwardingState::Out, reason: Some("health check failed".into()) };
     (dead.ring_slots, dead.ring_share) = (0, 0.0);
@@ -131,7 +138,7 @@ pub(crate) fn status() -> Status {
     draining.mode = ForwardMode::L2;
     draining.weight = 50;
     draining.health =
-        Health { state: HealthState::Unchecked, reason: None, since: NOW, last_latency_ms: None };
+        Health { state: HealthState::Unchecked, reason: None, since: NOW, ..dead.health.clone() };
     draining.drained_by_operator = true;
     draining.forwarding =
         Forwarding { state: ForwardingState::Draining, reason: Some("drained by the operator".into()) };
@@ -162,6 +169,7 @@ pub(crate) fn status() -> Status {
     };
     let mut resolver = backend("r1", "2001:db8:1::53", "eth1 02:00:00:00:01:53");
     (resolver.ring_slots, resolver.ring_share) = (16381, 1.0);
+    resolver.health.slower = Some(Slower { times: 4.0, peers_p50_ms: 0.1 });
     let dns = ServiceStatus {
         name: "dns".into(),
         port: Ports::Every,
@@ -314,6 +322,14 @@ pub(crate) fn facts() -> Facts {
         counters: counters(),
         reloads: Reloads { succeeded: 3, failed: 1, last_failed: true },
         health_changes: [(("web".to_owned(), "b2".to_owned()), 5)].into(),
+        latencies: [(
+            ("web".to_owned(), "b1".to_owned()),
+            [
+                Histogram { counts: [3, 1, 0, 0, 0, 0, 0], sum_us: 1600 },
+                Histogram { counts: [0, 3, 0, 0, 0, 0, 1], sum_us: 1_203_500 },
+            ],
+        )]
+        .into(),
         nat_ports: 4536,
         program: Program {
             counted: true,

@@ -1,5 +1,6 @@
 //! The definition of the command line. Help texts are its documentation; docs/cli.md shows the output.
 
+mod drain;
 mod host;
 mod packets;
 
@@ -7,12 +8,12 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+pub use drain::{BackendArgs, DrainArgs};
 pub use host::{BackendCommand, DoctorArgs, GenerateCommand, SetupArgs, WishArgs};
 pub use packets::{CaptureArgs, ExplainArgs, FilterArgs};
 
 use super::address::Prefix;
 use crate::{
-    api::model::BackendSelector,
     config::model::{self, DEFAULT_GUE_PORT, DEFAULT_PINS},
     control::hand_over::Descriptors,
 };
@@ -140,8 +141,9 @@ Exits with 0 if all is well, 5 if there are warnings, 6 if there are problems."
     #[command(after_help = "\
 Examples:
   vip-lb status
+  vip-lb status --latency
   vip-lb status --json | jq '.vips[].services[].backends[] | select(.health.state == \"down\")'")]
-    Status(OutputArgs),
+    Status(StatusArgs),
 
     /// Explain what would happen to a packet now, and why, by the same code as the kernel; or, live, what happens
     #[command(after_help = "\
@@ -379,6 +381,18 @@ pub struct OutputArgs {
     pub json: bool,
 }
 
+/// Arguments of `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Print JSON; it has everything
+    #[arg(long)]
+    pub json: bool,
+
+    /// Show how long probes of the backends take, instead
+    #[arg(long)]
+    pub latency: bool,
+}
+
 /// Arguments of `counters`.
 #[derive(Debug, Args)]
 pub struct CountersArgs {
@@ -457,50 +471,6 @@ pub struct RollbackArgs {
     /// Change nothing and show the plan
     #[arg(long)]
     pub dry_run: bool,
-
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Arguments of `drain`.
-#[derive(Debug, Args)]
-pub struct DrainArgs {
-    /// SERVICE/BACKEND, or BACKEND for the backends of that name in all services; ADDRESS alone is the whole host
-    #[arg(value_name = "BACKEND", required_unless_present = "node", conflicts_with = "node")]
-    pub backend: Option<BackendSelector>,
-
-    /// This load balancer itself: it gives up its VIPs, and forwards what comes all the same
-    #[arg(long, conflicts_with = "force")]
-    pub node: bool,
-
-    /// Stay until no slot and no entry names the backend, or with --node until nothing has come for one idle timeout
-    #[arg(long)]
-    pub wait: bool,
-
-    /// Stay no longer than this, such as 90s or 10m
-    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "wait")]
-    pub deadline: Option<Duration>,
-
-    /// Cut what connections it has: now, or at the deadline
-    #[arg(long)]
-    pub force: bool,
-
-    /// Print JSON; with --wait only when the waiting is over
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Arguments of `undrain`.
-#[derive(Debug, Args)]
-pub struct BackendArgs {
-    /// SERVICE/BACKEND, or BACKEND for the backends of that name in all services; ADDRESS alone is the whole host
-    #[arg(value_name = "BACKEND", required_unless_present = "node", conflicts_with = "node")]
-    pub backend: Option<BackendSelector>,
-
-    /// This load balancer itself
-    #[arg(long)]
-    pub node: bool,
 
     /// Print JSON
     #[arg(long)]

@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context as _;
 
 use super::{
-    arguments::{CountersArgs, DEFAULT_SOCKET, EventsArgs, ExplainArgs, OutputArgs},
+    arguments::{CountersArgs, DEFAULT_SOCKET, EventsArgs, ExplainArgs, OutputArgs, StatusArgs},
     exit::{Exit, UsageError},
     output, render,
 };
@@ -24,10 +24,12 @@ pub(super) fn client(socket: Option<&Path>) -> Client {
 }
 
 #[expect(clippy::disallowed_methods, reason = "ages are shown as of now")]
-pub(super) fn status(client: &Client, args: &OutputArgs) -> anyhow::Result<Exit> {
+pub(super) fn status(client: &Client, args: &StatusArgs) -> anyhow::Result<Exit> {
     let status = ask(client.status())?;
     if args.json {
         output::print_json(&status)?;
+    } else if args.latency {
+        output::print(&render::latencies(&status, render::Style::of_stdout()))?;
     } else {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         output::print(&render::status(&status, now, render::Style::of_stdout()))?;

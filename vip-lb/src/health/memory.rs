@@ -167,7 +167,7 @@ mod tests {
             at += Duration::from_secs(1);
             let outcome = match before.state() {
                 State::Up => refused.clone(),
-                _ => Outcome::Healthy { latency: Duration::ZERO },
+                _ => Outcome::Healthy { latency: Duration::ZERO, connect: None },
             };
             before.probe_finished(&outcome, at, at, 0);
         }

@@ -2,6 +2,7 @@
 //!
 //! [`threshold`] decides (pure), [`probe`] asks one backend once, [`monitor`] runs the probes of all backends.
 
+pub mod latency;
 pub mod memory;
 pub mod monitor;
 pub mod probe;
@@ -12,6 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::config::model::HealthCheck;
 
+pub use latency::{Histogram, Latencies, Percentiles, Slower, slower};
 pub use memory::Memory;
 pub use monitor::{HealthEvent, Monitor, TargetHealth};
 pub use threshold::{Connections, Down, DownCause, Outcome, State, Transition};

@@ -22,8 +22,8 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    Down, DownCause, Memory, Outcome, State, Target, Transition, Ways, memory::Memories, probe::Probes,
-    threshold::Threshold,
+    Down, DownCause, Histogram, Latencies, Memory, Outcome, Percentiles, State, Target, Transition, Ways,
+    memory::Memories, probe::Probes, threshold::Threshold,
 };
 use crate::config::model::StartState;
 
@@ -75,6 +75,10 @@ pub struct TargetHealth {
     pub last_probe_age: Option<Duration>,
     /// How long the last successful probe took; `None` before it.
     pub last_latency: Option<Duration>,
+    /// How long the last ones took to connect; `None` where none does.
+    pub connect: Option<Percentiles>,
+    /// How long they took as a whole; `None` before the first.
+    pub whole: Option<Percentiles>,
     /// Successes in a row up to now.
     pub successes: u32,
     /// Failures in a row up to now.
@@ -115,6 +119,7 @@ struct Health {
     last_outcome: Option<Outcome>,
     last_probe: Option<Instant>,
     last_latency: Option<Duration>,
+    latencies: Latencies,
 }
 
 impl Monitor {
@@ -250,6 +255,14 @@ impl Monitor {
         targets.get(target).map(|probed| probed.record.look(now(), wall_clock()))
     }
 
+    /// How long all good probes of `target` took, to connect and as a whole; `None` if it is not among those that are probed.
+    #[must_use]
+    pub fn histograms(&self, target: &Target) -> Option<[Histogram; 2]> {
+        let targets = lock(&self.targets);
+        let health = lock(&targets.get(target)?.record.health);
+        Some([health.latencies.connect.histogram(), health.latencies.whole.histogram()])
+    }
+
     /// What another daemon needs to go on with all checks.
     #[must_use]
     pub fn memories(&self) -> Vec<Memory> {
@@ -287,7 +300,13 @@ impl Monitor {
     }
 
     fn spawn(&self, target: Arc<Target>, threshold: Threshold) -> Probed {
-        let health = Health { threshold, last_outcome: None, last_probe: None, last_latency: None };
+        let health = Health {
+            threshold,
+            last_outcome: None,
+            last_probe: None,
+            last_latency: None,
+            latencies: Latencies::default(),
+        };
         let record = Arc::new(Record { target, recheck: Notify::new(), health: Mutex::new(health) });
         let task = self.runtime.spawn(watch(Arc::clone(&record), Arc::clone(&self.shared)));
         Probed { record, task: task.abort_handle() }
@@ -339,6 +358,8 @@ impl Record {
             last_outcome: health.last_outcome.clone(),
             last_probe_age: health.last_probe.map(|at| now.saturating_duration_since(at)),
             last_latency: health.last_latency,
+            connect: health.latencies.connect.percentiles(),
+            whole: health.latencies.whole.percentiles(),
             successes: health.threshold.successes(),
             failures: health.threshold.failures(),
         }
@@ -358,8 +379,9 @@ impl Record {
         {
             warn!(backend = %self.target.asked(), %reason, "cannot probe backend, its state stays");
         }
-        if let Outcome::Healthy { latency } = outcome {
+        if let Outcome::Healthy { latency, connect } = outcome {
             health.last_latency = Some(latency);
+            health.latencies.note(connect, latency);
         }
         let transition = health.threshold.probe_finished(&outcome, started, finished, random());
         health.last_outcome = Some(outcome);

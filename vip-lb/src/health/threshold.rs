@@ -39,6 +39,8 @@ pub enum Outcome {
     Healthy {
         /// From the start of the probe to the answer.
         latency: Duration,
+        /// From its start to the accepted connection, if its kind connects.
+        connect: Option<Duration>,
     },
     /// It accepts connections, but the answer is wrong or does not come.
     Unhealthy {

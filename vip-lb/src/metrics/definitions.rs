@@ -7,6 +7,8 @@ pub enum Kind {
     Counter,
     /// Goes up and down.
     Gauge,
+    /// Counts of durations by their length.
+    Histogram,
 }
 
 /// A metric: a name for samples that differ in the values of their labels.
@@ -74,6 +76,8 @@ metrics! {
     BACKEND_SINCE: Gauge "backend_health_change_timestamp_seconds" ["service", "backend"] "Since when the verdict of the checks is what it is, seconds since the Unix epoch.";
     BACKEND_CHANGES: Counter "backend_health_changes_total" ["service", "backend"] "Changes of the verdict of the checks since the daemon started.";
     BACKEND_PROBE: Gauge "backend_probe_duration_seconds" ["service", "backend"] "How long the last successful probe took; absent before it.";
+    BACKEND_CONNECT: Histogram "backend_connect_seconds" ["service", "backend"] "How long good probes took to connect, of kinds that do.";
+    BACKEND_PROBES: Histogram "backend_probe_seconds" ["service", "backend"] "How long good probes took as a whole.";
     BACKEND_STATE: Gauge "backend_forwarding" ["service", "backend", "state"] "1 for what the backend gets, 0 for the others: in_ring (all), draining (old flows), out (none).";
     BACKEND_WEIGHT: Gauge "backend_weight" ["service", "backend"] "The backend's configured weight.";
     BACKEND_SLOTS: Gauge "backend_slots" ["service", "backend"] "Slots of the ring that send new flows to the backend.";

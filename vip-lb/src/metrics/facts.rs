@@ -7,6 +7,7 @@ use crate::api::model::{
     Action, AttachedMode, BackendStatus, Counters, FloorState, ForwardingState, HealthState, ServiceStatus,
     Status,
 };
+use crate::health::Histogram;
 
 /// What the page is made of, all of the same moment.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +20,8 @@ pub struct Facts {
     pub reloads: Reloads,
     /// Changes of health since the daemon started, by the names of service and backend.
     pub health_changes: BTreeMap<(String, String), u64>,
+    /// How long good probes took, to connect and as a whole, by the names of service and backend.
+    pub latencies: BTreeMap<(String, String), [Histogram; 2]>,
     /// Ports that translated connections to one backend can have.
     pub nat_ports: u16,
     /// What the kernel knows of the packet program.
@@ -196,6 +199,12 @@ fn backend_metrics(page: &mut Page, facts: &Facts, services: &[&ServiceStatus]) 
         if let Some(milliseconds) = backend.health.last_latency_ms {
             // To the nanosecond: a quotient of decimal fractions would show its rounding.
             samples.sample(&[&service.name, &backend.name], (milliseconds * 1e6).round() / 1e9);
+        }
+    }
+    for (metric, which) in [(&BACKEND_CONNECT, 0), (&BACKEND_PROBES, 1)] {
+        let mut samples = page.metric(metric);
+        for ((service, backend), histograms) in &facts.latencies {
+            samples.histogram(&[service, backend], &histograms[which]);
         }
     }
     let mut samples = page.metric(&BACKEND_STATE);

@@ -9,20 +9,25 @@ use crate::api::samples;
 fn every_metric_is_on_the_page_once_with_its_labels() {
     let page = render(&samples::facts());
     let headings: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
-    let expected: Vec<String> = ALL
-        .iter()
-        .map(|metric| {
-            let kind = if metric.kind == Kind::Counter { "counter" } else { "gauge" };
-            format!("{} {kind}", metric.name)
-        })
-        .collect();
+    let expected: Vec<String> =
+        ALL.iter().map(|metric| format!("{} {}", metric.name, word(metric.kind))).collect();
     assert_eq!(headings, expected);
     for metric in ALL {
-        let sample = page.lines().find(|line| line.split(['{', ' ']).next() == Some(metric.name));
+        let suffix = if metric.kind == Kind::Histogram { "_bucket" } else { "" };
+        let name = format!("{}{suffix}", metric.name);
+        let sample = page.lines().find(|line| line.split(['{', ' ']).next() == Some(&name));
         let sample = sample.unwrap_or_else(|| panic!("{} has no sample", metric.name));
         for label in metric.labels {
             assert!(sample.contains(&format!("{label}=\"")), "{sample} has no {label}");
         }
+    }
+}
+
+fn word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Counter => "counter",
+        Kind::Gauge => "gauge",
+        Kind::Histogram => "histogram",
     }
 }
 
@@ -90,7 +95,7 @@ fn the_manual_has_a_row_for_every_metric() {
     let rows: BTreeSet<String> =
         manual.lines().filter(|line| line.starts_with("| `vip_lb_")).map(str::to_owned).collect();
     let expected = ALL.iter().map(|metric| {
-        let kind = if metric.kind == Kind::Counter { "counter" } else { "gauge" };
+        let kind = word(metric.kind);
         let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
         format!("| `{}` | {kind} | {} | {} |", metric.name, labels.join(", "), metric.help)
     });

@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use super::definitions::{Kind, Metric};
+use crate::health::{Histogram, latency::BOUNDS_US};
 
 /// Content type of the format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -26,6 +27,7 @@ impl Page {
         let kind = match metric.kind {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
         };
         let help = metric.help.replace('\\', "\\\\").replace('\n', "\\n");
         let name = metric.name;
@@ -45,19 +47,42 @@ impl Samples<'_> {
     ///
     /// If there are not as many values as labels.
     pub(super) fn sample(&mut self, values: &[&str], value: impl Into<Value>) -> &mut Self {
+        self.line("", values, None, value.into())
+    }
+
+    /// The samples of a histogram: its buckets, each with those before it, the sum in seconds, and the count.
+    ///
+    /// # Panics
+    ///
+    /// If there are not as many values as labels.
+    pub(super) fn histogram(&mut self, values: &[&str], histogram: &Histogram) -> &mut Self {
+        let mut count = 0;
+        let bounds =
+            BOUNDS_US.iter().map(|bound| (*bound as f64 / 1e6).to_string()).chain(["+Inf".to_owned()]);
+        for (within, bound) in histogram.counts.iter().zip(bounds) {
+            count += within;
+            self.line("_bucket", values, Some(&bound), count.into());
+        }
+        self.line("_sum", values, None, (histogram.sum_us as f64 / 1e6).into());
+        self.line("_count", values, None, count.into())
+    }
+
+    fn line(&mut self, suffix: &str, values: &[&str], bound: Option<&str>, value: Value) -> &mut Self {
         let Metric { name, labels, .. } = self.metric;
         assert_eq!(values.len(), labels.len(), "{name} has the labels {labels:?}");
         let text = &mut self.page.text;
-        text.push_str(name);
-        for (index, (label, value)) in labels.iter().zip(values).enumerate() {
-            let before = if index == 0 { '{' } else { ',' };
+        write!(text, "{name}{suffix}").expect("a string takes everything");
+        let labels = labels.iter().copied().chain(bound.map(|_| "le"));
+        let mut before = '{';
+        for (label, value) in labels.zip(values.iter().copied().chain(bound)) {
             let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
             write!(text, "{before}{label}=\"{value}\"").expect("a string takes everything");
+            before = ',';
         }
-        if !labels.is_empty() {
+        if before == ',' {
             text.push('}');
         }
-        match value.into() {
+        match value {
             Value::Integer(value) => writeln!(text, " {value}"),
             Value::Float(value) => writeln!(text, " {value}"),
         }
@@ -67,6 +92,7 @@ impl Samples<'_> {
 }
 
 /// The value of a sample.
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Value {
     /// A count, exact.
     Integer(u64),
@@ -107,6 +133,21 @@ impl From<f64> for Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_histogram_is_cumulative() {
+        static METRIC: Metric =
+            Metric { name: "x_seconds", kind: Kind::Histogram, labels: &["a"], help: "Time." };
+        let histogram = Histogram { counts: [2, 0, 1, 0, 0, 0, 1], sum_us: 1_507_000 };
+        let mut page = Page::default();
+        page.metric(&METRIC).histogram(&["b"], &histogram);
+        let expected = "# HELP x_seconds Time.\n# TYPE x_seconds histogram\n\
+            x_seconds_bucket{a=\"b\",le=\"0.0005\"} 2\nx_seconds_bucket{a=\"b\",le=\"0.002\"} 2\n\
+            x_seconds_bucket{a=\"b\",le=\"0.01\"} 3\nx_seconds_bucket{a=\"b\",le=\"0.05\"} 3\n\
+            x_seconds_bucket{a=\"b\",le=\"0.25\"} 3\nx_seconds_bucket{a=\"b\",le=\"1\"} 3\n\
+            x_seconds_bucket{a=\"b\",le=\"+Inf\"} 4\nx_seconds_sum{a=\"b\"} 1.507\nx_seconds_count{a=\"b\"} 4\n";
+        assert_eq!(page.finish(), expected);
+    }
 
     #[test]
     fn values_of_labels_and_help_are_escaped() {

@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{change::OperatorOrder, node::NodeAdmin};
 
-pub use crate::control::floor::{FloorState, FloorStatus};
+pub use crate::{
+    control::floor::{FloorState, FloorStatus},
+    health::{Percentiles, Slower},
+};
 
 use crate::config::model::{AdminState, Affinity, ForwardMode, Ownership, Ports, Protocol, WatchdogAction};
 
@@ -288,6 +291,15 @@ pub struct Health {
     /// How long the last successful probe took, milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_latency_ms: Option<f64>,
+    /// How long the last good probes took as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Percentiles>,
+    /// How long they took to connect, if their kind does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connect: Option<Percentiles>,
+    /// That they take much longer than those of the service's other backends: a hint, which has no effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slower: Option<Slower>,
 }
 
 /// The verdict of the health checks.

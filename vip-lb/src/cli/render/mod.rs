@@ -17,7 +17,7 @@ pub(super) use explanation::explanation;
 pub(super) use findings::findings;
 pub(super) use plan::plan;
 pub(super) use reports::{drain, node, reload, revisions};
-pub(super) use status::{notes as backend_notes, status, weight};
+pub(super) use status::{latencies, milliseconds, notes as backend_notes, status, weight};
 pub(super) use watched::{fate, watched};
 
 use std::{

@@ -7,7 +7,8 @@ use super::{
 use crate::{
     api::model::{
         AttachedMode, BackendStatus, BondMemberState, BondStatus, FloorState, FloorStatus, ForwardingState,
-        HealthState, HostStatus, NodeAdmin, OrderKind, ServiceStatus, Status, TableStatus, VipStatus,
+        Health, HealthState, HostStatus, NodeAdmin, OrderKind, Percentiles, ServiceStatus, Status,
+        TableStatus, VipStatus,
     },
     config::model::{AdminState, NodeState, Ownership, Ports, WatchdogAction},
 };
@@ -303,6 +304,13 @@ pub(in crate::cli) fn notes(backend: &BackendStatus) -> Vec<String> {
         };
         notes.push(format!("{name} is {is}: `vip-lb undrain {whom}` ends this"));
     }
+    if let Some((slower, probe)) = backend.health.slower.zip(backend.health.probe) {
+        notes.push(format!(
+            "{name} answers its probes in {} (median), the others of this service in {}",
+            milliseconds(probe.p50_ms),
+            milliseconds(slower.peers_p50_ms)
+        ));
+    }
     if backend.tier > 0 {
         notes.push(format!("{name} is of tier {}", backend.tier));
     }
@@ -321,6 +329,55 @@ pub(in crate::cli) fn notes(backend: &BackendStatus) -> Vec<String> {
         notes.push(format!("{name} has {} translated connections", backend.nat_connections));
     }
     notes
+}
+
+/// How long the probes of every backend take, as a table for each service.
+pub(in crate::cli) fn latencies(status: &Status, style: Style) -> String {
+    let mut text = String::new();
+    for service in status.vips.iter().flat_map(|vip| &vip.services) {
+        let mut table = Table::new([
+            ("BACKEND", Align::Left),
+            ("PROBES", Align::Right),
+            ("P50", Align::Right),
+            ("P90", Align::Right),
+            ("P99", Align::Right),
+            ("CONNECT P50", Align::Right),
+            ("P90", Align::Right),
+            ("P99", Align::Right),
+            ("", Align::Left),
+        ]);
+        for backend in &service.backends {
+            let Health { probe, connect, slower, .. } = &backend.health;
+            let cells = |of: &Option<Percentiles>| -> [Cell; 3] {
+                let shown = |value: fn(&Percentiles) -> f64| {
+                    of.as_ref().map_or_else(|| "-".to_owned(), |of| milliseconds(value(of))).into()
+                };
+                [shown(|of| of.p50_ms), shown(|of| of.p90_ms), shown(|of| of.p99_ms)]
+            };
+            let [p50, p90, p99] = cells(probe);
+            let [connect_p50, connect_p90, connect_p99] = cells(connect);
+            let hint =
+                slower.map_or_else(String::new, |slower| format!("{:.0} times its peers", slower.times));
+            table.row([
+                backend.name.as_str().into(),
+                probe.map_or(0, |probe| probe.probes).to_string().into(),
+                p50,
+                p90,
+                p99,
+                connect_p50,
+                connect_p90,
+                connect_p99,
+                Cell::toned(hint, Tone::Doubtful),
+            ]);
+        }
+        text.push_str(&format!("{}\n{}\n", service.name, table.render("  ", style)));
+    }
+    text
+}
+
+/// `0.42 ms`, as far as anybody would look at it.
+pub(in crate::cli) fn milliseconds(value: f64) -> String {
+    if value < 10.0 { format!("{value:.2} ms") } else { format!("{value:.0} ms") }
 }
 
 fn tables(tables: &[TableStatus], style: Style) -> String {

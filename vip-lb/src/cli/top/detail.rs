@@ -8,8 +8,8 @@ use super::{
     history::{History, Series},
 };
 use crate::{
-    api::model::{BackendStatus, ForwardingState, HealthState, ServiceStatus, VipStatus},
-    cli::render::{Style, Tone, backend_notes, quantity, weight},
+    api::model::{BackendStatus, ForwardingState, HealthState, Percentiles, ServiceStatus, VipStatus},
+    cli::render::{Style, Tone, backend_notes, milliseconds, quantity, weight},
 };
 
 /// The lines of the page.
@@ -56,8 +56,8 @@ fn facts(
         HealthState::Unchecked => ("unchecked", Tone::Neutral),
     };
     let mut health = vec![toned(word, tone, style), Span::raw(format!(" for {age}"))];
-    if let Some(milliseconds) = backend.health.last_latency_ms {
-        health.push(Span::raw(format!(", last answer after {milliseconds:.2} ms")));
+    if let Some(latency) = backend.health.last_latency_ms {
+        health.push(Span::raw(format!(", last answer after {latency:.2} ms")));
     }
     let (word, tone) = match backend.forwarding.state {
         ForwardingState::InRing => ("in ring", Tone::Good),
@@ -73,6 +73,7 @@ fn facts(
         fact("address", vec![Span::raw(format!("{}, mode {}", backend.address, backend.mode))]),
         fact("next hop", vec![Span::raw(backend.next_hop.clone())]),
         fact("health", health),
+        fact("probes", vec![Span::raw(took(backend.health.probe, backend.health.connect))]),
         fact("state", vec![toned(word, tone, style)]),
         fact(
             "share",
@@ -103,6 +104,19 @@ fn facts(
             ))],
         ),
     ]
+}
+
+/// How long probes took, and to connect.
+fn took(probe: Option<Percentiles>, connect: Option<Percentiles>) -> String {
+    let shown = |of: Percentiles| {
+        let [p50, p90, p99] = [of.p50_ms, of.p90_ms, of.p99_ms].map(milliseconds);
+        format!("p50 {p50}, p90 {p90}, p99 {p99}")
+    };
+    match (probe, connect) {
+        (None, _) => "none yet".to_owned(),
+        (Some(probe), None) => shown(probe),
+        (Some(probe), Some(connect)) => format!("{}; to connect {}", shown(probe), shown(connect)),
+    }
 }
 
 fn fact(name: &str, mut value: Vec<Span<'static>>) -> Line<'static> {

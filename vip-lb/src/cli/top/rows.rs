@@ -340,6 +340,7 @@ fn health(backend: &BackendStatus, now: f64) -> Field {
     let (word, tone, badness) = match backend.health.state {
         HealthState::Down => ("down", Tone::Bad, 0.0),
         HealthState::Unknown => ("unknown", Tone::Doubtful, 1.0),
+        HealthState::Up if backend.health.slower.is_some() => ("slow", Tone::Doubtful, 1.5),
         HealthState::Up => ("up", Tone::Good, 2.0),
         HealthState::Unchecked => return Field::word("unchecked").by(3e12),
     };

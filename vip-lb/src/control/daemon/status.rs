@@ -22,7 +22,7 @@ use crate::{
         InterfaceStatus, ServiceStatus, Status, TableStatus, VerdictCount, VipStatus, WatchdogStatus,
     },
     config::model::{Backend, Service as Configured, Vip},
-    health::{State, TargetHealth},
+    health::{State, TargetHealth, slower},
     network::{NextHop, Via},
     state::{OrderKey, OrderKind},
     steering::identity,
@@ -156,7 +156,7 @@ impl Daemon {
             survivors: count(&entries.survivors),
             floor: self.floors.summary(key).unwrap_or_default(),
             traffic,
-            backends: backends.collect::<anyhow::Result<_>>()?,
+            backends: with_slow_ones(backends.collect::<anyhow::Result<_>>()?, service),
         })
     }
 
@@ -336,6 +336,22 @@ pub(super) fn health_state(health: Option<&State>) -> (HealthState, Option<Strin
     }
 }
 
+/// Notes who is much slower than the others that are asked in the same way.
+fn with_slow_ones(mut backends: Vec<BackendStatus>, service: &Configured) -> Vec<BackendStatus> {
+    let kind = |index: usize| {
+        let backend: Option<&Backend> = service.backends.get(index);
+        backend.and_then(|backend| Some(backend.health.as_ref()?.kind.name()))
+    };
+    let measured: Vec<_> = backends.iter().map(|backend| backend.health.probe).collect();
+    for (index, backend) in backends.iter_mut().enumerate() {
+        let peers =
+            measured.iter().enumerate().filter(|(peer, _)| *peer != index && kind(*peer) == kind(index));
+        let peers = peers.filter_map(|(_, probe)| *probe);
+        backend.health.slower = measured[index].and_then(|own| slower(own, peers));
+    }
+    backends
+}
+
 fn health_status(health: Option<&TargetHealth>, started: SystemTime) -> Health {
     let Some(health) = health else {
         return Health {
@@ -343,6 +359,9 @@ fn health_status(health: Option<&TargetHealth>, started: SystemTime) -> Health {
             reason: None,
             since: seconds(started),
             last_latency_ms: None,
+            probe: None,
+            connect: None,
+            slower: None,
         };
     };
     let (state, reason) = health_state(Some(&health.state));
@@ -352,6 +371,9 @@ fn health_status(health: Option<&TargetHealth>, started: SystemTime) -> Health {
         reason,
         since: seconds(health.since),
         last_latency_ms: health.last_latency.map(|latency| latency.as_secs_f64() * 1000.0),
+        probe: health.whole,
+        connect: health.connect,
+        slower: None,
     }
 }
 

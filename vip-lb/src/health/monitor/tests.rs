@@ -34,7 +34,7 @@ fn target(last_octet: u8, interval: Duration) -> Target {
 }
 
 fn healthy() -> Outcome {
-    Outcome::Healthy { latency: Duration::from_millis(1) }
+    Outcome::Healthy { latency: Duration::from_millis(1), connect: None }
 }
 
 fn unreachable(reason: &str) -> Outcome {

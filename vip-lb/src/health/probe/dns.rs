@@ -2,7 +2,7 @@
 
 mod message;
 
-use std::{io, time::Duration};
+use std::io;
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -11,38 +11,39 @@ use tokio::{
 };
 
 use self::message::{Answer, query};
-use super::{Dial, Limit, dial::random, io_reason, tcp, udp};
+use super::{Dial, Limit, Took, dial::random, io_reason, tcp, udp};
 use crate::{
     config::model::{DnsCheck, DnsCode, Protocol},
     health::Outcome,
 };
 
 /// Asks and judges the answer. Returns how long the probe took.
-pub(super) async fn ask(dial: &Dial, check: &DnsCheck, limit: Limit) -> Result<Duration, Outcome> {
+pub(super) async fn ask(dial: &Dial, check: &DnsCheck, limit: Limit) -> Result<Took, Outcome> {
     let [high, low, ..] = random().to_be_bytes();
     let id = u16::from_be_bytes([high, low]);
     let query = query(id, &check.name, check.record);
-    let (answer, latency) = match check.transport {
+    let (answer, took) = match check.transport {
         Protocol::Udp => {
             let socket = dial.udp()?;
             // Answers to somebody else's query are not ours (RFC 5452 section 9.1).
             let answer =
                 udp::exchange(&socket, &query, |answer| message::is_answer(answer, id), limit).await?;
-            (answer.ok_or_else(|| udp::silence(limit))?, limit.spent())
+            (answer.ok_or_else(|| udp::silence(limit))?, Took::whole(limit.spent()))
         }
         Protocol::Tcp => {
             let mut stream = dial.tcp(limit).await?;
+            let connect = Some(limit.spent());
             let exchange = timeout_at(limit.deadline, over_tcp(&mut stream, &query)).await;
             let answer = exchange
                 .map_err(|_| limit.no_answer())?
                 .map_err(|error| Outcome::Unhealthy { reason: io_reason(&error) })?;
             let latency = limit.spent();
             tcp::close(stream, limit).await;
-            (answer, latency)
+            (answer, Took { latency, connect })
         }
     };
     judge(check, &query, &answer).map_err(|reason| Outcome::Unhealthy { reason })?;
-    Ok(latency)
+    Ok(took)
 }
 
 /// A message over TCP has its length before it (RFC 1035 section 4.2.2).

@@ -53,20 +53,28 @@ impl Probes {
         let result = match &target.check.kind {
             CheckKind::Tcp(dialogue) => tcp::ask(dial, dialogue, limit).await,
             CheckKind::Http(check) => match connect(dial, client, check.http2, limit).await {
-                Ok(stream) => http::ask(stream, check, &self.patterns, limit).await,
+                Ok((stream, connect)) => {
+                    let answered = http::ask(stream, check, &self.patterns, limit).await;
+                    answered.map(|latency| Took { latency, connect: Some(connect) })
+                }
                 Err(outcome) => Err(outcome),
             },
             CheckKind::Grpc(check) => match connect(dial, client, true, limit).await {
-                Ok(stream) => grpc::ask(stream, check, limit).await,
+                Ok((stream, connect)) => {
+                    let answered = grpc::ask(stream, check, limit).await;
+                    answered.map(|latency| Took { latency, connect: Some(connect) })
+                }
                 Err(outcome) => Err(outcome),
             },
             CheckKind::Dns(check) => dns::ask(dial, check, limit).await,
-            CheckKind::Udp(dialogue) => udp::ask(dial, dialogue, &self.refusals, limit).await,
-            CheckKind::Icmp => icmp::ask(dial, limit).await,
-            CheckKind::Exec(command) => exec::run(command, target, dial, limit).await,
+            CheckKind::Udp(dialogue) => {
+                udp::ask(dial, dialogue, &self.refusals, limit).await.map(Took::whole)
+            }
+            CheckKind::Icmp => icmp::ask(dial, limit).await.map(Took::whole),
+            CheckKind::Exec(command) => exec::run(command, target, dial, limit).await.map(Took::whole),
         };
         match result {
-            Ok(latency) => Outcome::Healthy { latency },
+            Ok(Took { latency, connect }) => Outcome::Healthy { latency, connect },
             Err(outcome) => outcome,
         }
     }
@@ -81,18 +89,36 @@ fn tls_of(kind: &CheckKind) -> Option<(&TlsCheck, bool)> {
     }
 }
 
-/// A connection for HTTP, over TLS if there is a client for it.
+/// How long a good probe took.
+#[derive(Clone, Copy, Debug)]
+struct Took {
+    /// From its start to the answer.
+    latency: Duration,
+    /// From its start to the accepted connection, if its kind connects.
+    connect: Option<Duration>,
+}
+
+impl Took {
+    /// Of a kind that does not connect.
+    fn whole(latency: Duration) -> Self {
+        Self { latency, connect: None }
+    }
+}
+
+/// A connection for HTTP, over TLS if there is a client for it, and how long it took until it was accepted.
 async fn connect(
     dial: &Dial,
     client: Option<(Arc<ClientConfig>, &TlsCheck)>,
     http2: bool,
     limit: Limit,
-) -> Result<Box<dyn Stream>, Outcome> {
+) -> Result<(Box<dyn Stream>, Duration), Outcome> {
     let stream = dial.tcp(limit).await?;
-    Ok(match client {
+    let connect = limit.spent();
+    let stream: Box<dyn Stream> = match client {
         None => Box::new(stream),
         Some((client, tls)) => Box::new(tls::handshake(stream, client, tls, http2, limit).await?),
-    })
+    };
+    Ok((stream, connect))
 }
 
 /// What HTTP is spoken over.

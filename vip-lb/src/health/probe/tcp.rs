@@ -8,7 +8,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{Dial, Limit, contains, io_reason, shown};
+use super::{Dial, Limit, Took, contains, io_reason, shown};
 use crate::{config::model::Dialogue, health::Outcome};
 
 /// How long the backend may take to close its side too.
@@ -18,13 +18,14 @@ const LINGER: Duration = Duration::from_millis(100);
 const MAX_GREETING: usize = 64 * 1024;
 
 /// Connects, sends, reads until what is expected has come. Returns how long that took.
-pub(super) async fn ask(dial: &Dial, dialogue: &Dialogue, limit: Limit) -> Result<Duration, Outcome> {
+pub(super) async fn ask(dial: &Dial, dialogue: &Dialogue, limit: Limit) -> Result<Took, Outcome> {
     let mut stream = dial.tcp(limit).await?;
+    let connect = Some(limit.spent());
     let talked = timeout_at(limit.deadline, talk(&mut stream, dialogue)).await;
     talked.unwrap_or_else(|_| Err(limit.no_answer()))?;
     let latency = limit.spent();
     close(stream, limit).await;
-    Ok(latency)
+    Ok(Took { latency, connect })
 }
 
 async fn talk(stream: &mut TcpStream, Dialogue { send, expect }: &Dialogue) -> Result<(), Outcome> {

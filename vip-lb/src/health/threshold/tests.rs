@@ -25,7 +25,7 @@ fn check(rise: u32, fall: u32) -> HealthCheck {
 fn outcome(letter: char, position: usize) -> Outcome {
     let reason = position.to_string();
     match letter {
-        '+' => Outcome::Healthy { latency: Duration::from_millis(1) },
+        '+' => Outcome::Healthy { latency: Duration::from_millis(1), connect: None },
         'b' => Outcome::Unhealthy { reason },
         'u' => Outcome::Unreachable { reason },
         'n' => Outcome::NotProbed { reason },

@@ -39,6 +39,7 @@ VIP 2001:db8::10, ownership always, not answering: this node is drained by the o
   0 packets/s, 0 bit/s, 0 connections/s; total 0 packets, 0 B, 0 connections
     BACKEND  ADDRESS         MODE  WEIGHT   SHARE  HEALTH    STATE    PKT/S  CONN/S  NEXT HOP
     r1       2001:db8:1::53  ipip     100  100.0%  up 2h 1m  in ring   5.1k     277  eth1 02:00:00:00:01:53
+    r1 answers its probes in 0.40 ms (median), the others of this service in 0.10 ms
 
 TABLE    ENTRIES  CAPACITY  FILLED
 FLOWS          3    262144    0.0%
@@ -73,6 +74,51 @@ fn what_holds_a_backend_back_is_said() {
     assert_eq!(notes(&backend)[0], "b1 is up: status 500, expected 200-399");
     backend.nat_connections = 17;
     assert_eq!(notes(&backend).last().unwrap(), "b1 has 17 translated connections");
+}
+
+#[test]
+fn a_floor_is_told_with_what_is_done_about_it() {
+    let floor = |state, tier, held| FloorStatus { state, healthy: 1, needed: 2, wanted: 4, tier, held };
+    for (floor, words) in [
+        (floor(FloorState::Open, 0, 0), ": fails open, the first tier is used whatever its checks say"),
+        (floor(FloorState::Closed, 1, 0), ": fails closed, nobody gets new connections"),
+        (floor(FloorState::Backup, 1, 0), ": the backup tier is used whatever its checks say"),
+        (floor(FloorState::Met, 0, 0), ""),
+        (
+            floor(FloorState::Met, 1, 3),
+            "; tiers up to 1 are in use; 3 kept although their checks fail, as too many failed at once",
+        ),
+    ] {
+        assert_eq!(floor_in_words(&floor), format!("1 of 4 backends healthy, 2 needed{words}"));
+    }
+}
+
+#[test]
+fn latencies_are_a_table_for_each_service() {
+    let expected = "\
+web
+  BACKEND  PROBES      P50      P90    P99  CONNECT P50      P90      P99
+  b1          100  0.40 ms  0.52 ms  12 ms      0.10 ms  0.15 ms  1.25 ms
+  b2            0        -        -      -            -        -        -
+  b3            0        -        -      -            -        -        -
+
+dns
+  BACKEND  PROBES      P50      P90    P99  CONNECT P50      P90      P99
+  r1          100  0.40 ms  0.52 ms  12 ms      0.10 ms  0.15 ms  1.25 ms  4 times its peers
+
+";
+    let page = latencies(&samples::status(), Style::Plain);
+    assert_eq!(page, expected, "\n{page}");
+}
+
+#[test]
+fn a_weight_that_does_not_count_as_a_whole_is_told_in_part() {
+    let mut backend = samples::status().vips[0].services[0].backends[0].clone();
+    assert_eq!(weight(&backend), "100");
+    backend.weight_percent = 30;
+    assert_eq!(weight(&backend), "30 of 100");
+    backend.weight = 5;
+    assert_eq!(weight(&backend), "1.5 of 5");
 }
 
 #[test]
