@@ -33,6 +33,10 @@ fn leaves_without_a_loss(family: Family) -> Result<()> {
     aside.node.state = Some("drain".to_owned());
     site.daemons[1].reload(&aside)?;
     ensure!(!answering(&site, 1)?.0, "by its file the second node stands aside");
+    // What happened at the start is over: open slots are of one node, and connections in them do not survive another one.
+    for service in ["web", "echo", "echo-udp"] {
+        site.daemons[1].wait_service(service, "its slots to close", LIMIT, |of| of.open_slots == 0)?;
+    }
     forget_neighbours(&site)?;
     let load = HttpLoad::start(&site.lab.client.namespace, LoadOptions::steady(site.web()))?;
     let connections = LongConnections::open(&site.lab.client.namespace, site.echo(), 60)?;
