@@ -6,6 +6,7 @@ pub mod change;
 pub mod compare;
 pub mod ending;
 pub mod fuzz;
+pub mod health;
 pub mod lab;
 pub mod packet;
 pub mod program;

@@ -69,7 +69,7 @@ pub(crate) struct Bench {
     /// Write the figures to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// What to measure: what packets cost, or what changes under traffic lose and break.
+    /// What to measure: what packets cost, what changes under traffic lose and break, or how soon checks notice what.
     #[arg(long, value_enum, default_value = "packets")]
     suite: Suite,
     /// Count instructions in a virtual machine instead of measuring time: the same result in every run.
@@ -87,6 +87,8 @@ pub(crate) enum Suite {
     Packets,
     /// What reloads, kills, upgrades and mischief lose and break.
     Change,
+    /// How soon checks notice what, and what they do not take for a failure.
+    Health,
 }
 
 /// `cargo xtask soak`.
@@ -117,13 +119,15 @@ pub(crate) fn demo(demo: &Demo) -> Result<u8> {
 /// Runs the benchmark; its exit code is the command's.
 pub(crate) fn bench(bench: &Bench) -> Result<u8> {
     process::require_root("bench", "it loads XDP programs")?;
-    if bench.suite == Suite::Change {
-        if bench.instructions {
-            bail!("--instructions counts what packets cost: it does not go with --suite change");
-        }
-        let mut arguments: Vec<String> = json_argument(bench.json.as_deref())?.into_iter().collect();
-        arguments.extend(bench.arguments.iter().cloned());
-        return change(arguments);
+    if bench.instructions && bench.suite != Suite::Packets {
+        bail!("--instructions counts what packets cost: it goes with no other suite");
+    }
+    let mut arguments: Vec<String> = json_argument(bench.json.as_deref())?.into_iter().collect();
+    arguments.extend(bench.arguments.iter().cloned());
+    match bench.suite {
+        Suite::Packets => {}
+        Suite::Change => return change(arguments),
+        Suite::Health => return run("health", &prepare("health")?, &arguments),
     }
     let binary = prepare("bench")?;
     if bench.instructions {
@@ -133,8 +137,6 @@ pub(crate) fn bench(bench: &Bench) -> Result<u8> {
         }
         return Ok(u8::try_from(output.guest.code).unwrap_or(1));
     }
-    let mut arguments: Vec<String> = json_argument(bench.json.as_deref())?.into_iter().collect();
-    arguments.extend(bench.arguments.iter().cloned());
     run("bench", &binary, &arguments)
 }
 

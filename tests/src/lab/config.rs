@@ -255,6 +255,9 @@ pub struct HealthConfig {
     /// `vip` or `direct`, if not by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub via: Option<String>,
+    /// For how long backends that flap are held down, if not as by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flap_hold: Option<String>,
     /// What is asked over HTTP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,

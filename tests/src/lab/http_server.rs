@@ -73,6 +73,18 @@ impl HttpServer {
         }
     }
 
+    /// Stops the process amidst of whatever it does, or has it go on: the kernel goes on to accept connections for it.
+    ///
+    /// # Errors
+    ///
+    /// It has ended.
+    pub fn set_running(&self, runs: bool) -> Result<()> {
+        let signal = if runs { libc::SIGCONT } else { libc::SIGSTOP };
+        // SAFETY: it only sends a signal, to a child that is not waited for yet.
+        let failed = unsafe { libc::kill(self.child.id().cast_signed(), signal) };
+        if failed == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()).context("signal nginx") }
+    }
+
     /// Where the files lie that it serves, and takes by PUT, under `/files/`.
     #[must_use]
     pub fn files(&self) -> &Path {

@@ -99,6 +99,15 @@ impl Switch {
         xdp_pass::attach(&self.namespace, port)
     }
 
+    /// Loses so many of ten thousand packets that come in by a port.
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not take the program.
+    pub fn lose(&self, port: &str, of_ten_thousand: u32) -> Result<()> {
+        xdp_pass::attach_loss(&self.namespace, port, of_ten_thousand)
+    }
+
     /// Pulls the cable of a port, or puts it back in.
     ///
     /// # Errors

@@ -72,6 +72,7 @@ impl SiteOptions {
         let health = HealthConfig {
             kind: "http".to_owned(),
             via: None,
+            flap_hold: None,
             path: Some("/healthz".to_owned()),
             port: Some(HttpServer::PORT),
             interval: format!("{}ms", CHECK_MS * patience()),

@@ -1,4 +1,4 @@
-//! The smallest XDP program there is.
+//! The smallest XDP programs there are: one passes everything, the other loses some of it.
 //!
 //! A veth delivers what the program on the other end sends back (`XDP_TX`) to its NAPI ring, and wakes that only if it has an XDP program of its own:
 //! with GRO alone the frames lie there until other traffic comes by (seen on 6.18). So each end that faces an XDP program gets one.
@@ -42,7 +42,33 @@ struct PinAttr {
 ///
 /// The kernel does not take it.
 pub fn attach(namespace: &Namespace, device: &str) -> Result<()> {
-    let program = load().context("load a program that passes everything")?;
+    attach_code(namespace, device, &PASS)
+}
+
+/// Attaches a program that drops so many of ten thousand packets at random, in place of one that may be there.
+///
+/// # Errors
+///
+/// The kernel does not take it.
+pub(super) fn attach_loss(namespace: &Namespace, device: &str, of_ten_thousand: u32) -> Result<()> {
+    let below = u64::from(u32::MAX) * u64::from(of_ten_thousand.min(10_000)) / 10_000;
+    attach_code(
+        namespace,
+        device,
+        &[
+            // call bpf_get_prandom_u32; if w0 >= below goto +2; mov r0, XDP_DROP; exit.
+            0x0000_0007_0000_0085,
+            below << u32::BITS | 0x0002_0036,
+            0x0000_0001_0000_00b7,
+            0x0000_0000_0000_0095,
+            PASS[0],
+            PASS[1],
+        ],
+    )
+}
+
+fn attach_code(namespace: &Namespace, device: &str, code: &[u64]) -> Result<()> {
+    let program = load(code).context("load a program that passes or loses packets")?;
     // `ip` takes programs by their pin only; it is needed for a moment.
     let pin = Path::new("/sys/fs/bpf").join(format!("{}-{device}-pass", namespace.name()));
     let path = CString::new(pin.as_os_str().as_encoded_bytes())?;
@@ -50,17 +76,18 @@ pub fn attach(namespace: &Namespace, device: &str) -> Result<()> {
     // SAFETY: the path is a live C string.
     unsafe { bpf(BPF_OBJ_PIN, &attr) }.with_context(|| format!("pin {}", pin.display()))?;
     // Not `ip -n`, which puts a fresh `/sys` over the BPF file system.
-    let attached = namespace.run("ip", &["link", "set", device, "xdpdrv", "pinned", &pin.to_string_lossy()]);
+    let attached =
+        namespace.run("ip", &["-force", "link", "set", device, "xdpdrv", "pinned", &pin.to_string_lossy()]);
     std::fs::remove_file(&pin).with_context(|| format!("remove {}", pin.display()))?;
     attached.map(drop)
 }
 
-fn load() -> io::Result<OwnedFd> {
+fn load(code: &[u64]) -> io::Result<OwnedFd> {
     let license = c"GPL";
     let attr = LoadAttr {
         program_type: BPF_PROG_TYPE_XDP,
-        instructions: PASS.len() as u32,
-        code: PASS.as_ptr() as u64,
+        instructions: code.len() as u32,
+        code: code.as_ptr() as u64,
         license: license.as_ptr() as u64,
     };
     // SAFETY: code and licence are live and as long as the attribute says.

@@ -1,0 +1,60 @@
+//! `health`: how soon checks notice what. `cargo xtask bench --suite health` runs it.
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use vip_lb_tests::{
+    health::{Options, all},
+    lab::interrupt,
+};
+use xtask::figures::Report;
+
+#[derive(Parser)]
+#[command(about = "Breaks backends in every way, and measures how soon checks notice it")]
+struct Arguments {
+    /// The load balancer's binary.
+    #[arg(long, value_name = "FILE", env = "VIP_LB_BIN")]
+    binary: Option<PathBuf>,
+    /// Removals and returns to measure.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    runs: usize,
+    /// How long packets are lost, and how long a flood lasts.
+    #[arg(long, value_name = "N", default_value = "0.5")]
+    minutes: f64,
+    /// Write the figures to this file.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    interrupt::install();
+    match run(&Arguments::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("health: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether all was as promised.
+fn run(arguments: &Arguments) -> Result<bool> {
+    if let Some(binary) = &arguments.binary {
+        // SAFETY: no other thread runs yet.
+        unsafe { std::env::set_var("VIP_LB_BIN", binary) };
+    }
+    let trouble =
+        Duration::try_from_secs_f64(arguments.minutes * 60.0).context("read the number of minutes")?;
+    let options = Options { runs: arguments.runs, trouble };
+    let report = Report::new(all(&options, &mut |line| println!("{line}"))?);
+    if let Some(path) = &arguments.json {
+        report.write(path)?;
+    }
+    for missed in report.missed() {
+        let aim = missed.aim.as_ref().map(ToString::to_string).unwrap_or_default();
+        println!("missed: {} is {} {}, and should be {aim}", missed.name, missed.value, missed.unit);
+    }
+    Ok(report.missed().next().is_none())
+}

@@ -1,0 +1,85 @@
+//! How soon checks notice what, and what they must not take for a failure: figures from a lab with real servers.
+//!
+//! Each scenario is a module with one function that plays it and returns its [`Figure`]s. `cargo xtask bench --suite health` plays all of them,
+//! `lab_health_figures` short versions.
+
+mod fault;
+mod flood;
+mod losses;
+mod modes;
+mod moments;
+mod times;
+
+use std::time::Duration;
+
+use anyhow::Result;
+use xtask::figures::Figure;
+
+pub use fault::Fault;
+pub use flood::flood;
+pub use losses::losses;
+pub use modes::modes;
+pub use times::times;
+
+use crate::lab::{Family, Mode, Site, SiteOptions, patience};
+
+/// The backend that gets into trouble.
+const TROUBLED: &str = "backend-1";
+
+/// Of the service that is looked at.
+const SERVICE: &str = "web";
+
+/// The checks of these labs, times [`patience`].
+const INTERVAL: Duration = Duration::from_millis(400);
+const TIMEOUT: Duration = Duration::from_millis(200);
+const FALL: u32 = 3;
+const RISE: u32 = 2;
+/// What a promise has beside what the check's numbers say.
+const SLACK: Duration = Duration::from_millis(50);
+
+/// How much of everything.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Removals and returns.
+    pub runs: usize,
+    /// How long packets are lost, and how long a flood lasts.
+    pub trouble: Duration,
+}
+
+/// Plays all scenarios, and tells each result as a line.
+///
+/// # Errors
+///
+/// A lab cannot be built, or a backend is not removed or does not return at all.
+pub fn all(options: &Options, tell: &mut dyn FnMut(&str)) -> Result<Vec<Figure>> {
+    let mut figures = times(options.runs, tell)?;
+    figures.extend(modes(&[Mode::L2, Mode::Ipip, Mode::Gue, Mode::Nat], tell)?);
+    figures.extend(losses(options.trouble, tell)?);
+    figures.extend(flood(options.trouble, tell)?);
+    Ok(figures)
+}
+
+/// Two backends in a mode, over IPv4, with the checks of these labs.
+fn start(mode: Mode) -> Result<Site> {
+    let options = SiteOptions::new(mode, Family::V4)?;
+    let mut config = options.config(&[100, 100]);
+    for health in config.services_mut().filter_map(|service| service.health.as_mut()) {
+        health.interval = format!("{}ms", (INTERVAL * patience()).as_millis());
+        health.timeout = format!("{}ms", (TIMEOUT * patience()).as_millis());
+        (health.fall, health.rise) = (FALL, RISE);
+        // Faults come one after the other here.
+        health.flap_hold = Some("0s".to_owned());
+    }
+    Site::start(options, &config)
+}
+
+/// As checks are by default: what passes for a failure on the way must not be one to them.
+fn start_with_usual_checks() -> Result<Site> {
+    let options = SiteOptions::new(Mode::L2, Family::V4)?;
+    let mut config = options.config(&[100, 100, 100]);
+    for health in config.services_mut().filter_map(|service| service.health.as_mut()) {
+        (health.interval, health.timeout) = ("2s".to_owned(), "1s".to_owned());
+        (health.fall, health.rise) = (3, 2);
+    }
+    Site::start(options, &config)
+}
