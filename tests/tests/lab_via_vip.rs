@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use vip_lb_tests::lab::{
     Daemon, Family, Mode, Namespace, Node, Site, SiteOptions, StackCounters, UdpFlow, UdpFlows,
-    config::{ConfigFile, HealthConfig},
+    config::{ConfigFile, HealthConfig, MinHealthy},
     status::Backend,
     vip, wait_for,
 };
@@ -204,10 +204,13 @@ fn start(mode: Mode, family: Family) -> Result<Site> {
 /// The configuration of the site with another check.
 fn checked(site: &Site, change: impl Fn(&mut HealthConfig)) -> ConfigFile {
     let mut config = site.options.config(&[100, 100]);
-    for service in config.vips.iter_mut().flat_map(|vip| &mut vip.services) {
+    for service in config.services_mut() {
         if let Some(health) = &mut service.health {
             change(health);
         }
+        // What checks find is looked at here, also where they find that all are down.
+        service.min_healthy = Some(MinHealthy::Count(0));
+        service.max_removed = Some("100%".to_owned());
     }
     config
 }
