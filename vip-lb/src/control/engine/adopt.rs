@@ -148,7 +148,9 @@ impl Orphan {
     /// Takes out the second entry of each backend that has two, because a daemon ended while the backend began a new life: the one that the
     /// ring does not name goes. Returns their indices.
     fn take_doubles(&mut self) -> Vec<u16> {
-        let named: HashSet<u16> = self.slots.iter().map(|slot| slot.current.index).collect();
+        // The former life may be one that open slots remember only.
+        let names = self.slots.iter().flat_map(|slot| [slot.current.index, slot.previous.index]);
+        let named: HashSet<u16> = names.collect();
         // Named ones first.
         self.backends.sort_by_key(|(index, _)| !named.contains(index));
         let mut known = HashSet::new();

@@ -101,47 +101,74 @@ fn check(world: &World, desired: &Desired) {
     }
 }
 
+/// Lives through them, and looks at the maps after every write.
+fn live_through(eras: &[Era]) -> Result<(), TestCaseError> {
+    let mut world = World::new();
+    for era in eras {
+        let desired = era.desired();
+        let (before, maps) = (world.engine.clone(), world.maps.clone());
+        let rehearsed = world.engine.rehearse(&desired, world.now);
+        let plan = world.engine.reconcile(&desired, world.now);
+        prop_assert_eq!(&rehearsed, &Effects::between(&before, &world.engine), "not what was done");
+        match era.ends_after.filter(|&writes| writes < plan.writes.len()) {
+            None => world.maps.carry_out(&mut world.engine, &plan),
+            Some(lived) => {
+                for write in &plan.writes[..lived] {
+                    world.maps.write(write);
+                }
+                world.restart();
+                world.reconcile(&desired);
+            }
+        }
+        check(&world, &desired);
+        // To compare all rings slot by slot takes long without optimisation.
+        if era.ends_after.is_none() && era.passes == 30 {
+            rehearsal::check(&rehearsed, &maps, &world.maps);
+        }
+        prop_assert_eq!(world.engine.reconcile(&desired, world.now).writes, []);
+        world.now += era.passes;
+        world.collect(&[]);
+        world.collect_connections(&nat::Look::default());
+        check(&world, &desired);
+    }
+    // In the end nothing is left over.
+    world.reconcile(&Desired::default());
+    world.collect_connections(&nat::Look::default());
+    world.collect(&[]);
+    world.reconcile(&Desired::default());
+    prop_assert!(!world.engine.wants_connections());
+    prop_assert!(world.maps.ranges.is_empty());
+    prop_assert!(world.maps.backends.values().all(|backend| backend.identity == 0));
+    prop_assert!(world.maps.vips.is_empty() && world.maps.ports.is_empty());
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_packet_ever_meets_anything_invalid(eras in vec(era(), 1..6)) {
-        let mut world = World::new();
-        for era in &eras {
-            let desired = era.desired();
-            let (before, maps) = (world.engine.clone(), world.maps.clone());
-            let rehearsed = world.engine.rehearse(&desired, world.now);
-            let plan = world.engine.reconcile(&desired, world.now);
-            prop_assert_eq!(&rehearsed, &Effects::between(&before, &world.engine), "not what was done");
-            match era.ends_after.filter(|&writes| writes < plan.writes.len()) {
-                None => world.maps.carry_out(&mut world.engine, &plan),
-                Some(lived) => {
-                    for write in &plan.writes[..lived] {
-                        world.maps.write(write);
-                    }
-                    world.restart();
-                    world.reconcile(&desired);
-                }
-            }
-            check(&world, &desired);
-            // To compare all rings slot by slot takes long without optimisation.
-            if era.ends_after.is_none() && era.passes == 30 {
-                rehearsal::check(&rehearsed, &maps, &world.maps);
-            }
-            prop_assert_eq!(world.engine.reconcile(&desired, world.now).writes, []);
-            world.now += era.passes;
-            world.collect(&[]);
-            world.collect_connections(&nat::Look::default());
-            check(&world, &desired);
-        }
-        // In the end nothing is left over.
-        world.reconcile(&Desired::default());
-        world.collect_connections(&nat::Look::default());
-        world.collect(&[]);
-        world.reconcile(&Desired::default());
-        prop_assert!(!world.engine.wants_connections());
-        prop_assert!(world.maps.ranges.is_empty());
-        prop_assert!(world.maps.backends.values().all(|backend| backend.identity == 0));
-        prop_assert!(world.maps.vips.is_empty() && world.maps.ports.is_empty());
+        live_through(&eras)?;
+    }
+}
+
+/// A backend that was removed is remembered by open slots, comes back with another mode at an index below its own, and the daemon
+/// ends before the ring tells.
+#[test]
+fn a_life_that_only_open_slots_remember_was_freed_under_them() {
+    let era = |place, third, translated, ends_after| {
+        let mut services = vec![None; keys().len()];
+        services[place] = Some(vec![Some(SERVING), Some(SERVING), third]);
+        Era { services, translated, ends_after, passes: 1 }
+    };
+    for ends_after in 0..12 {
+        let eras = [
+            era(1, Some(SERVING), false, None),
+            era(0, Some(SERVING), true, None),
+            // Whoever takes over gives out indices from the first on.
+            era(0, None, true, Some(0)),
+            era(0, Some(SERVING), false, Some(ends_after)),
+        ];
+        live_through(&eras).unwrap_or_else(|error| panic!("ended after {ends_after} writes: {error}"));
     }
 }
