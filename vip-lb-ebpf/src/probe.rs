@@ -93,7 +93,7 @@ pub fn vip_lb_probe_out(ctx: TcContext) -> i32 {
     let Some(key) = probe::sent(&SkbPacket::new(skb)) else {
         return TC_ACT_SHOT;
     };
-    if PROBES.insert(&key, &1, 0).is_err() {
+    if PROBES.insert(key, 1, 0).is_err() {
         return TC_ACT_SHOT;
     }
     if replace_destination(skb, &BackendRef::probe_address(mark)) { TC_ACT_OK } else { TC_ACT_SHOT }
@@ -109,7 +109,7 @@ pub fn vip_lb_probe_in(ctx: TcContext) -> i32 {
         return TC_ACT_OK;
     };
     // SAFETY: only its presence matters.
-    if unsafe { PROBES.get(&key) }.is_none() {
+    if unsafe { PROBES.get(key) }.is_none() {
         return TC_ACT_OK;
     }
     let Some(device) = PROBE_DEVICE.get(0) else {
