@@ -12,8 +12,10 @@ use anyhow::{Context as _, Result};
 use super::{fresh, packaging};
 use crate::{process, progress::Step};
 
-/// What lintian says and is meant so: the binary is static on purpose, and the first version closes no bug of Debian's.
-pub(super) const ACCEPTED: &str = "statically-linked-binary,initial-upload-closes-no-bugs,embedded-library";
+/// What lintian says and is meant so: the binary is static on purpose and may be loaded anywhere, which looks like a library without others;
+/// the configuration holds the seed, which is a secret; and the first version closes no bug of Debian's.
+pub(super) const ACCEPTED: &str = "statically-linked-binary,embedded-library,shared-library-lacks-prerequisites,\
+                                   non-standard-file-perm,initial-upload-closes-no-bugs";
 
 /// Pages and examples that are installed with it.
 const DOCUMENTATION: &str = "usr/share/doc/vip-lb";
@@ -75,8 +77,10 @@ impl Package<'_> {
             }
         }
         copy(&workspace.join("README.md"), &documentation.join("README.md"), 0o644)?;
+        let changes = workspace.join("CHANGELOG.md");
+        copy(&changes, &documentation.join("CHANGELOG.md"), 0o644)?;
         let changelog = documentation.join("changelog");
-        copy(&workspace.join("CHANGELOG.md"), &changelog, 0o644)?;
+        write(&changelog, &debian_changelog(&changes)?, 0o644)?;
         gzip(&changelog)?;
         // Debian's text of a licence is indented by a space, with a point for an empty line.
         let licence = fs::read_to_string(workspace.join("LICENSE-MIT"))?;
@@ -103,6 +107,19 @@ impl Package<'_> {
         }
         Ok(())
     }
+}
+
+/// Debian's own form of a changelog (Debian Policy section 4.4), which leads to the one that people write.
+fn debian_changelog(changes: &Path) -> Result<String> {
+    let control = fs::read_to_string(packaging().join("debian/control.in"))?;
+    let maintainer = control.lines().find_map(|line| line.strip_prefix("Maintainer: "));
+    let maintainer = maintainer.context("packaging/debian/control.in names no maintainer")?;
+    let changed = process::output(Command::new("date").args(["--rfc-email", "--reference"]).arg(changes))?;
+    Ok(format!(
+        "vip-lb ({}) unstable; urgency=medium\n\n  * What has changed is in CHANGELOG.md.\n\n -- {maintainer}  {}\n",
+        version(),
+        changed.trim()
+    ))
 }
 
 /// The workspace's version, which this program shares.
