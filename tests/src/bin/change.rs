@@ -60,15 +60,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
         Some(minutes) => soak_for(minutes, arguments.seed, previous)?,
         None => play_all(previous.as_deref())?,
     };
-    let report = Report::new(figures);
-    if let Some(path) = &arguments.json {
-        report.write(path)?;
-    }
-    for missed in report.missed() {
-        let aim = missed.aim.as_ref().map(ToString::to_string).unwrap_or_default();
-        println!("missed: {} is {} {}, and should be {aim}", missed.name, missed.value, missed.unit);
-    }
-    Ok(report.missed().next().is_none())
+    Report::new(figures).conclude(arguments.json.as_deref())
 }
 
 fn play_all(previous: Option<&Path>) -> Result<Vec<Figure>> {

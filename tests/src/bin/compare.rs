@@ -49,14 +49,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
         figures.extend(comparison.figures()?);
     }
     print!("{NOTES}");
-    let report = Report::new(figures);
-    for missed in report.missed() {
-        println!("not as promised: {} is {}", missed.name, missed.value);
-    }
-    if let Some(path) = &arguments.json {
-        report.write(path)?;
-    }
-    Ok(report.missed().next().is_none())
+    Report::new(figures).conclude(arguments.json.as_deref())
 }
 
 fn compare(mode: Mode) -> Result<Comparison> {

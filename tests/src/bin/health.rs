@@ -48,13 +48,5 @@ fn run(arguments: &Arguments) -> Result<bool> {
     let trouble =
         Duration::try_from_secs_f64(arguments.minutes * 60.0).context("read the number of minutes")?;
     let options = Options { runs: arguments.runs, trouble };
-    let report = Report::new(all(&options, &mut |line| println!("{line}"))?);
-    if let Some(path) = &arguments.json {
-        report.write(path)?;
-    }
-    for missed in report.missed() {
-        let aim = missed.aim.as_ref().map(ToString::to_string).unwrap_or_default();
-        println!("missed: {} is {} {}, and should be {aim}", missed.name, missed.value, missed.unit);
-    }
-    Ok(report.missed().next().is_none())
+    Report::new(all(&options, &mut |line| println!("{line}"))?).conclude(arguments.json.as_deref())
 }

@@ -32,6 +32,18 @@ impl Report {
         self.figures.iter().filter(|figure| !figure.ok)
     }
 
+    /// Writes the report to a file, if one is asked for, and says which figures miss their aim. Returns whether none does.
+    pub fn conclude(&self, json: Option<&Path>) -> Result<bool> {
+        if let Some(path) = json {
+            self.write(path)?;
+        }
+        for missed in self.missed() {
+            let aim = missed.aim.as_ref().map(ToString::to_string).unwrap_or_default();
+            println!("missed: {} is {} {}, and should be {aim}", missed.name, missed.value, missed.unit);
+        }
+        Ok(self.missed().next().is_none())
+    }
+
     /// Reads what [`Report::write`] wrote.
     pub fn read(path: &Path) -> Result<Self> {
         let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
