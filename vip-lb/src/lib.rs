@@ -11,6 +11,7 @@ pub mod health;
 pub mod metrics;
 pub mod nat;
 pub mod network;
+pub mod ownership;
 pub mod privileges;
 pub mod state;
 pub mod steering;

@@ -1,0 +1,363 @@
+//! The state machine of one virtual router (RFC 9568 section 6.4), with what the RFC leaves open decided.
+//!
+//! * **The lease.** A node answers only while its lease lasts. [`Action::Lease`] gives one for each advert that was really sent
+//!   ([`Event::Sent`]), for three of its intervals from then on, so it ends before any node that heard the advert may act. A node that was stopped and goes on after its lease
+//!   begins as a backup: somebody else may be active, and says so within one interval.
+//! * **Woken late.** Before a backup takes over it compares its timer with when the packet path last saw an advert ([`Event::Timer`]). A daemon that
+//!   was kept from reading its socket so does not seize the VIP.
+//! * **Readiness.** A node that could not forward does not take part ([`Event::Ready`]): it resigns, and begins anew once it can.
+//! * **Preemption** may be delayed: until a node has been able for this long it lets nodes of lower priority stay active. One that is
+//!   silent is replaced at once, delay or not.
+//! * **Handing over** ([`Event::HandOver`]) is a resignation after which this node takes part as a backup that preempts nobody for a while.
+//!
+//! Pure: it sees no clock and no socket. Where two things happen at once, what was heard comes before the timer.
+
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use super::{Interval, Priority};
+
+#[cfg(test)]
+mod tests;
+
+/// What is configured of a virtual router on this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Profile {
+    /// Of this node, before anything was lowered.
+    pub priority: Priority,
+    /// Between the adverts of this node.
+    pub interval: Interval,
+    /// Whether it takes the place of an active node of lower priority. A node of priority 255 always does (RFC 9568 section 6.1).
+    pub preempt: bool,
+    /// For how long it must have been able before it does.
+    pub preempt_delay: Duration,
+    /// From which its adverts are sent; decides between nodes of equal priority.
+    pub source: IpAddr,
+}
+
+/// An advert of another node, as far as the decision needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// `None` if the sender stops being active.
+    pub priority: Option<Priority>,
+    /// When it says the next one comes.
+    pub interval: Interval,
+    /// Who sent it.
+    pub source: IpAddr,
+}
+
+/// Something that happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Whether this node is able to forward: its rings are there, its backends checked, its interface up.
+    Ready(bool),
+    /// An advert came.
+    Heard(Heard),
+    /// The time that [`Machine::deadline`] gave has come. `last_heard` is when the packet path saw the last advert of another node, if any.
+    Timer {
+        /// Maybe later than what [`Event::Heard`] has told so far.
+        last_heard: Option<Instant>,
+    },
+    /// An advert with a priority, which [`Action::Send`] asked for, has left this node, now. Of the last word nothing is told.
+    Sent,
+    /// Tracking raised or lowered the priority.
+    Priority(Priority),
+    /// An operator wants another node to be active, and this one to preempt nobody for so long.
+    HandOver(Duration),
+    /// Another router of the same group became active, or ceased to be: this one follows.
+    Follow(bool),
+    /// The daemon ends, and lets others take over.
+    Shutdown,
+}
+
+/// Something to do, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Send an advert; [`Event::Sent`] follows when it has left. `None` says that this node stops.
+    Send(Option<Priority>),
+    /// Answer for the addresses until then. Replaces any earlier lease.
+    Lease(Instant),
+    /// Stop answering now.
+    EndLease,
+    /// Tell neighbours that the addresses are here: gratuitous ARP, unsolicited neighbour advertisements.
+    Announce,
+    /// For the record.
+    Became(State, Why),
+}
+
+/// What a node is (RFC 9568 section 6.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// It takes no part.
+    Initialize,
+    /// It watches the active node.
+    Backup,
+    /// It answers.
+    Active,
+}
+
+/// Why a node became what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Why {
+    /// It is able to forward.
+    Ready,
+    /// It is not able to forward.
+    NotReady,
+    /// It has the addresses as its own: priority 255.
+    Owner,
+    /// The active node was silent for too long.
+    Silence,
+    /// The active node said that it stops.
+    Resigned,
+    /// The active node has a lower priority.
+    Preempts,
+    /// A node of higher priority is active.
+    HigherPriority,
+    /// A node of the same priority and a higher address is active.
+    HigherAddress,
+    /// Its lease ended before it could send: it was stopped, or nothing could be sent.
+    LeaseEnded,
+    /// An operator asked for it.
+    HandOver,
+    /// Another router of its group did.
+    Follows,
+    /// The daemon ends.
+    Shutdown,
+}
+
+/// What goes with each state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Initialize,
+    Backup(Backup),
+    Active(Active),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Backup {
+    /// Since when it waits for the active node.
+    since: Instant,
+    /// For how long: Active_Down_Timer.
+    wait: Wait,
+    /// What the active node says its interval is: Active_Adver_Interval.
+    theirs: Interval,
+    /// Whether a node that this one preempts was heard since then.
+    lower: bool,
+    /// From when it takes the place of a lower one.
+    preempts_from: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    /// Until the active node counts as gone: Active_Down_Interval.
+    Down,
+    /// Until it is this node's turn after the active one said that it stops: Skew_Time.
+    Skew,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Active {
+    /// When to send the next advert: Adver_Timer.
+    advert_at: Instant,
+    /// Until when it may answer; until when the first advert must have left.
+    lease: Instant,
+    /// Whether neighbours were told.
+    announced: bool,
+}
+
+impl Backup {
+    fn deadline(&self, priority: Priority) -> Instant {
+        self.since
+            + match self.wait {
+                Wait::Down => self.theirs.down(priority),
+                Wait::Skew => self.theirs.skew(priority),
+            }
+    }
+
+    const fn why(&self) -> Why {
+        match (self.wait, self.lower) {
+            (_, true) => Why::Preempts,
+            (Wait::Skew, false) => Why::Resigned,
+            (Wait::Down, false) => Why::Silence,
+        }
+    }
+}
+
+/// One virtual router on this node.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    profile: Profile,
+    /// The profile's, or what tracking made of it.
+    priority: Priority,
+    role: Role,
+}
+
+impl Machine {
+    /// Takes no part yet.
+    #[must_use]
+    pub const fn new(profile: Profile) -> Self {
+        Self { priority: profile.priority, profile, role: Role::Initialize }
+    }
+
+    /// What this node is.
+    #[must_use]
+    pub const fn state(&self) -> State {
+        match self.role {
+            Role::Initialize => State::Initialize,
+            Role::Backup(_) => State::Backup,
+            Role::Active(_) => State::Active,
+        }
+    }
+
+    /// What it sends adverts with.
+    #[must_use]
+    pub const fn priority(&self) -> Priority {
+        self.priority
+    }
+
+    /// When [`Event::Timer`] is due; `None` while it takes no part.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        match self.role {
+            Role::Initialize => None,
+            Role::Backup(backup) => Some(backup.deadline(self.priority)),
+            Role::Active(active) => Some(active.advert_at),
+        }
+    }
+
+    /// What to do about something that happened.
+    pub fn on(&mut self, event: Event, now: Instant) -> Vec<Action> {
+        match (self.role, event) {
+            (_, Event::Priority(priority)) => {
+                self.priority = priority;
+                Vec::new()
+            }
+            (_, Event::Heard(heard)) if heard.source == self.profile.source => Vec::new(),
+            (Role::Initialize, Event::Ready(true)) => self.begin(now),
+            (Role::Initialize, _) => Vec::new(),
+            (Role::Backup(_) | Role::Active(_), Event::Ready(false)) => self.end(Why::NotReady),
+            (Role::Backup(_) | Role::Active(_), Event::Shutdown) => self.end(Why::Shutdown),
+            (Role::Backup(backup), event) => self.as_backup(backup, event, now),
+            (Role::Active(active), event) => self.as_active(active, event, now),
+        }
+    }
+
+    /// RFC 9568 section 6.4.1.
+    fn begin(&mut self, now: Instant) -> Vec<Action> {
+        if self.priority == Priority::OWNER {
+            self.take_over(Why::Owner, now)
+        } else {
+            self.back_up(Why::Ready, self.profile.interval, self.profile.preempt_delay, now)
+        }
+    }
+
+    /// RFC 9568 section 6.4.2.
+    fn as_backup(&mut self, mut backup: Backup, event: Event, now: Instant) -> Vec<Action> {
+        match event {
+            Event::Timer { last_heard } => {
+                let missed = last_heard.filter(|&at| at > backup.since && backup.why() == Why::Silence);
+                backup.since = missed.unwrap_or(backup.since);
+                if now >= backup.deadline(self.priority) {
+                    return self.take_over(backup.why(), now);
+                }
+            }
+            Event::Heard(Heard { priority: None, .. }) => {
+                backup = Backup { since: now, wait: Wait::Skew, lower: false, ..backup };
+            }
+            Event::Heard(Heard { priority: Some(theirs), .. })
+                if theirs < self.priority && self.preempts() && now >= backup.preempts_from =>
+            {
+                backup.lower = true;
+            }
+            Event::Heard(Heard { interval, .. }) => {
+                backup = Backup { since: now, wait: Wait::Down, theirs: interval, lower: false, ..backup };
+            }
+            Event::HandOver(pause) => {
+                backup.preempts_from = backup.preempts_from.max(now + pause);
+                backup.lower = false;
+            }
+            Event::Follow(true) => return self.take_over(Why::Follows, now),
+            Event::Follow(false) | Event::Ready(_) | Event::Sent | Event::Priority(_) | Event::Shutdown => {}
+        }
+        self.role = Role::Backup(backup);
+        Vec::new()
+    }
+
+    /// RFC 9568 section 6.4.3.
+    fn as_active(&mut self, active: Active, event: Event, now: Instant) -> Vec<Action> {
+        match event {
+            Event::Timer { .. } if now >= active.lease => {
+                self.leave(Why::LeaseEnded, self.profile.preempt_delay, now)
+            }
+            Event::Timer { .. } if now < active.advert_at => Vec::new(),
+            Event::Timer { .. } => self.advertise(active, now),
+            Event::Sent => {
+                let lease = now + self.profile.interval.lease();
+                self.role = Role::Active(Active { lease, announced: true, ..active });
+                let announce = (!active.announced).then_some(Action::Announce);
+                std::iter::once(Action::Lease(lease)).chain(announce).collect()
+            }
+            Event::Heard(Heard { priority: Some(theirs), interval, source })
+                if (theirs, source) > (self.priority, self.profile.source) =>
+            {
+                let why = if theirs > self.priority { Why::HigherPriority } else { Why::HigherAddress };
+                let mut actions = vec![Action::EndLease];
+                actions.append(&mut self.back_up(why, interval, Duration::ZERO, now));
+                actions
+            }
+            // Asserts itself at once, towards one that stops and one that is wrong.
+            Event::Heard(_) => self.advertise(active, now),
+            Event::HandOver(pause) => self.resign(Why::HandOver, pause, now),
+            Event::Follow(false) => self.resign(Why::Follows, Duration::ZERO, now),
+            Event::Follow(true) | Event::Ready(_) | Event::Priority(_) | Event::Shutdown => Vec::new(),
+        }
+    }
+
+    const fn preempts(&self) -> bool {
+        self.profile.preempt || matches!(self.priority, Priority::OWNER)
+    }
+
+    fn advertise(&mut self, active: Active, now: Instant) -> Vec<Action> {
+        let advert_at = now + self.profile.interval.duration();
+        self.role = Role::Active(Active { advert_at, ..active });
+        vec![Action::Send(Some(self.priority))]
+    }
+
+    fn take_over(&mut self, why: Why, now: Instant) -> Vec<Action> {
+        let active = Active { advert_at: now, lease: now + self.profile.interval.lease(), announced: false };
+        let mut actions = vec![Action::Became(State::Active, why)];
+        actions.append(&mut self.advertise(active, now));
+        actions
+    }
+
+    fn back_up(&mut self, why: Why, theirs: Interval, pause: Duration, now: Instant) -> Vec<Action> {
+        let preempts_from = now + pause;
+        self.role =
+            Role::Backup(Backup { since: now, wait: Wait::Down, theirs, lower: false, preempts_from });
+        vec![Action::Became(State::Backup, why)]
+    }
+
+    /// Becomes a backup without a word: nobody may rely on what this node said last.
+    fn leave(&mut self, why: Why, pause: Duration, now: Instant) -> Vec<Action> {
+        let mut actions = vec![Action::EndLease];
+        actions.append(&mut self.back_up(why, self.profile.interval, pause, now));
+        actions
+    }
+
+    /// Becomes a backup and says so, so that others need not wait.
+    fn resign(&mut self, why: Why, pause: Duration, now: Instant) -> Vec<Action> {
+        let mut actions = vec![Action::EndLease, Action::Send(None)];
+        actions.append(&mut self.back_up(why, self.profile.interval, pause, now));
+        actions
+    }
+
+    /// Takes no part any more.
+    fn end(&mut self, why: Why) -> Vec<Action> {
+        let was_active = self.state() == State::Active;
+        self.role = Role::Initialize;
+        let last_word: &[Action] = if was_active { &[Action::EndLease, Action::Send(None)] } else { &[] };
+        last_word.iter().copied().chain([Action::Became(State::Initialize, why)]).collect()
+    }
+}

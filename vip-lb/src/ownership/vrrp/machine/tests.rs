@@ -1,0 +1,362 @@
+//! The table of RFC 9568 section 6.4, and what this machine adds to it.
+
+use std::net::Ipv4Addr;
+
+use super::*;
+
+const INTERVAL: Interval = Interval::DEFAULT;
+const OURS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 5));
+const LOWER_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 4));
+const HIGHER_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 6));
+const TIMER: Event = Event::Timer { last_heard: None };
+
+fn priority(priority: u8) -> Priority {
+    Priority::new(priority).expect("a priority of a test is not zero")
+}
+
+fn profile() -> Profile {
+    Profile {
+        priority: Priority::DEFAULT,
+        interval: INTERVAL,
+        preempt: true,
+        preempt_delay: Duration::ZERO,
+        source: OURS,
+    }
+}
+
+fn heard(theirs: u8, source: IpAddr) -> Event {
+    Event::Heard(Heard { priority: Priority::new(theirs), interval: INTERVAL, source })
+}
+
+fn lower() -> Event {
+    heard(50, HIGHER_ADDRESS)
+}
+
+fn higher() -> Event {
+    heard(150, LOWER_ADDRESS)
+}
+
+fn resigned() -> Event {
+    heard(0, HIGHER_ADDRESS)
+}
+
+fn centis(centis: u64) -> Duration {
+    Duration::from_millis(centis * 10)
+}
+
+/// A machine and the time that its events are given.
+struct Bench {
+    machine: Machine,
+    now: Instant,
+}
+
+impl Bench {
+    fn new(profile: Profile) -> Self {
+        Self { machine: Machine::new(profile), now: Instant::now() }
+    }
+
+    fn backup(profile: Profile) -> Self {
+        let mut bench = Self::new(profile);
+        bench.on(Event::Ready(true));
+        assert_eq!(bench.machine.state(), State::Backup);
+        bench
+    }
+
+    fn active(profile: Profile) -> Self {
+        let mut bench = Self::backup(profile);
+        bench.expire();
+        bench.on(Event::Sent);
+        assert_eq!(bench.machine.state(), State::Active);
+        bench
+    }
+
+    fn on(&mut self, event: Event) -> Vec<Action> {
+        self.machine.on(event, self.now)
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+    }
+
+    /// The timer, when it is due.
+    fn expire(&mut self) -> Vec<Action> {
+        self.now = self.machine.deadline().expect("a node that takes part has a timer");
+        self.on(TIMER)
+    }
+
+    fn wait(&self) -> Duration {
+        self.machine.deadline().expect("a node that takes part has a timer") - self.now
+    }
+}
+
+fn becomes(state: State, why: Why) -> Action {
+    Action::Became(state, why)
+}
+
+fn takes_over(why: Why) -> Vec<Action> {
+    vec![becomes(State::Active, why), Action::Send(Some(Priority::DEFAULT))]
+}
+
+// RFC 9568 section 6.4.1, Initialize.
+
+#[test]
+fn the_owner_of_the_addresses_begins_as_active() {
+    let mut bench = Bench::new(Profile { priority: Priority::OWNER, ..profile() });
+    let expected = vec![becomes(State::Active, Why::Owner), Action::Send(Some(Priority::OWNER))];
+    assert_eq!(bench.on(Event::Ready(true)), expected);
+    assert_eq!(bench.wait(), INTERVAL.duration());
+}
+
+#[test]
+fn all_others_begin_as_backup() {
+    let mut bench = Bench::new(profile());
+    assert_eq!(bench.machine.deadline(), None);
+    assert_eq!(bench.on(Event::Ready(true)), [becomes(State::Backup, Why::Ready)]);
+    assert_eq!(bench.wait(), INTERVAL.down(Priority::DEFAULT));
+}
+
+#[test]
+fn who_takes_no_part_does_nothing() {
+    let events = [
+        TIMER,
+        lower(),
+        higher(),
+        resigned(),
+        Event::Sent,
+        Event::Ready(false),
+        Event::HandOver(centis(1)),
+        Event::Follow(true),
+        Event::Shutdown,
+    ];
+    for event in events {
+        let mut bench = Bench::new(profile());
+        assert_eq!(bench.on(event), [], "{event:?}");
+        assert_eq!(bench.machine.state(), State::Initialize, "{event:?}");
+    }
+}
+
+// RFC 9568 section 6.4.2, Backup.
+
+#[test]
+fn a_backup_takes_over_from_a_silent_node() {
+    let mut bench = Bench::backup(profile());
+    assert_eq!(bench.expire(), takes_over(Why::Silence));
+    let lease = bench.now + centis(300);
+    assert_eq!(bench.on(Event::Sent), [Action::Lease(lease), Action::Announce]);
+}
+
+#[test]
+fn a_backup_waits_for_its_skew_after_a_resignation() {
+    let mut bench = Bench::backup(profile());
+    assert_eq!(bench.on(resigned()), []);
+    assert_eq!(bench.wait(), INTERVAL.skew(Priority::DEFAULT));
+    assert_eq!(bench.expire(), takes_over(Why::Resigned));
+}
+
+#[test]
+fn a_backup_stays_while_it_hears_a_node_that_it_does_not_preempt() {
+    for (event, preempt) in [(higher(), true), (heard(100, LOWER_ADDRESS), true), (lower(), false)] {
+        let mut bench = Bench::backup(Profile { preempt, ..profile() });
+        bench.pass(centis(350));
+        assert_eq!(bench.on(event), []);
+        assert_eq!(bench.wait(), INTERVAL.down(Priority::DEFAULT), "{event:?}");
+    }
+}
+
+#[test]
+fn a_backup_goes_by_the_interval_of_the_active_node() {
+    let mut bench = Bench::backup(profile());
+    let theirs = Interval::from_centis(300).expect("300 fits");
+    bench.on(Event::Heard(Heard { priority: Some(priority(150)), interval: theirs, source: LOWER_ADDRESS }));
+    assert_eq!(bench.wait(), theirs.down(Priority::DEFAULT));
+}
+
+#[test]
+fn a_backup_does_not_hear_those_it_preempts() {
+    let mut bench = Bench::backup(profile());
+    let due = bench.machine.deadline();
+    for _ in 0..3 {
+        bench.pass(centis(100));
+        assert_eq!(bench.on(lower()), []);
+        assert_eq!(bench.machine.deadline(), due);
+    }
+    assert_eq!(bench.expire(), takes_over(Why::Preempts));
+}
+
+#[test]
+fn a_backup_ends_without_a_word() {
+    let ends = [(Event::Shutdown, Why::Shutdown), (Event::Ready(false), Why::NotReady)];
+    for (event, why) in ends {
+        let mut bench = Bench::backup(profile());
+        assert_eq!(bench.on(event), [becomes(State::Initialize, why)]);
+        assert_eq!(bench.machine.deadline(), None);
+    }
+}
+
+// RFC 9568 section 6.4.3, Active.
+
+#[test]
+fn an_active_node_sends_at_its_interval_and_renews_its_lease_by_what_was_sent() {
+    let mut bench = Bench::active(profile());
+    for _ in 0..10 {
+        assert_eq!(bench.wait(), INTERVAL.duration());
+        assert_eq!(bench.expire(), [Action::Send(Some(Priority::DEFAULT))]);
+        bench.pass(centis(1));
+        let lease = bench.now + centis(300);
+        assert_eq!(bench.on(Event::Sent), [Action::Lease(lease)]);
+        bench.now -= centis(1);
+    }
+}
+
+#[test]
+fn an_active_node_gives_way_to_a_higher_one() {
+    let cases = [
+        (higher(), Some(Why::HigherPriority)),
+        (heard(100, HIGHER_ADDRESS), Some(Why::HigherAddress)),
+        (heard(100, LOWER_ADDRESS), None),
+        (heard(100, OURS), None),
+        (lower(), None),
+        (resigned(), None),
+    ];
+    for (event, gives_way) in cases {
+        let mut bench = Bench::active(profile());
+        let own = event == heard(100, OURS);
+        let expected = match gives_way {
+            Some(why) => vec![Action::EndLease, becomes(State::Backup, why)],
+            None if own => vec![],
+            None => vec![Action::Send(Some(Priority::DEFAULT))],
+        };
+        assert_eq!(bench.on(event), expected, "{event:?}");
+        let wait = gives_way.map_or(INTERVAL.duration(), |_| INTERVAL.down(Priority::DEFAULT));
+        assert_eq!(bench.wait(), wait, "{event:?}");
+    }
+}
+
+#[test]
+fn an_active_node_resigns_when_it_ends() {
+    let ends = [(Event::Shutdown, Why::Shutdown), (Event::Ready(false), Why::NotReady)];
+    for (event, why) in ends {
+        let mut bench = Bench::active(profile());
+        let expected = [Action::EndLease, Action::Send(None), becomes(State::Initialize, why)];
+        assert_eq!(bench.on(event), expected);
+        assert_eq!(bench.machine.deadline(), None);
+    }
+}
+
+// What this machine adds.
+
+#[test]
+fn a_node_that_was_stopped_begins_as_a_backup() {
+    let mut bench = Bench::active(profile());
+    bench.pass(centis(300));
+    assert_eq!(bench.on(TIMER), [Action::EndLease, becomes(State::Backup, Why::LeaseEnded)]);
+    assert_eq!(bench.wait(), INTERVAL.down(Priority::DEFAULT));
+}
+
+#[test]
+fn a_node_whose_adverts_do_not_leave_gives_up() {
+    let mut bench = Bench::backup(profile());
+    bench.expire();
+    let states: Vec<_> = (0..4)
+        .map(|_| {
+            bench.expire();
+            bench.machine.state()
+        })
+        .collect();
+    assert_eq!(states, [State::Active, State::Active, State::Backup, State::Active]);
+}
+
+#[test]
+fn a_backup_woken_late_believes_the_packet_path() {
+    let mut bench = Bench::backup(profile());
+    bench.pass(centis(1000));
+    let last_heard = Some(bench.now - centis(20));
+    assert_eq!(bench.on(Event::Timer { last_heard }), []);
+    assert_eq!(bench.wait(), INTERVAL.down(Priority::DEFAULT) - centis(20));
+    // What it saw long ago does not keep it.
+    bench.pass(centis(1000));
+    assert_eq!(bench.on(Event::Timer { last_heard }), takes_over(Why::Silence));
+}
+
+#[test]
+fn a_node_that_is_preempted_is_seen_by_the_packet_path_too() {
+    let mut bench = Bench::backup(profile());
+    bench.on(lower());
+    bench.now = bench.machine.deadline().expect("a backup has a timer");
+    let last_heard = Some(bench.now);
+    assert_eq!(bench.on(Event::Timer { last_heard }), takes_over(Why::Preempts));
+}
+
+#[test]
+fn an_early_timer_changes_nothing() {
+    let mut bench = Bench::backup(profile());
+    assert_eq!(bench.on(TIMER), []);
+    assert_eq!(bench.wait(), INTERVAL.down(Priority::DEFAULT));
+    let mut bench = Bench::active(profile());
+    assert_eq!(bench.on(TIMER), []);
+    assert_eq!(bench.wait(), INTERVAL.duration());
+}
+
+#[test]
+fn preemption_waits_for_its_delay_and_silence_does_not() {
+    let delayed = Profile { preempt_delay: centis(3000), ..profile() };
+    let mut bench = Bench::backup(delayed);
+    for _ in 0..30 {
+        bench.pass(centis(99));
+        assert_eq!(bench.on(lower()), []);
+        assert_eq!(bench.wait(), INTERVAL.down(Priority::DEFAULT));
+    }
+    bench.pass(centis(99));
+    bench.on(lower());
+    assert_eq!(bench.expire(), takes_over(Why::Preempts));
+
+    let mut bench = Bench::backup(delayed);
+    assert_eq!(bench.expire(), takes_over(Why::Silence));
+}
+
+#[test]
+fn a_node_that_hands_over_lets_lower_ones_be_active_for_a_while() {
+    let mut bench = Bench::active(profile());
+    let expected = [Action::EndLease, Action::Send(None), becomes(State::Backup, Why::HandOver)];
+    assert_eq!(bench.on(Event::HandOver(centis(1000))), expected);
+    bench.pass(centis(60));
+    bench.on(lower());
+    assert_eq!(bench.wait(), INTERVAL.down(Priority::DEFAULT));
+    for _ in 0..10 {
+        bench.pass(centis(100));
+        bench.on(lower());
+    }
+    assert!(bench.wait() < INTERVAL.down(Priority::DEFAULT), "it preempts again");
+}
+
+#[test]
+fn who_hands_over_to_nobody_takes_the_place_again() {
+    let mut bench = Bench::active(profile());
+    bench.on(Event::HandOver(centis(1000)));
+    assert_eq!(bench.expire(), takes_over(Why::Silence));
+}
+
+#[test]
+fn a_lowered_priority_counts_at_once() {
+    let mut bench = Bench::backup(profile());
+    bench.on(Event::Priority(priority(40)));
+    assert_eq!(bench.wait(), INTERVAL.down(priority(40)));
+    bench.pass(centis(10));
+    bench.on(lower());
+    assert_eq!(bench.wait(), INTERVAL.down(priority(40)), "50 is above 40");
+    let mut bench = Bench::active(profile());
+    bench.on(Event::Priority(priority(40)));
+    assert_eq!(bench.expire(), [Action::Send(Some(priority(40)))]);
+    assert_eq!(bench.on(lower()), [Action::EndLease, becomes(State::Backup, Why::HigherPriority)]);
+}
+
+#[test]
+fn routers_of_a_group_follow_each_other() {
+    let mut bench = Bench::backup(profile());
+    assert_eq!(bench.on(Event::Follow(true)), takes_over(Why::Follows));
+    assert_eq!(bench.on(Event::Follow(true)), []);
+    bench.on(Event::Sent);
+    let expected = [Action::EndLease, Action::Send(None), becomes(State::Backup, Why::Follows)];
+    assert_eq!(bench.on(Event::Follow(false)), expected);
+    assert_eq!(bench.on(Event::Follow(false)), []);
+}

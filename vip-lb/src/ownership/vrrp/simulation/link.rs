@@ -1,0 +1,295 @@
+//! The link and its nodes, a millisecond at a time.
+
+use std::time::{Duration, Instant};
+
+use super::super::*;
+
+/// The longest way of an advert. The skews of any two nodes differ by more, as the protocol needs it.
+const SLOWEST_MS: u64 = 3;
+
+/// How much tracking lowers a priority: 75 between nodes that differ by 50, so the order changes and no two are equal.
+const LOWERED: u8 = 75;
+
+/// For how long a node that handed over preempts nobody.
+pub(super) const PAUSE_MS: u64 = 1000;
+
+/// Something that goes wrong.
+#[derive(Clone, Debug)]
+pub(super) struct Trouble {
+    /// Milliseconds since the start.
+    pub(super) at: u64,
+    /// For so many milliseconds.
+    pub(super) lasts: u64,
+    pub(super) kind: TroubleKind,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum TroubleKind {
+    /// The node stands still, as after SIGSTOP.
+    Stopped { node: usize },
+    /// It is gone without a word and comes back.
+    Killed { node: usize },
+    /// It ends in good order and comes back.
+    Restarted { node: usize },
+    /// Nothing gets from one to the other, in this direction.
+    Cut { from: usize, to: usize },
+    /// What it sends does not leave it, and it knows.
+    Mute { node: usize },
+    /// An operator asks it to hand over.
+    HandOver { node: usize },
+    /// Tracking lowers its priority.
+    Lowered { node: usize },
+}
+
+struct Node {
+    machine: Machine,
+    profile: Profile,
+    /// Until when the packet path answers, whatever becomes of the daemon.
+    lease: Instant,
+    stopped_until: Instant,
+    gone_until: Option<Instant>,
+    mute_until: Instant,
+    lowered_until: Option<Instant>,
+}
+
+impl Node {
+    fn runs(&self, now: Instant) -> bool {
+        self.gone_until.is_none() && now >= self.stopped_until
+    }
+}
+
+/// From one node to another.
+#[derive(Clone)]
+struct Way {
+    cut_until: Instant,
+    /// Since when adverts have been getting through.
+    open_since: Instant,
+    lost: u8,
+}
+
+struct Packet {
+    at: Instant,
+    to: usize,
+    heard: Heard,
+}
+
+pub(super) struct Link {
+    now: Instant,
+    nodes: Vec<Node>,
+    ways: Vec<Vec<Way>>,
+    packets: Vec<Packet>,
+    random: u64,
+    lost_in_a_row: u8,
+    /// For how many milliseconds each pair have both had a lease.
+    both: Vec<Vec<u64>>,
+}
+
+impl Link {
+    pub(super) fn new(profiles: &[Profile], seed: u64, lost_in_a_row: u8) -> Self {
+        let now = Instant::now();
+        let count = profiles.len();
+        let nodes = profiles
+            .iter()
+            .map(|&profile| {
+                let mut machine = Machine::new(profile);
+                machine.on(Event::Ready(true), now);
+                Node {
+                    machine,
+                    profile,
+                    lease: now,
+                    stopped_until: now,
+                    gone_until: None,
+                    mute_until: now,
+                    lowered_until: None,
+                }
+            })
+            .collect();
+        let way = Way { cut_until: now, open_since: now, lost: 0 };
+        Self {
+            now,
+            nodes,
+            ways: vec![vec![way; count]; count],
+            packets: Vec::new(),
+            random: seed | 1,
+            lost_in_a_row,
+            both: vec![vec![0; count]; count],
+        }
+    }
+
+    /// Nodes whose machine says so.
+    pub(super) fn active(&self) -> Vec<usize> {
+        (0..self.nodes.len()).filter(|&node| self.nodes[node].machine.state() == State::Active).collect()
+    }
+
+    /// Nodes that have a lease.
+    pub(super) fn answering(&self) -> Vec<usize> {
+        (0..self.nodes.len()).filter(|&node| self.nodes[node].lease > self.now).collect()
+    }
+
+    pub(super) fn begin(&mut self, trouble: &Trouble) {
+        let until = self.now + Duration::from_millis(trouble.lasts);
+        match trouble.kind {
+            TroubleKind::Stopped { node } => {
+                self.nodes[node].stopped_until = self.nodes[node].stopped_until.max(until);
+            }
+            TroubleKind::Killed { node } => self.go(node, until),
+            TroubleKind::Restarted { node } => {
+                if self.nodes[node].runs(self.now) {
+                    self.tell(node, Event::Shutdown);
+                    self.go(node, until);
+                }
+            }
+            TroubleKind::Cut { from, to } => {
+                let way = &mut self.ways[from][to];
+                way.cut_until = way.cut_until.max(until);
+            }
+            TroubleKind::Mute { node } => {
+                self.nodes[node].mute_until = self.nodes[node].mute_until.max(until);
+            }
+            TroubleKind::HandOver { node } => {
+                if self.nodes[node].runs(self.now) {
+                    self.tell(node, Event::HandOver(Duration::from_millis(PAUSE_MS)));
+                }
+            }
+            TroubleKind::Lowered { node } => {
+                if self.nodes[node].runs(self.now) {
+                    let lowered = self.nodes[node].profile.priority.lowered(LOWERED);
+                    self.nodes[node].lowered_until = Some(until);
+                    self.tell(node, Event::Priority(lowered));
+                }
+            }
+        }
+    }
+
+    /// Its daemon is gone; what the packet path was given stays. A process that is stopped and killed is gone.
+    fn go(&mut self, node: usize, until: Instant) {
+        let (now, node) = (self.now, &mut self.nodes[node]);
+        node.machine = Machine::new(node.profile);
+        node.gone_until = Some(node.gone_until.map_or(until, |before| before.max(until)));
+        node.stopped_until = now;
+        node.lowered_until = None;
+    }
+
+    /// One millisecond; what does not hold at its end.
+    pub(super) fn step(&mut self) -> Result<(), String> {
+        self.now += Duration::from_millis(1);
+        for node in 0..self.nodes.len() {
+            if self.nodes[node].gone_until.is_some_and(|until| self.now >= until) {
+                self.nodes[node].gone_until = None;
+                // Its socket is a new one.
+                self.packets.retain(|packet| packet.to != node);
+                self.tell(node, Event::Ready(true));
+            }
+            if self.nodes[node].runs(self.now) {
+                self.run(node)?;
+            }
+        }
+        self.watch()
+    }
+
+    /// What was heard comes before the timer.
+    fn run(&mut self, node: usize) -> Result<(), String> {
+        let now = self.now;
+        let mut arrived: Vec<_> =
+            self.packets.extract_if(.., |packet| packet.to == node && packet.at <= now).collect();
+        arrived.sort_by_key(|packet| packet.at);
+        for packet in arrived {
+            self.tell(node, Event::Heard(packet.heard));
+        }
+        if self.nodes[node].lowered_until.is_some_and(|until| now >= until) {
+            self.nodes[node].lowered_until = None;
+            self.tell(node, Event::Priority(self.nodes[node].profile.priority));
+        }
+        if self.nodes[node].machine.deadline().is_some_and(|due| now >= due) {
+            let actions = self.tell(node, Event::Timer { last_heard: None });
+            if self.lost_in_a_row == 0 && actions.contains(&Action::Became(State::Active, Why::Silence)) {
+                self.silent(node)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Nobody that `node` could hear has a lease when it takes over from one that fell silent.
+    fn silent(&self, node: usize) -> Result<(), String> {
+        let lease = self.nodes[node].profile.interval.lease();
+        let other = self
+            .answering()
+            .into_iter()
+            .find(|&other| other != node && self.now - self.ways[other][node].open_since > 2 * lease);
+        match other {
+            Some(other) => Err(format!("{node} takes over while {other} has a lease")),
+            None => Ok(()),
+        }
+    }
+
+    fn tell(&mut self, node: usize, event: Event) -> Vec<Action> {
+        let actions = self.nodes[node].machine.on(event, self.now);
+        for &action in &actions {
+            match action {
+                Action::Send(priority) => self.send(node, priority),
+                Action::Lease(until) => self.nodes[node].lease = until,
+                Action::EndLease => self.nodes[node].lease = self.now,
+                Action::Announce | Action::Became(..) => {}
+            }
+        }
+        actions
+    }
+
+    fn send(&mut self, from: usize, priority: Option<Priority>) {
+        if self.now < self.nodes[from].mute_until {
+            return;
+        }
+        let Profile { interval, source, .. } = self.nodes[from].profile;
+        for to in (0..self.nodes.len()).filter(|&to| to != from) {
+            let delay = Duration::from_millis(self.draw(SLOWEST_MS) + 1);
+            let lost = self.draw(3) == 0;
+            let way = &mut self.ways[from][to];
+            way.lost = if lost && way.lost < self.lost_in_a_row { way.lost + 1 } else { 0 };
+            if self.now >= way.cut_until && way.lost == 0 {
+                let heard = Heard { priority, interval, source };
+                self.packets.push(Packet { at: self.now + delay, to, heard });
+            }
+        }
+        if priority.is_some() {
+            self.tell(from, Event::Sent);
+        }
+    }
+
+    /// 0 up to `below`, by xorshift (Marsaglia 2003).
+    fn draw(&mut self, below: u64) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random % below
+    }
+
+    fn watch(&mut self) -> Result<(), String> {
+        let now = self.now;
+        for (from, ways) in self.ways.iter_mut().enumerate() {
+            for (to, way) in ways.iter_mut().enumerate() {
+                let open = now >= way.cut_until
+                    && now >= self.nodes[from].mute_until
+                    && self.nodes[from].runs(now)
+                    && self.nodes[to].runs(now);
+                if !open {
+                    way.open_since = now;
+                }
+            }
+        }
+        let answering = self.answering();
+        for a in 0..self.nodes.len() {
+            for b in a + 1..self.nodes.len() {
+                let both = answering.contains(&a) && answering.contains(&b);
+                self.both[a][b] = if both { self.both[a][b] + 1 } else { 0 };
+                // One advert of the higher one gets through in that time, or the lower one's, which is answered at once.
+                let hears = u64::from(self.lost_in_a_row) * 100 + 100 + SLOWEST_MS + 1;
+                let open_since = self.ways[a][b].open_since.max(self.ways[b][a].open_since);
+                let open = (now - open_since).as_millis() as u64;
+                if open > hears && self.both[a][b] > hears {
+                    return Err(format!("{a} and {b} both answer, and hear each other for {open} ms"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
