@@ -4,10 +4,12 @@
 //! to do comes out. Sockets and clocks live elsewhere.
 
 mod advert;
+mod group;
 mod interval;
 mod machine;
 
 pub use advert::{Addresses, Advert, Malformed, PseudoHeader, Router};
+pub use group::{Group, GroupEvent, Order};
 pub use interval::{Interval, Priority};
 pub use machine::{Action, Event, Heard, Machine, Profile, State, Why};
 
