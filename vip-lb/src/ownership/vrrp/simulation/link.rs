@@ -64,6 +64,8 @@ struct Way {
     cut_until: Instant,
     /// Since when adverts have been getting through.
     open_since: Instant,
+    /// Since when those that were sent have been getting through, if any were.
+    clear_since: Instant,
     lost: u8,
 }
 
@@ -104,7 +106,7 @@ impl Link {
                 }
             })
             .collect();
-        let way = Way { cut_until: now, open_since: now, lost: 0 };
+        let way = Way { cut_until: now, open_since: now, clear_since: now, lost: 0 };
         Self {
             now,
             nodes,
@@ -209,13 +211,13 @@ impl Link {
         Ok(())
     }
 
-    /// Nobody that `node` could hear has a lease when it takes over from one that fell silent.
+    /// Nobody that `node` could hear has a lease when it takes over from one that fell silent, was it stopped, killed or mute.
     fn silent(&self, node: usize) -> Result<(), String> {
         let lease = self.nodes[node].profile.interval.lease();
         let other = self
             .answering()
             .into_iter()
-            .find(|&other| other != node && self.now - self.ways[other][node].open_since > 2 * lease);
+            .find(|&other| other != node && self.now - self.ways[other][node].clear_since > 2 * lease);
         match other {
             Some(other) => Err(format!("{node} takes over while {other} has a lease")),
             None => Ok(()),
@@ -267,10 +269,11 @@ impl Link {
         let now = self.now;
         for (from, ways) in self.ways.iter_mut().enumerate() {
             for (to, way) in ways.iter_mut().enumerate() {
-                let open = now >= way.cut_until
-                    && now >= self.nodes[from].mute_until
-                    && self.nodes[from].runs(now)
-                    && self.nodes[to].runs(now);
+                let clear = now >= way.cut_until && self.nodes[to].runs(now);
+                let open = clear && now >= self.nodes[from].mute_until && self.nodes[from].runs(now);
+                if !clear {
+                    way.clear_since = now;
+                }
                 if !open {
                     way.open_since = now;
                 }
