@@ -276,7 +276,10 @@ impl Machine {
             }
             Event::HandOver(pause) => {
                 backup.preempts_from = backup.preempts_from.max(now + pause);
-                backup.lower = false;
+                if backup.lower {
+                    // It did not count that node's adverts until now.
+                    backup = Backup { since: now, lower: false, ..backup };
+                }
             }
             Event::Follow(true) => return self.take_over(Why::Follows, now),
             Event::Follow(false) | Event::Ready(_) | Event::Sent | Event::Priority(_) | Event::Shutdown => {}

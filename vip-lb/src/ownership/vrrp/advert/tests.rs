@@ -124,7 +124,8 @@ fn what_is_not_heard_has_a_name() {
         }
         Advert::decode(&bytes, source, destination, Advert::TTL).map(|(advert, _)| advert)
     };
-    let cases: [(&dyn Fn(&mut Vec<u8>), _); 8] = [
+    type Change<'a> = &'a dyn Fn(&mut Vec<u8>);
+    let cases: [(Change<'_>, _); 8] = [
         (&|bytes| bytes[0] = 0x21, Err(Malformed::Version(2))),
         (&|bytes| bytes[0] = 0x32, Err(Malformed::Type(2))),
         (&|bytes| bytes[3] = 0, Err(Malformed::NoAddress)),

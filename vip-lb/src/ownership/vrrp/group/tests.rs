@@ -20,6 +20,7 @@ fn profiles() -> [Profile; 2] {
 }
 
 /// A group whose routers are both able, and when that was.
+#[expect(clippy::disallowed_methods, reason = "some moment to count from")]
 fn backup() -> (Group, Instant) {
     let (mut group, now) = (Group::new(profiles()), Instant::now());
     assert_eq!(group.on(GroupEvent::Ready { router: 0, ready: true }, now), []);

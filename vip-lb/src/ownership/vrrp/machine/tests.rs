@@ -51,6 +51,7 @@ struct Bench {
 }
 
 impl Bench {
+    #[expect(clippy::disallowed_methods, reason = "some moment to count from")]
     fn new(profile: Profile) -> Self {
         Self { machine: Machine::new(profile), now: Instant::now() }
     }
@@ -327,6 +328,17 @@ fn a_node_that_hands_over_lets_lower_ones_be_active_for_a_while() {
         bench.on(lower());
     }
     assert!(bench.wait() < INTERVAL.down(Priority::DEFAULT), "it preempts again");
+}
+
+/// It has ignored the adverts of the lower one, and must not take their absence for silence.
+#[test]
+fn a_backup_about_to_preempt_that_is_to_let_be_waits_anew() {
+    let mut bench = Bench::backup(profile());
+    bench.pass(centis(200));
+    bench.on(lower());
+    bench.pass(centis(50));
+    bench.on(Event::HandOver(centis(1000)));
+    assert_eq!(bench.wait(), INTERVAL.down(Priority::DEFAULT));
 }
 
 #[test]

@@ -87,6 +87,7 @@ pub(super) struct Link {
 }
 
 impl Link {
+    #[expect(clippy::disallowed_methods, reason = "some moment to count from")]
     pub(super) fn new(profiles: &[Profile], seed: u64, lost_in_a_row: u8) -> Self {
         let now = Instant::now();
         let count = profiles.len();
@@ -178,7 +179,8 @@ impl Link {
         for node in 0..self.nodes.len() {
             if self.nodes[node].gone_until.is_some_and(|until| self.now >= until) {
                 self.nodes[node].gone_until = None;
-                // Its socket is a new one.
+                // A daemon that starts ends what its predecessor left, and its socket is a new one.
+                self.nodes[node].lease = self.now;
                 self.packets.retain(|packet| packet.to != node);
                 self.tell(node, Event::Ready(true));
             }
@@ -211,13 +213,17 @@ impl Link {
         Ok(())
     }
 
-    /// Nobody that `node` could hear has a lease when it takes over from one that fell silent, was it stopped, killed or mute.
+    /// Nobody that `node` could hear has a lease when it takes over from one that fell silent, was it stopped, killed or mute. One whose
+    /// advert is still on its way has just taken over itself.
     fn silent(&self, node: usize) -> Result<(), String> {
         let lease = self.nodes[node].profile.interval.lease();
-        let other = self
-            .answering()
-            .into_iter()
-            .find(|&other| other != node && self.now - self.ways[other][node].clear_since > 2 * lease);
+        let is_heard = |other: usize| self.now - self.ways[other][node].clear_since > 2 * lease;
+        let speaks = |other: usize| {
+            let source = self.nodes[other].profile.source;
+            self.packets.iter().any(|packet| packet.to == node && packet.heard.source == source)
+        };
+        let other =
+            self.answering().into_iter().find(|&other| other != node && is_heard(other) && !speaks(other));
         match other {
             Some(other) => Err(format!("{node} takes over while {other} has a lease")),
             None => Ok(()),
