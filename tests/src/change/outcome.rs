@@ -65,8 +65,8 @@ impl Outcome {
         }
         if *lost_packets > 0 {
             unplanned.push(format!(
-                "{lost_packets} packets were lost; the balancer counted {:?}",
-                observed.verdicts
+                "{lost_packets} packets were lost; {}; the balancer counted {:?}",
+                observed.drops, observed.verdicts
             ));
         }
         if *unanswered > 0 {

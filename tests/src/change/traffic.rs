@@ -13,7 +13,7 @@ use super::{
     requests::{Failure, Requests},
 };
 use crate::lab::{
-    Gate, LongConnection, LongConnections, Pace, Site, UdpFlow, UdpFlows, status::Counters, wait_for,
+    Drops, Gate, LongConnection, LongConnections, Pace, Site, UdpFlow, UdpFlows, status::Counters, wait_for,
 };
 
 /// Short requests in a second, each a connection.
@@ -42,6 +42,7 @@ pub(super) struct Mark {
     closed_at: Instant,
     opened_at: Instant,
     balance: Balance,
+    drops: Drops,
     verdicts: BTreeMap<String, u64>,
     answered: usize,
     connections: Vec<LongConnection>,
@@ -55,6 +56,8 @@ pub(super) struct Observed {
     pub(super) took: Duration,
     /// Packets that were sent and not received.
     pub(super) lost_packets: u64,
+    /// Where the kernel says that it dropped packets.
+    pub(super) drops: Drops,
     /// How packets ended in the balancer, as far as that is known.
     pub(super) verdicts: BTreeMap<String, u64>,
     /// Short requests that were answered.
@@ -132,6 +135,7 @@ impl Traffic {
         Ok(Observed {
             took: after.closed_at - before.opened_at,
             verdicts: more(&before.verdicts, &after.verdicts),
+            drops: after.drops.since(&before.drops),
             lost_packets: after.balance.since(before.balance)?,
             answered: after.answered - before.answered,
             failures: self.requests.take_failures(),
@@ -157,6 +161,7 @@ impl Traffic {
             closed_at: now,
             opened_at: now,
             balance,
+            drops: Drops::read(&site.lab)?,
             verdicts: verdicts(site),
             answered: self.requests.answered(),
             connections: self.connections.states(),

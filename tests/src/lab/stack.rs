@@ -37,6 +37,17 @@ impl StackCounters {
     }
 }
 
+/// Packets that each device of a namespace has dropped: its name, as they came in, as they went out.
+///
+/// # Errors
+///
+/// The file under `/proc` cannot be read.
+pub(super) fn device_drops(namespace: &Namespace) -> Result<Vec<(String, i64, i64)>> {
+    let text =
+        namespace.enter(|| fs::read_to_string("/proc/thread-self/net/dev"))?.context("read net/dev")?;
+    Ok(drops_of_devices(&text).collect())
+}
+
 /// The MTU that a node has learned for an address, if it has learned one.
 ///
 /// # Errors
@@ -72,9 +83,25 @@ fn lines(text: &str) -> impl Iterator<Item = (String, i64)> {
     })
 }
 
+/// `net/dev`: two lines of headings, then a line per device; of its values the fourth is what was dropped coming in, the twelfth going out.
+fn drops_of_devices(text: &str) -> impl Iterator<Item = (String, i64, i64)> {
+    text.lines().skip(2).filter_map(|line| {
+        let (device, values) = line.split_once(':')?;
+        let values: Vec<&str> = values.split_whitespace().collect();
+        let at = |index: usize| values.get(index)?.parse().ok();
+        Some((device.trim().to_owned(), at(3)?, at(11)?))
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{lines, pairs_of_lines};
+    use super::{drops_of_devices, lines, pairs_of_lines};
+
+    #[test]
+    fn drops_are_found_among_the_counters_of_devices() {
+        let text = "Inter-|   Receive  |  Transmit\n face |bytes packets\n  eth0: 10 2 0 7 0 0 0 0 20 4 0 9 0 0 0 0\n";
+        assert_eq!(drops_of_devices(text).collect::<Vec<_>>(), [("eth0".to_owned(), 7, 9)]);
+    }
 
     #[test]
     fn both_forms_are_read() {
