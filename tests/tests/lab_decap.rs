@@ -2,9 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs,
     net::{IpAddr, SocketAddr, UdpSocket},
-    os::fd::{AsRawFd, FromRawFd, OwnedFd},
     path::Path,
     time::Duration,
 };
@@ -12,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use vip_lb_common::{Verdict, checksum::Sum};
 use vip_lb_tests::lab::{
-    Decap, Family, Lab, LabOptions, Node, command, daemon_binary, edge_address, vip, wait_for,
+    Decap, Family, Lab, LabOptions, Node, RawLink, command, daemon_binary, edge_address, vip, wait_for,
 };
 
 const PORT: u16 = 5300;
@@ -169,7 +168,7 @@ const PAIRS: [(Family, Family); 4] =
 
 /// An edge node that sends whatever frames it likes, and a backend that listens on both VIPs.
 struct Scene {
-    sender: OwnedFd,
+    sender: RawLink,
     listeners: [UdpSocket; 2],
     binary: std::path::PathBuf,
     lab: Lab,
@@ -178,7 +177,7 @@ struct Scene {
 impl Scene {
     fn new() -> Result<Self> {
         let lab = Lab::new(&LabOptions { edges: 1, backends: 1, ..LabOptions::default() })?;
-        let sender = lab.edges[0].namespace.enter(packet_socket)??;
+        let sender = RawLink::sender(&lab.edges[0].namespace, Node::DEVICE)?;
         let listen = |family| -> Result<UdpSocket> {
             let socket = lab.backends[0].namespace.enter(|| UdpSocket::bind((vip(family), PORT)))??;
             socket.set_read_timeout(Some(Duration::from_secs(10)))?;
@@ -217,10 +216,7 @@ impl Scene {
         frame.extend(mac(&self.lab.edges[0])?);
         frame.extend(ether_type(outer).to_be_bytes());
         frame.extend(tunnelled);
-        // SAFETY: the buffer lives through the call.
-        let sent = unsafe { libc::send(self.sender.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
-        ensure!(sent == frame.len() as isize, "send: {}", io::Error::last_os_error());
-        Ok(())
+        self.sender.send(&frame).context("send a frame")
     }
 
     fn receive(&self, family: Family) -> Result<String> {
@@ -271,26 +267,6 @@ fn counters(pin: &Path) -> Result<BTreeMap<u32, u64>> {
         counters.insert(u32::try_from(key)?, sum);
     }
     Ok(counters)
-}
-
-fn packet_socket() -> Result<OwnedFd> {
-    // SAFETY: a plain system call.
-    let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
-    ensure!(fd >= 0, "packet socket: {}", io::Error::last_os_error());
-    // SAFETY: the kernel just opened it for us.
-    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
-    // SAFETY: the name is a C string.
-    let index = unsafe { libc::if_nametoindex(c"eth0".as_ptr()) };
-    // SAFETY: all zeros are an address of no interface.
-    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
-    address.sll_family = libc::AF_PACKET as u16;
-    address.sll_ifindex = index as i32;
-    // SAFETY: the address lives through the call and has the length given.
-    let bound = unsafe {
-        libc::bind(socket.as_raw_fd(), (&raw const address).cast(), size_of::<libc::sockaddr_ll>() as u32)
-    };
-    ensure!(bound == 0, "bind to eth0: {}", io::Error::last_os_error());
-    Ok(socket)
 }
 
 fn mac(node: &Node) -> Result<[u8; 6]> {

@@ -224,11 +224,11 @@ fn a_flood_reaches_its_target() -> Result<()> {
     for kind in [FloodKind::Syn, FloodKind::Ack] {
         let before = received()?;
         let target = (node.address(Family::V4), EchoServer::PORT).into();
-        let mut flood = Flood::start(&lab.client.namespace, target, kind)?;
+        let flood = Flood::start(&lab.client.namespace, target, kind, Flood::MODERATE)?;
         wait_for("a thousand packets", Duration::from_secs(10), || {
             Ok((received()? > before + 1000).then_some(()))
         })?;
-        ensure!(flood.is_running()?);
+        ensure!(flood.is_running());
     }
     Ok(())
 }

@@ -21,7 +21,7 @@ pub use losses::losses;
 pub use modes::modes;
 pub use times::times;
 
-use crate::lab::{Family, Mode, Site, SiteOptions, patience};
+use crate::lab::{Family, Mode, Site, SiteOptions, interrupt, patience};
 
 /// The backend that gets into trouble.
 const TROUBLED: &str = "backend-1";
@@ -57,6 +57,19 @@ pub fn all(options: &Options, tell: &mut dyn FnMut(&str)) -> Result<Vec<Figure>>
     figures.extend(losses(options.trouble, tell)?);
     figures.extend(flood(options.trouble, tell)?);
     Ok(figures)
+}
+
+/// Waits, and looks once a second whether all goes on as it should.
+fn endure(time: Duration, mut look: impl FnMut() -> Result<()>) -> Result<()> {
+    let mut left = time;
+    while !left.is_zero() {
+        interrupt::check()?;
+        look()?;
+        let step = left.min(Duration::from_secs(1));
+        std::thread::sleep(step);
+        left -= step;
+    }
+    Ok(())
 }
 
 /// Two backends in a mode, over IPv4, with the checks of these labs.

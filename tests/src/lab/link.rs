@@ -108,6 +108,27 @@ impl Switch {
         xdp_pass::attach_loss(&self.namespace, port, of_ten_thousand)
     }
 
+    /// Takes a port off the switch and gives the switch another in its place, so that a wire of one's own can join the two devices, whose names
+    /// are returned: the port, and the one that leads to the switch. Both show segments as they came.
+    ///
+    /// # Errors
+    ///
+    /// `ip` or `ethtool` failed.
+    pub(super) fn take_apart(&self, port: &str) -> Result<[String; 2]> {
+        // Names of devices have up to 15 characters.
+        let [wire, behind] = ["-w", "-b"].map(|end| format!("{port}{end}"));
+        Veth::connect((&self.namespace, &wire), (&self.namespace, &behind))?;
+        for device in [port, &wire, &behind] {
+            self.namespace.sysctl(&format!("net/ipv6/conf/{device}/disable_ipv6"), "1")?;
+        }
+        for device in [port, &wire] {
+            self.namespace.run("ethtool", &["-K", device, "gro", "off"])?;
+        }
+        self.namespace.ip(&["link", "set", port, "nomaster"])?;
+        self.namespace.ip(&["link", "set", &behind, "master", "br0"])?;
+        Ok([port.to_owned(), wire])
+    }
+
     /// Pulls the cable of a port, or puts it back in.
     ///
     /// # Errors

@@ -26,7 +26,6 @@ pub(crate) const PACKAGES: &[Package] = &[
     package("curl", "curl", "HTTP clients"),
     package("wrk", "wrk", "many HTTP connections at once"),
     package("iperf3", "iperf3", "long-lived TCP and UDP flows"),
-    package("hping3", "hping3", "SYN and ACK floods"),
     package("tshark", "tshark", "reads what `vip-lb capture` writes"),
     package("bpftool", "bpftool", "reads the pinned maps as an operator does"),
     package("python3-scapy", "scapy", "a second opinion on the frames that come out"),
