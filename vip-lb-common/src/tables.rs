@@ -5,7 +5,7 @@ use core::ops::Deref;
 use crate::{
     FlowHash,
     abi::{
-        Address, Backend, BackendRef, FlowEntry, FlowKey, Fragment, FragmentKey, LinkAddress, NatFlow,
+        Address, Backend, BackendRef, FlowEntry, FlowKey, Fragment, FragmentKey, Lease, LinkAddress, NatFlow,
         NatReply, NatReplyKey, Peer, PortKey, RangeKey, RingClass, ServiceOptions, ServiceRef, Settings,
         Slot, Survivor, Vip,
     },
@@ -85,6 +85,12 @@ pub trait Tables {
 
     /// Takes one from this CPU's budget of records for the current tick. False when it is spent.
     fn may_record(&self, settings: &Settings) -> bool;
+
+    /// OWNERS: for how long this node answers for a VIP that is leased.
+    fn lease(&self, vip: &Address) -> Option<Self::Ref<'_, Lease>>;
+
+    /// CLOCK_MONOTONIC in nanoseconds. Asked only where a lease is.
+    fn nanoseconds(&self) -> u64;
 
     /// CLOCK_MONOTONIC in whole seconds. Asked on the rarest of ways only: reading it costs as much as a lookup.
     fn seconds(&self) -> u32;

@@ -10,10 +10,11 @@ use vip_lb_common::{
     FlowHash, Tables, Verdict,
     abi::{
         Address, Backend, DEFAULT_FLOWS, DEFAULT_FRAGMENTS, DEFAULT_NAT, DEFAULT_NEWBORN, DEFAULT_SURVIVORS,
-        EVENT_BYTES, FlowEntry, FlowKey, Fragment, FragmentKey, IcmpAccount, LinkAddress, MAX_BACKENDS,
-        MAX_RANGES, MAX_SERVICES, MAX_VIPS, NatFlow, NatReply, NatReplyKey, Peer, PortKey, RING_SIZES,
-        RangeKey, Recording, Ring, RingClass, SNAP, ServiceOptions, ServiceRef, Settings, Sighting, Slot,
-        Stats, Survivor, VIP_PLACES, Vip, VipPlace, WATCHERS as MAX_WATCHERS, WatchCount, Watcher,
+        EVENT_BYTES, FlowEntry, FlowKey, Fragment, FragmentKey, IcmpAccount, Lease, LinkAddress,
+        MAX_BACKENDS, MAX_RANGES, MAX_SERVICES, MAX_VIPS, NatFlow, NatReply, NatReplyKey, Peer, PortKey,
+        RING_SIZES, RangeKey, Recording, Ring, RingClass, SNAP, ServiceOptions, ServiceRef, Settings,
+        Sighting, Slot, Stats, Survivor, VIP_PLACES, Vip, VipPlace, WATCHERS as MAX_WATCHERS, WatchCount,
+        Watcher,
     },
     decap::DecapTables,
     pipeline::{Desk, Fate, Job, Step},
@@ -35,6 +36,9 @@ static VIP_INDEX: Array<VipPlace, VIP_PLACES> = Array::new();
 /// The VIPs by address, all of them; asked for those that share their place in VIP_INDEX.
 #[btf_map]
 static VIPS: HashMap<Address, Vip, MAX_VIPS> = HashMap::new();
+/// Until when this node answers for VIPs that are leased.
+#[btf_map]
+static OWNERS: HashMap<Address, Lease, MAX_VIPS> = HashMap::new();
 /// Services that do not fit into their VIP's own entry.
 #[btf_map]
 static PORTS: HashMap<PortKey, ServiceRef, MAX_SERVICES> = HashMap::new();
@@ -361,14 +365,25 @@ impl<W: Witness> Tables for Maps<W> {
     }
 
     #[inline(always)]
-    fn seconds(&self) -> u32 {
+    fn lease(&self, vip: &Address) -> Option<&Lease> {
+        // SAFETY: one word, read at once.
+        unsafe { OWNERS.get(vip) }
+    }
+
+    #[inline(always)]
+    fn nanoseconds(&self) -> u64 {
         // SAFETY: the helper reads a clock.
-        (unsafe { bpf_ktime_get_ns() } / 1_000_000_000) as u32
+        unsafe { bpf_ktime_get_ns() }
+    }
+
+    #[inline(always)]
+    fn seconds(&self) -> u32 {
+        (self.nanoseconds() / 1_000_000_000) as u32
     }
 
     #[inline(always)]
     fn coarse_seconds(&self) -> u32 {
-        // SAFETY: as above.
+        // SAFETY: the helper reads a clock.
         (unsafe { bpf_ktime_get_coarse_ns() } / 1_000_000_000) as u32
     }
 

@@ -12,7 +12,7 @@ use aya::{
 };
 use vip_lb_common::{
     Verdict,
-    abi::{Backend, FlowEntry, FlowKey, Fragment, FragmentKey, Settings},
+    abi::{Address, Backend, FlowEntry, FlowKey, Fragment, FragmentKey, Lease, Settings},
 };
 
 use super::{
@@ -190,6 +190,11 @@ impl Kernel {
     /// Those of bpf(2).
     pub fn set_fragments(&mut self, fragments: &HashMap<FragmentKey, Fragment>) -> anyhow::Result<()> {
         self.programs().maps.set_fragments(fragments)
+    }
+
+    /// Overwrites entries of OWNERS.
+    pub fn set_leases(&mut self, leases: &HashMap<Address, Lease>) -> anyhow::Result<()> {
+        self.programs().maps.set_leases(leases)
     }
 
     /// Takes out of EVENTS what was shown since the last time.

@@ -17,10 +17,10 @@ use aya::{
 use vip_lb_common::{
     Verdict,
     abi::{
-        Address, Backend, FlowEntry, FlowKey, Fragment, FragmentKey, IcmpAccount, LinkAddress, NatFlow,
-        NatReply, NatReplyKey, Peer, Plain, PortKey, RING_SIZES, RangeKey, Recording, Ring, RingClass,
-        ServiceOptions, ServiceRef, Settings, Sighting, Slot, Stats, Survivor, Vip, VipPlace, WatchCount,
-        Watcher,
+        Address, Backend, FlowEntry, FlowKey, Fragment, FragmentKey, IcmpAccount, Lease, LinkAddress,
+        NatFlow, NatReply, NatReplyKey, Peer, Plain, PortKey, RING_SIZES, RangeKey, Recording, Ring,
+        RingClass, ServiceOptions, ServiceRef, Settings, Sighting, Slot, Stats, Survivor, Vip, VipPlace,
+        WatchCount, Watcher,
     },
 };
 
@@ -54,6 +54,7 @@ pub(super) struct Maps {
     settings: Array<MapData, Wire<Settings>>,
     vip_index: Array<MapData, Wire<VipPlace>>,
     vips: Table<Address, Vip>,
+    owners: Table<Address, Lease>,
     ports: Table<PortKey, ServiceRef>,
     ranges: LpmTrie<MapData, Wire<RangeKey>, Wire<ServiceRef>>,
     options: Array<MapData, Wire<ServiceOptions>>,
@@ -91,6 +92,7 @@ impl Maps {
             settings: typed(ebpf, "SETTINGS")?,
             vip_index: typed(ebpf, "VIP_INDEX")?,
             vips: typed(ebpf, "VIPS")?,
+            owners: typed(ebpf, "OWNERS")?,
             ports: typed(ebpf, "PORTS")?,
             ranges: typed(ebpf, "RANGES")?,
             options: typed(ebpf, "SERVICES")?,
@@ -131,6 +133,7 @@ impl Maps {
         for (place, vips) in places(scenario) {
             self.vip_index.set(place, Wire(VipPlace::of(&vips)), 0)?;
         }
+        self.set_leases(&scenario.leases)?;
         write(&mut self.ports, &scenario.ports)?;
         for &(bits, key, service) in &scenario.ranges {
             self.ranges.insert(&Key::new(bits, Wire(key)), Wire(service), 0)?;
@@ -166,6 +169,7 @@ impl Maps {
             self.vip_index.set(place, Wire(zero()), 0)?;
         }
         empty(&mut self.vips)?;
+        empty(&mut self.owners)?;
         empty(&mut self.ports)?;
         for &(bits, key, _) in &scenario.ranges {
             self.ranges.remove(&Key::new(bits, Wire(key)))?;
@@ -219,6 +223,11 @@ impl Maps {
     /// Replaces the settings.
     pub(super) fn set_settings(&mut self, settings: Settings) -> anyhow::Result<()> {
         Ok(self.settings.set(0, Wire(settings), 0)?)
+    }
+
+    /// Overwrites entries of OWNERS.
+    pub(super) fn set_leases(&mut self, leases: &HashMap<Address, Lease>) -> anyhow::Result<()> {
+        write(&mut self.owners, leases)
     }
 
     /// Overwrites entries of FLOWS.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use vip_lb_common::{
-    abi::{Backend, FlowEntry, FlowKey, Fragment, FragmentKey, Settings},
+    abi::{Address, Backend, FlowEntry, FlowKey, Fragment, FragmentKey, Lease, Settings},
     memory::MemoryTables,
 };
 
@@ -174,6 +174,14 @@ impl Pair {
             fragments.iter().map(|(&key, &fragment)| (key, Fragment { seen, ..fragment })).collect();
         self.host.tables.fragments.borrow_mut().extend(&fragments);
         self.in_kernel(|kernel| kernel.set_fragments(&fragments));
+    }
+
+    /// Overwrites entries of OWNERS: leases that end `seconds` from now, or ended so long ago.
+    pub fn set_leases(&mut self, vips: &[Address], seconds: i64) {
+        let until = (i64::from(self.seconds()) + seconds).max(0) as u64 * 1_000_000_000;
+        let leases: HashMap<_, _> = vips.iter().map(|&vip| (vip, Lease { until })).collect();
+        self.host.tables.leases.extend(&leases);
+        self.in_kernel(|kernel| kernel.set_leases(&leases));
     }
 
     /// The clock of both: the kernel's, where it has a part.

@@ -5,8 +5,8 @@ use std::{cell::RefCell, collections::HashMap};
 use vip_lb_common::{
     HashKey,
     abi::{
-        Address, Backend, BackendRef, LinkAddress, Mode, Peer, Phase, PortKey, RangeKey, RingClass, SNAP,
-        ServiceOptions, ServiceRef, Settings, Slot, Vip, Watcher,
+        Address, Backend, BackendRef, Lease, LinkAddress, Mode, Peer, Phase, PortKey, RangeKey, RingClass,
+        SNAP, ServiceOptions, ServiceRef, Settings, Slot, Vip, Watcher,
     },
     headers::outer_checksum_base,
     memory::MemoryTables,
@@ -29,6 +29,8 @@ pub struct Scenario {
     pub settings: Option<Settings>,
     /// VIPS.
     pub vips: HashMap<Address, Vip>,
+    /// OWNERS.
+    pub leases: HashMap<Address, Lease>,
     /// PORTS.
     pub ports: HashMap<PortKey, ServiceRef>,
     /// RANGES: bits of the key that count, the key, the service.
@@ -72,6 +74,7 @@ impl Default for Scenario {
                 ..Settings::new(HashKey::from_seed(b"the seed that all nodes know.\0\0\0"))
             }),
             vips: HashMap::new(),
+            leases: HashMap::new(),
             ports: HashMap::new(),
             ranges: Vec::new(),
             service_options: HashMap::new(),
@@ -182,6 +185,7 @@ impl Scenario {
         MemoryTables {
             settings: self.settings,
             vips: self.vips.clone(),
+            leases: self.leases.clone(),
             ports: self.ports.clone(),
             rings: self
                 .rings

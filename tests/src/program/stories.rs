@@ -9,9 +9,12 @@ use vip_lb_common::{
 
 use super::{
     Pair, Program, Scenario,
-    world::{CLIENT, CLIENT6, CURRENT, EPOCH, PREVIOUS, THIRD, VIP, VIP6, port, world},
+    scenario::ip,
+    world::{
+        CLIENT, CLIENT6, CURRENT, EPOCH, PREVIOUS, THIRD, UNLEASED_VIP, UNLEASED_VIP6, VIP, VIP6, port, world,
+    },
 };
-use crate::packet::{Frame, assert_same_bytes, check, eth};
+use crate::packet::{Frame, arp_request, assert_same_bytes, check, eth, neighbour_solicitation};
 
 mod fragments;
 mod icmp;
@@ -40,6 +43,7 @@ const STEERING: &[Told] = &[
     ("a spent budget delays and never misplaces", small_budgets, a_spent_budget_delays_and_never_misplaces),
     ("a full table refuses and evicts nobody", small_flows, a_full_table_refuses_and_evicts_nobody),
     ("a settled service touches no table", world, a_settled_service_touches_no_table),
+    ("a node answers as long as its lease lasts", world, a_node_answers_as_long_as_its_lease_lasts),
     ("a node that nobody attends to leaves packets to the host", watchdog, an_unattended_node_leaves_packets),
 ];
 
@@ -313,4 +317,34 @@ fn an_unattended_node_leaves_packets(story: &mut Story) {
             assert_eq!(outcome.verdict, expected, "{family}");
         }
     }
+}
+
+/// Hours are between what is asked and the end of the lease, so that no slow machine changes the outcome.
+fn a_node_answers_as_long_as_its_lease_lasts(story: &mut Story) {
+    const HOUR: i64 = 3600;
+    let vips = [UNLEASED_VIP, UNLEASED_VIP6].map(ip);
+    let asked = [
+        ("IPv4", arp_request(CLIENT, UNLEASED_VIP), Verdict::ArpAnswered),
+        ("IPv6", neighbour_solicitation(CLIENT6, UNLEASED_VIP6), Verdict::NeighbourAnswered),
+    ];
+    let ask = |story: &mut Story, state: &str, is_owner: bool| {
+        for (family, question, answered) in &asked {
+            let name = format!("{family}: {state}");
+            let outcome = story.pair.run(&name, Program::Balancer, &question.clone().bytes(), 0);
+            assert_eq!(outcome.verdict, if is_owner { *answered } else { Verdict::NotOwner }, "{name}");
+        }
+    };
+    ask(story, "before any lease", false);
+    for (state, seconds, is_owner) in [
+        ("with a lease", HOUR, true),
+        ("with one that was renewed", 2 * HOUR, true),
+        // The machine may not have run for so long.
+        ("with one that ended", -1, false),
+        ("with another one", HOUR, true),
+        ("with one that was taken back", -HOUR * 1_000_000, false),
+    ] {
+        story.pair.set_leases(&vips, seconds);
+        ask(story, state, is_owner);
+    }
+    story.pair.compare_tables("leases");
 }

@@ -4,7 +4,7 @@ pub mod nat;
 
 use vip_lb_common::{
     abi::{
-        Backend, BackendRef, LinkAddress, Mode, Peer, Phase, PortEntry, PortKey, RangeKey, RingClass,
+        Backend, BackendRef, Lease, LinkAddress, Mode, Peer, Phase, PortEntry, PortKey, RangeKey, RingClass,
         ServiceOptions, ServiceRef, Settings, Slot, Vip,
     },
     headers::protocol::{TCP, UDP},
@@ -30,6 +30,18 @@ pub const ANY_PORT_VIP: &str = "10.77.1.2";
 pub const QUIET_VIP: &str = "10.77.1.3";
 /// A VIP that this node does not answer for.
 pub const QUIET_VIP6: &str = "2001:db8:77::3";
+/// A VIP of which this node has a lease.
+pub const LEASED_VIP: &str = "10.77.1.7";
+/// A VIP of which this node has a lease.
+pub const LEASED_VIP6: &str = "2001:db8:77::7";
+/// A VIP of which this node had a lease, which is over.
+pub const LAPSED_VIP: &str = "10.77.1.8";
+/// A VIP of which this node had a lease, which is over.
+pub const LAPSED_VIP6: &str = "2001:db8:77::8";
+/// A VIP of which this node has had no lease.
+pub const UNLEASED_VIP: &str = "10.77.1.9";
+/// A VIP of which this node has had no lease.
+pub const UNLEASED_VIP6: &str = "2001:db8:77::9";
 /// A VIP with a backend on this very host.
 pub const LOCAL_VIP: &str = "10.77.1.4";
 /// A VIP with a backend on this very host.
@@ -335,6 +347,18 @@ fn special_vips(world: &mut Scenario, services: &[(u16, u8, ServiceRef)]) {
     let quiet = Vip { id: 4, flags: Vip::PASS_UNKNOWN, services: inline };
     world.vip(QUIET_VIP, quiet);
     world.vip(QUIET_VIP6, quiet);
+
+    let leases = [
+        (9, [LEASED_VIP, LEASED_VIP6], Some(u64::MAX)),
+        (10, [LAPSED_VIP, LAPSED_VIP6], Some(0)),
+        (11, [UNLEASED_VIP, UNLEASED_VIP6], None),
+    ];
+    for (id, addresses, until) in leases {
+        for address in addresses {
+            world.vip(address, Vip { id, flags: Vip::LEASED, services: inline });
+            world.leases.extend(until.map(|until| (ip(address), Lease { until })));
+        }
+    }
 
     let mut inline = [PortEntry::default(); 4];
     inline[0] = entry(80, TCP, service(port::LOCAL, TCP));

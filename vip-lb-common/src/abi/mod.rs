@@ -7,6 +7,7 @@ mod address;
 mod backend;
 mod flow;
 mod fragment;
+mod lease;
 mod nat;
 mod probe;
 mod ring;
@@ -19,6 +20,7 @@ pub use address::Address;
 pub use backend::{Backend, BackendRef, LinkAddress, Mode, Peer};
 pub use flow::{FlowEntry, FlowKey, Recording, Survivor};
 pub use fragment::{Fragment, FragmentKey};
+pub use lease::Lease;
 pub use nat::{NatFlow, NatMarks, NatReply, NatReplyKey};
 pub use probe::{ProbeDevice, ProbeKey};
 pub use ring::{Phase, RING_SIZES, Ring, RingClass, Slot};
@@ -65,6 +67,7 @@ assert_layout! {
     Fragment = 16,
     FragmentKey = 40,
     IcmpAccount = 8,
+    Lease = 8,
     LinkAddress = 8,
     NatFlow = 24,
     NatReply = 68,
@@ -104,7 +107,7 @@ macro_rules! plain {
 }
 
 plain! {
-    Address, Backend, BackendRef, FlowEntry, FlowKey, Fragment, FragmentKey, IcmpAccount, LinkAddress, NatFlow, NatReply,
+    Address, Backend, BackendRef, FlowEntry, FlowKey, Fragment, FragmentKey, IcmpAccount, Lease, LinkAddress, NatFlow, NatReply,
     NatReplyKey, Peer, PortEntry, PortKey, ProbeDevice, RangeKey, Recording, ServiceOptions, ServiceRef, Settings, Slot, Stats, Sighting, Survivor, Vip, VipPlace, WatchCount, Watcher, i32, u32, u64,
 }
 

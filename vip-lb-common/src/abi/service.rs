@@ -19,8 +19,10 @@ pub struct Vip {
 }
 
 impl Vip {
-    /// This node answers ARP, neighbour solicitations and echo for the address.
+    /// This node answers ARP, neighbour solicitations and echo for the address, always.
     pub const ANSWER: u32 = 1;
+    /// It does so as long as OWNERS has a lease for the address that holds.
+    pub const LEASED: u32 = 2048;
     /// Packets that match no service are handed to the stack instead of dropped.
     pub const PASS_UNKNOWN: u32 = 2;
     /// There are more services, in PORTS.

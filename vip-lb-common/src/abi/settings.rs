@@ -8,7 +8,7 @@ use crate::hash::HashKey;
 pub const SETTINGS_MAGIC: u64 = 0x76_69_70_2d_6c_62_30_31;
 
 /// Changes whenever the layout or the meaning of any map does.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 
 /// The one value of SETTINGS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

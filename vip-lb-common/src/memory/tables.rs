@@ -9,9 +9,9 @@ use std::{
 use crate::{
     Tables, Verdict,
     abi::{
-        Address, Backend, FlowEntry, FlowKey, Fragment, FragmentKey, IcmpAccount, LinkAddress, NatFlow,
-        NatReply, NatReplyKey, Peer, PortKey, RangeKey, Recording, ServiceOptions, ServiceRef, Settings,
-        Slot, Stats, Survivor, Vip,
+        Address, Backend, FlowEntry, FlowKey, Fragment, FragmentKey, IcmpAccount, Lease, LinkAddress,
+        NatFlow, NatReply, NatReplyKey, Peer, PortKey, RangeKey, Recording, ServiceOptions, ServiceRef,
+        Settings, Slot, Stats, Survivor, Vip,
     },
     decap::DecapTables,
     pipeline::{Fate, Step},
@@ -25,6 +25,8 @@ pub struct MemoryTables {
     pub settings: Option<Settings>,
     /// VIPS.
     pub vips: HashMap<Address, Vip>,
+    /// OWNERS.
+    pub leases: HashMap<Address, Lease>,
     /// PORTS.
     pub ports: HashMap<PortKey, ServiceRef>,
     /// RANGES: bits of the key that count, the key, the service.
@@ -82,6 +84,7 @@ impl Default for MemoryTables {
         Self {
             settings: None,
             vips: HashMap::new(),
+            leases: HashMap::new(),
             ports: HashMap::new(),
             ranges: Vec::new(),
             service_options: HashMap::new(),
@@ -222,6 +225,14 @@ impl Tables for MemoryTables {
         }
         self.recording.set(recording);
         granted
+    }
+
+    fn lease(&self, vip: &Address) -> Option<Copied<Lease>> {
+        self.leases.get(vip).copied().map(Copied)
+    }
+
+    fn nanoseconds(&self) -> u64 {
+        u64::from(self.seconds) * 1_000_000_000
     }
 
     fn seconds(&self) -> u32 {

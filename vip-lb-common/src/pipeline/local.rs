@@ -26,10 +26,12 @@ const NEIGHBOUR_HOP_LIMIT: u8 = 255;
 /// TTL of replies (RFC 1122 section 3.2.1.7, IANA's default).
 const REPLY_TTL: u8 = 64;
 
-/// Whether this node answers for a VIP.
+/// Whether this node answers for a VIP at this moment.
 #[inline(always)]
-fn answers_for(vip: &Vip) -> bool {
+fn answers_for<T: Tables>(tables: &T, vip: &Vip, address: &Address) -> bool {
     vip.flags & Vip::ANSWER != 0
+        || vip.flags & Vip::LEASED != 0
+            && tables.lease(address).is_some_and(|lease| lease.holds(tables.nanoseconds()))
 }
 
 /// ARP (RFC 826). Probes (RFC 5227) are answered too: that is how a VIP defends its address. None where watchers are to see it first.
@@ -68,7 +70,7 @@ pub(super) fn icmp<P: Packet, T: Tables>(
     let kind = Icmp::at(packet, network.transport, Verdict::BadTransportHeader)?.type_and_code();
     match (network.is_v4, network.protocol, kind) {
         (true, protocol::ICMP, ECHO_REQUEST) | (false, protocol::ICMPV6, ECHO_REQUEST_V6) => {
-            echo(packet, vip, network).map(Some)
+            echo(packet, tables, vip, network).map(Some)
         }
         (false, protocol::ICMPV6, NEIGHBOUR_SOLICITATION) => solicitation(packet, tables, link, watch),
         _ => Err(Verdict::UnsupportedIcmp),
@@ -163,8 +165,13 @@ fn advertise(
 }
 
 #[inline(always)]
-fn echo(packet: &impl Packet, vip: &Vip, network: &Network) -> Result<Fate, Verdict> {
-    if !answers_for(vip) {
+fn echo<P: Packet, T: Tables>(packet: &P, tables: &T, vip: &Vip, network: &Network) -> Result<Fate, Verdict> {
+    let address = if network.is_v4 {
+        Ipv4::at(packet, network.offset, Verdict::ShortFrame)?.destination()
+    } else {
+        Ipv6::at(packet, network.offset, Verdict::ShortFrame)?.destination()
+    };
+    if !answers_for(tables, vip, &address) {
         return Err(Verdict::UnsupportedIcmp);
     }
     let icmp = Icmp::at(packet, network.transport, Verdict::BadTransportHeader)?;
@@ -193,11 +200,14 @@ fn own_address<'t, T: Tables>(
     watch: Watch,
 ) -> Result<Option<T::Ref<'t, LinkAddress>>, Verdict> {
     let vip = tables.vip(target).ok_or(Verdict::OtherResolution)?;
-    if !answers_for(&vip) {
+    if vip.flags & (Vip::ANSWER | Vip::LEASED) == 0 {
         return Err(Verdict::OtherResolution);
     }
     if attend(tables, watch)?.is_none() {
         return Ok(None);
+    }
+    if !answers_for(tables, &vip, target) {
+        return Err(Verdict::NotOwner);
     }
     tables.link_address(packet.ingress()).map(Some).ok_or(Verdict::NotConfigured)
 }

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use vip_lb_common::{
     Tables,
     abi::{
-        Address, Backend, FlowEntry, FlowKey, Fragment, FragmentKey, LinkAddress, NatFlow, NatReply,
+        Address, Backend, FlowEntry, FlowKey, Fragment, FragmentKey, Lease, LinkAddress, NatFlow, NatReply,
         NatReplyKey, Peer, Plain, PortKey, RangeKey, RingClass, ServiceOptions, ServiceRef, Settings, Slot,
         Survivor, Vip,
     },
@@ -148,6 +148,14 @@ impl Tables for ObservedTables<'_> {
         settings.record_budget > 0
     }
 
+    fn lease(&self, vip: &Address) -> Option<Snapshot<Lease>> {
+        self.look(self.dataplane.lease(vip)).map(Snapshot)
+    }
+
+    fn nanoseconds(&self) -> u64 {
+        monotonic().as_nanos() as u64
+    }
+
     fn seconds(&self) -> u32 {
         monotonic().as_secs() as u32
     }
@@ -231,6 +239,10 @@ impl Dataplane {
 
     fn newborn_entry(&self, key: &FlowKey) -> anyhow::Result<Option<FlowEntry>> {
         entry(self.newborn_table(), key, "NEWBORN")
+    }
+
+    fn lease(&self, vip: &Address) -> anyhow::Result<Option<Lease>> {
+        entry(self.owners(), vip, "OWNERS")
     }
 
     fn fragment(&self, key: &FragmentKey) -> anyhow::Result<Option<Fragment>> {

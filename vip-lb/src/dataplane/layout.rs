@@ -82,7 +82,13 @@ pub(super) struct Conversion {
 }
 
 /// All steps, in order.
-pub(super) const STEPS: &[Step] = &[];
+pub(super) const STEPS: &[Step] = &[Step {
+    from: 2,
+    summary: "OWNERS has leases of VIPs",
+    added: &["OWNERS"],
+    converted: &[],
+    removed: &[],
+}];
 
 /// How pins are taken over.
 #[derive(Clone, Debug)]

@@ -9,9 +9,9 @@ use aya::{
 };
 use thiserror::Error;
 use vip_lb_common::abi::{
-    Address, Backend, FlowEntry, FlowKey, Fragment, FragmentKey, IcmpAccount, LAYOUT_VERSION, LinkAddress,
-    NatFlow, NatReply, NatReplyKey, Peer, PortKey, RangeKey, Recording, ServiceOptions, ServiceRef, Settings,
-    Stats, Survivor, Vip, VipPlace,
+    Address, Backend, FlowEntry, FlowKey, Fragment, FragmentKey, IcmpAccount, LAYOUT_VERSION, Lease,
+    LinkAddress, NatFlow, NatReply, NatReplyKey, Peer, PortKey, RangeKey, Recording, ServiceOptions,
+    ServiceRef, Settings, Stats, Survivor, Vip, VipPlace,
 };
 
 use super::{
@@ -98,10 +98,11 @@ pub(super) struct TakenOver {
 }
 
 /// The maps of the balancer's program, all of which are pinned.
-pub(super) const MAPS: [MapLayout; 24] = [
+pub(super) const MAPS: [MapLayout; 25] = [
     SETTINGS,
     layout::<u32, VipPlace>("VIP_INDEX", MapType::Array),
     layout::<Address, Vip>("VIPS", MapType::Hash),
+    layout::<Address, Lease>("OWNERS", MapType::Hash),
     layout::<PortKey, ServiceRef>("PORTS", MapType::Hash),
     layout::<Key<Raw<RangeKey>>, ServiceRef>("RANGES", MapType::LpmTrie),
     layout::<u32, ServiceOptions>("SERVICES", MapType::Array),
@@ -126,8 +127,8 @@ pub(super) const MAPS: [MapLayout; 24] = [
 ];
 
 /// The large ones that a program can do without.
-pub(super) const TABLES: [&str; 8] =
-    ["FLOWS", "NEWBORN", "SURVIVORS", "FRAGMENTS", "NAT_FLOWS", "NAT_REPLIES", "VIPS", "PORTS"];
+pub(super) const TABLES: [&str; 9] =
+    ["FLOWS", "NEWBORN", "SURVIVORS", "FRAGMENTS", "NAT_FLOWS", "NAT_REPLIES", "VIPS", "PORTS", "OWNERS"];
 
 /// The maps of the decapsulator.
 pub(super) const DECAP_MAPS: [MapLayout; 4] =

@@ -42,6 +42,7 @@ pub struct Dataplane {
     taken: TakenOver,
     settings: Array<MapData, Raw<Settings>>,
     vips: Vips,
+    owners: MapData,
     ports: HashMap<MapData, Raw<PortKey>, Raw<ServiceRef>>,
     ranges: LpmTrie<MapData, Raw<RangeKey>, Raw<ServiceRef>>,
     service_options: Array<MapData, Raw<ServiceOptions>>,
@@ -107,6 +108,7 @@ impl Dataplane {
         let mut dataplane = Self {
             settings: take(&mut bpf, "SETTINGS")?,
             vips: Vips::take(&mut bpf)?,
+            owners: take_data(&mut bpf, "OWNERS")?,
             ports: take(&mut bpf, "PORTS")?,
             ranges: take(&mut bpf, "RANGES")?,
             service_options: take(&mut bpf, "SERVICES")?,
@@ -406,6 +408,10 @@ impl Dataplane {
             Err(MapError::KeyNotFound) => Ok(false),
             Err(error) => Err(error).context("cannot read DECAP_SOURCES"),
         }
+    }
+
+    pub(super) fn owners(&self) -> &MapData {
+        &self.owners
     }
 
     pub(super) fn flow_table(&self) -> &MapData {

@@ -8,7 +8,7 @@ use std::{
 use vip_lb_common::{
     Tables,
     abi::{
-        Address, Backend, FlowEntry, FlowKey, Fragment, FragmentKey, LinkAddress, NatFlow, NatReply,
+        Address, Backend, FlowEntry, FlowKey, Fragment, FragmentKey, Lease, LinkAddress, NatFlow, NatReply,
         NatReplyKey, Peer, PortKey, RangeKey, ServiceOptions, ServiceRef, Settings, Slot, Survivor, Vip,
     },
     memory::{Copied, MemoryFlow, MemoryNat, MemoryTables},
@@ -152,6 +152,14 @@ impl Tables for ModelTables {
 
     fn seconds(&self) -> u32 {
         self.inner.seconds()
+    }
+
+    fn lease(&self, vip: &Address) -> Option<Copied<Lease>> {
+        self.inner.lease(vip)
+    }
+
+    fn nanoseconds(&self) -> u64 {
+        self.inner.nanoseconds()
     }
 
     fn coarse_seconds(&self) -> u32 {

@@ -3,7 +3,8 @@
 use std::net::Ipv6Addr;
 
 use vip_lb_common::Verdict::{
-    ArpAnswered, EchoAnswered, NeighbourAnswered, NotConfigured, OtherResolution, UnsupportedIcmp,
+    ArpAnswered, EchoAnswered, ForwardedL2, NeighbourAnswered, NotConfigured, NotOwner, OtherResolution,
+    UnsupportedIcmp,
 };
 
 use super::{Case, Tables, to_vip};
@@ -12,11 +13,14 @@ use crate::{
         CLIENT_MAC, Extension, Frame, NODE_MAC, arp_request, eth, neighbour_solicitation,
         neighbour_solicitation_to,
     },
-    program::world::{CLIENT, CLIENT6, ENDPOINT, ENDPOINT6, PEER_MAC, QUIET_VIP, QUIET_VIP6, VIP, VIP6},
+    program::world::{
+        CLIENT, CLIENT6, ENDPOINT, ENDPOINT6, LAPSED_VIP, LAPSED_VIP6, LEASED_VIP, LEASED_VIP6, NEXT_HOP,
+        PEER_MAC, QUIET_VIP, QUIET_VIP6, UNLEASED_VIP, UNLEASED_VIP6, VIP, VIP6,
+    },
 };
 
 pub(super) fn cases() -> Vec<Case> {
-    [arp(), solicitations(), echo()].concat()
+    [arp(), solicitations(), echo(), leases()].concat()
 }
 
 fn answered(frame: Frame) -> Frame {
@@ -27,17 +31,18 @@ fn arp_reply(asker: &str, asked: &str) -> Frame {
     answered(arp_request(asked, asker).operation(2).arp_macs(NODE_MAC, CLIENT_MAC))
 }
 
+/// The same packet behind tags: the builder's ARP frames and solicitations have none.
+fn behind_tags(frame: &Frame, tags: &[u8]) -> Vec<u8> {
+    let mut bytes = frame.clone().bytes();
+    bytes.splice(12..12, tags.iter().copied());
+    bytes
+}
+
 fn arp() -> Vec<Case> {
-    // The same packet behind tags: the builder's ARP frames have none.
-    let behind_tags = |frame: Frame, tags: &[u8]| {
-        let mut bytes = frame.bytes();
-        bytes.splice(12..12, tags.iter().copied());
-        bytes
-    };
     let tags = [0x88, 0xa8, 0, 7, 0x81, 0, 0, 100];
     let tagged = |tags: &[u8]| {
-        let question = behind_tags(arp_request(CLIENT, VIP), tags);
-        let answer = behind_tags(arp_reply(CLIENT, VIP), tags);
+        let question = behind_tags(&arp_request(CLIENT, VIP), tags);
+        let answer = behind_tags(&arp_reply(CLIENT, VIP), tags);
         Case {
             expected: super::Expected::Bytes(answer),
             ..Case::of_bytes(format!("ARP behind {} bytes of tags", tags.len()), question, ArpAnswered)
@@ -279,5 +284,84 @@ fn echo() -> Vec<Case> {
         )
         .with(Tables::WithoutSettings),
     ]);
+    cases
+}
+
+/// A lease decides who answers, and nothing else: what comes is forwarded.
+fn leases() -> Vec<Case> {
+    let tag = [0x81, 0, 0, 100];
+    let mut cases = vec![
+        Case::changed(
+            "ARP for a leased VIP",
+            &arp_request(CLIENT, LEASED_VIP),
+            ArpAnswered,
+            &arp_reply(CLIENT, LEASED_VIP),
+        ),
+        Case {
+            expected: super::Expected::Bytes(behind_tags(&arp_reply(CLIENT, LEASED_VIP), &tag)),
+            ..Case::of_bytes(
+                "ARP for a leased VIP behind a tag",
+                behind_tags(&arp_request(CLIENT, LEASED_VIP), &tag),
+                ArpAnswered,
+            )
+        },
+        Case::changed(
+            "solicitation for a leased VIP",
+            &neighbour_solicitation(CLIENT6, LEASED_VIP6),
+            NeighbourAnswered,
+            &advertisement(eth(), LEASED_VIP6, CLIENT6, SOLICITED_OVERRIDE),
+        ),
+        Case {
+            expected: super::Expected::Bytes(behind_tags(
+                &advertisement(eth(), LEASED_VIP6, CLIENT6, SOLICITED_OVERRIDE),
+                &tag,
+            )),
+            ..Case::of_bytes(
+                "solicitation for a leased VIP behind a tag",
+                behind_tags(&neighbour_solicitation(CLIENT6, LEASED_VIP6), &tag),
+                NeighbourAnswered,
+            )
+        },
+        Case::changed(
+            "echo to a leased VIP",
+            &eth().ipv4(CLIENT, LEASED_VIP).echo_request(1, 1),
+            EchoAnswered,
+            &answered(eth().ipv4(LEASED_VIP, CLIENT).echo_reply(1, 1)),
+        ),
+        Case::changed(
+            "echo to a leased VIP over IPv6",
+            &eth().ipv6(CLIENT6, LEASED_VIP6).echo_request(1, 1),
+            EchoAnswered,
+            &answered(eth().ipv6(LEASED_VIP6, CLIENT6).echo_reply(1, 1)),
+        ),
+    ];
+    for (lease, v4, v6) in [("a lapsed", LAPSED_VIP, LAPSED_VIP6), ("no", UNLEASED_VIP, UNLEASED_VIP6)] {
+        let forwarded = |frame: Frame| frame.from_mac(NODE_MAC).to_mac(NEXT_HOP).ttl(63);
+        let tagged = behind_tags(&arp_request(CLIENT, v4), &tag);
+        let echo = [eth().ipv4(CLIENT, v4), eth().ipv6(CLIENT6, v6)].map(|ip| ip.echo_request(1, 1));
+        cases.extend([
+            Case::new(format!("ARP with {lease} lease"), &arp_request(CLIENT, v4), NotOwner),
+            Case::of_bytes(format!("ARP behind a tag with {lease} lease"), tagged, NotOwner),
+            Case::new(
+                format!("solicitation with {lease} lease"),
+                &neighbour_solicitation(CLIENT6, v6),
+                NotOwner,
+            ),
+            Case::new(format!("echo with {lease} lease"), &echo[0], UnsupportedIcmp),
+            Case::new(format!("echo over IPv6 with {lease} lease"), &echo[1], UnsupportedIcmp),
+            Case::changed(
+                format!("a segment with {lease} lease"),
+                &eth().ipv4(CLIENT, v4).tcp(1, 80),
+                ForwardedL2,
+                &forwarded(eth().ipv4(CLIENT, v4)).tcp(1, 80),
+            ),
+            Case::changed(
+                format!("a segment over IPv6 with {lease} lease"),
+                &eth().ipv6(CLIENT6, v6).tcp(1, 80),
+                ForwardedL2,
+                &forwarded(eth().ipv6(CLIENT6, v6)).tcp(1, 80),
+            ),
+        ]);
+    }
     cases
 }

@@ -154,6 +154,10 @@ impl<N: Names, T: Tables> Words<'_, N, T> {
                 format!("{} is at {mac}", self.request.destination)
             }
             Verdict::EchoAnswered => "an echo reply goes back to the sender".to_owned(),
+            Verdict::NotOwner => match self.tables.lease(&self.request.destination.into()) {
+                Some(_) => "the lease of this node is over: another node answers for it".to_owned(),
+                None => "this node has no lease: another node answers for it".to_owned(),
+            },
             Verdict::OtherResolution if self.tables.vip(&self.request.destination.into()).is_some() => {
                 "this node does not answer for it".to_owned()
             }

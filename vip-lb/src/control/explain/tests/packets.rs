@@ -1,7 +1,7 @@
 //! Packets of every kind.
 
 use vip_lb_common::{
-    abi::{Fragment, FragmentKey, ServiceOptions},
+    abi::{Fragment, FragmentKey, Lease, ServiceOptions},
     checksum::Sum,
     headers::protocol,
 };
@@ -193,6 +193,29 @@ fn checksums_are_right_because_translation_needs_them() {
             };
             let words = payload.chunks(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
             assert_eq!(words.fold(seed, Sum::add).folded(), 0xffff, "{packet} of {protocol}");
+        }
+    }
+}
+
+#[test]
+fn a_lease_is_told() {
+    for v6 in [false, true] {
+        let vip = address(if v6 { "2001:db8::10" } else { "192.0.2.10" });
+        for (until, verdict, answer) in [
+            (None, "not_owner", "this node has no lease: another node answers for it"),
+            (Some(1), "not_owner", "the lease of this node is over: another node answers for it"),
+            (Some(u64::MAX), if v6 { "neighbour_answered" } else { "arp_answered" }, "is at"),
+        ] {
+            let leased = |tables: &mut MemoryTables| {
+                answering(tables);
+                tables.seconds = 1;
+                tables.vips.get_mut(&vip).unwrap().flags = Vip::LEASED;
+                tables.leases.extend(until.map(|until| (vip, Lease { until })));
+            };
+            let explanation = explained(&of(PacketKind::WhoHas, Protocol::Tcp, v6), closed(1), leased);
+            assert_eq!(explanation.verdict.name, verdict, "{until:?}");
+            let said = explanation.steps.iter().find(|step| step.stage == "answer").expect("an answer");
+            assert!(said.text.contains(answer), "{until:?}: {}", said.text);
         }
     }
 }
