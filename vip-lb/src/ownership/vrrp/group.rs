@@ -31,6 +31,8 @@ pub enum GroupEvent {
         /// Whether it is.
         ready: bool,
     },
+    /// All are able, and the packet path has a lease of each until then: [`Event::Resume`].
+    Resume(Instant),
     /// An advert came for this router.
     Heard {
         /// Which one.
@@ -101,6 +103,10 @@ impl Group {
                 self.routers[router].ready = ready;
                 let ready = self.routers.iter().all(|router| router.ready);
                 self.all(Event::Ready(ready), now, &mut orders);
+            }
+            GroupEvent::Resume(lease) => {
+                self.routers.iter_mut().for_each(|router| router.ready = true);
+                self.all(Event::Resume(lease), now, &mut orders);
             }
             GroupEvent::Heard { router, heard } => self.one(router, Event::Heard(heard), now, &mut orders),
             GroupEvent::Sent { router } => self.one(router, Event::Sent, now, &mut orders),

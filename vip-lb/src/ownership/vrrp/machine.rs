@@ -13,6 +13,7 @@
 //! Pure: it sees no clock and no socket. Where two things happen at once, what was heard comes before the timer.
 
 use std::{
+    fmt,
     net::IpAddr,
     time::{Duration, Instant},
 };
@@ -53,6 +54,9 @@ pub struct Heard {
 pub enum Event {
     /// Whether this node is able to forward: its rings are there, its backends checked, its interface up.
     Ready(bool),
+    /// As `Ready(true)`, on a node whose packet path has a lease until then, of a daemon before this one. While it lasts nobody who heard
+    /// that daemon has taken over: this one goes on in its place.
+    Resume(Instant),
     /// An advert came.
     Heard(Heard),
     /// The time that [`Machine::deadline`] gave has come. `last_heard` is when the packet path saw the last advert of another node, if any.
@@ -103,6 +107,8 @@ pub enum State {
 pub enum Why {
     /// It is able to forward.
     Ready,
+    /// A daemon before this one was active, and its lease still lasts.
+    Resumed,
     /// It is not able to forward.
     NotReady,
     /// It has the addresses as its own: priority 255.
@@ -125,6 +131,38 @@ pub enum Why {
     Follows,
     /// The daemon ends.
     Shutdown,
+}
+
+impl State {
+    /// In a word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Initialize => "initialize",
+            Self::Backup => "backup",
+            Self::Active => "active",
+        }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ready => "it is able to forward",
+            Self::Resumed => "the daemon before was active, and its lease still lasted",
+            Self::NotReady => "it is not able to forward",
+            Self::Owner => "its priority is 255",
+            Self::Silence => "the active node was silent",
+            Self::Resigned => "the active node resigned",
+            Self::Preempts => "the active node has a lower priority",
+            Self::HigherPriority => "a node of higher priority is active",
+            Self::HigherAddress => "a node of the same priority and a higher address is active",
+            Self::LeaseEnded => "its lease ended before it could send",
+            Self::HandOver => "it handed over",
+            Self::Follows => "it follows another router of its group",
+            Self::Shutdown => "the daemon ends",
+        })
+    }
 }
 
 /// What goes with each state.
@@ -235,11 +273,27 @@ impl Machine {
                 Vec::new()
             }
             (_, Event::Heard(heard)) if heard.source == self.profile.source => Vec::new(),
-            (Role::Initialize, Event::Ready(true)) => self.begin(now),
+            (Role::Initialize, Event::Resume(lease)) if now < lease => {
+                let active = Active { advert_at: now, lease, announced: true };
+                let mut actions = vec![Action::Became(State::Active, Why::Resumed)];
+                actions.append(&mut self.advertise(active, now));
+                actions
+            }
+            (Role::Initialize, Event::Ready(true) | Event::Resume(_)) => self.begin(now),
             (Role::Initialize, _) => Vec::new(),
             (Role::Backup(_) | Role::Active(_), Event::Ready(false)) => self.end(Why::NotReady),
             (Role::Backup(_) | Role::Active(_), Event::Shutdown) => self.end(Why::Shutdown),
             (Role::Backup(backup), event) => self.as_backup(backup, event, now),
+            // It did not run for a while, and somebody else may be active: what is heard first must not make it speak up.
+            (Role::Active(active), Event::Timer { .. } | Event::Heard(_) | Event::Follow(false))
+                if now >= active.lease =>
+            {
+                let mut actions = self.leave(Why::LeaseEnded, self.profile.preempt_delay, now);
+                if let Role::Backup(backup) = self.role {
+                    actions.append(&mut self.as_backup(backup, event, now));
+                }
+                actions
+            }
             (Role::Active(active), event) => self.as_active(active, event, now),
         }
     }
@@ -282,7 +336,12 @@ impl Machine {
                 }
             }
             Event::Follow(true) => return self.take_over(Why::Follows, now),
-            Event::Follow(false) | Event::Ready(_) | Event::Sent | Event::Priority(_) | Event::Shutdown => {}
+            Event::Follow(false)
+            | Event::Ready(_)
+            | Event::Resume(_)
+            | Event::Sent
+            | Event::Priority(_)
+            | Event::Shutdown => {}
         }
         self.role = Role::Backup(backup);
         Vec::new()
@@ -291,9 +350,6 @@ impl Machine {
     /// RFC 9568 section 6.4.3.
     fn as_active(&mut self, active: Active, event: Event, now: Instant) -> Vec<Action> {
         match event {
-            Event::Timer { .. } if now >= active.lease => {
-                self.leave(Why::LeaseEnded, self.profile.preempt_delay, now)
-            }
             Event::Timer { .. } if now < active.advert_at => Vec::new(),
             Event::Timer { .. } => self.advertise(active, now),
             Event::Sent => {
@@ -314,7 +370,11 @@ impl Machine {
             Event::Heard(_) => self.advertise(active, now),
             Event::HandOver(pause) => self.resign(Why::HandOver, pause, now),
             Event::Follow(false) => self.resign(Why::Follows, Duration::ZERO, now),
-            Event::Follow(true) | Event::Ready(_) | Event::Priority(_) | Event::Shutdown => Vec::new(),
+            Event::Follow(true)
+            | Event::Ready(_)
+            | Event::Resume(_)
+            | Event::Priority(_)
+            | Event::Shutdown => Vec::new(),
         }
     }
 

@@ -117,6 +117,18 @@ fn all_others_begin_as_backup() {
 }
 
 #[test]
+fn a_daemon_goes_on_while_the_lease_of_the_one_before_lasts() {
+    let mut bench = Bench::new(profile());
+    let lease = bench.now + centis(5);
+    let expected = [becomes(State::Active, Why::Resumed), Action::Send(Some(Priority::DEFAULT))];
+    assert_eq!(bench.on(Event::Resume(lease)), expected);
+    let renewed = bench.now + INTERVAL.lease();
+    assert_eq!(bench.on(Event::Sent), [Action::Lease(renewed)], "neighbours know where the addresses are");
+    let mut bench = Bench::new(profile());
+    assert_eq!(bench.on(Event::Resume(bench.now)), [becomes(State::Backup, Why::Ready)], "it is over");
+}
+
+#[test]
 fn who_takes_no_part_does_nothing() {
     let events = [
         TIMER,
@@ -252,6 +264,17 @@ fn a_node_that_was_stopped_begins_as_a_backup() {
     bench.pass(centis(300));
     assert_eq!(bench.on(TIMER), [Action::EndLease, becomes(State::Backup, Why::LeaseEnded)]);
     assert_eq!(bench.wait(), INTERVAL.down(Priority::DEFAULT));
+}
+
+/// Its socket has what was said meanwhile, and that comes before its timer.
+#[test]
+fn a_node_that_was_stopped_does_not_assert_itself() {
+    for heard in [lower(), higher(), resigned()] {
+        let mut bench = Bench::active(profile());
+        bench.pass(INTERVAL.lease());
+        let expected = [Action::EndLease, becomes(State::Backup, Why::LeaseEnded)];
+        assert_eq!(bench.on(heard), expected, "{heard:?}");
+    }
 }
 
 #[test]

@@ -179,10 +179,10 @@ impl Link {
         for node in 0..self.nodes.len() {
             if self.nodes[node].gone_until.is_some_and(|until| self.now >= until) {
                 self.nodes[node].gone_until = None;
-                // A daemon that starts ends what its predecessor left, and its socket is a new one.
-                self.nodes[node].lease = self.now;
+                // Its socket is a new one.
                 self.packets.retain(|packet| packet.to != node);
-                self.tell(node, Event::Ready(true));
+                // What its predecessor left still holds or is over.
+                self.tell(node, Event::Resume(self.nodes[node].lease));
             }
             if self.nodes[node].runs(self.now) {
                 self.run(node)?;
