@@ -1,14 +1,17 @@
 //! What a valid configuration means: defaults, and what backends inherit.
 
-use std::{net::IpAddr, path::Path, time::Duration};
+use std::{net::IpAddr, num::NonZeroU8, path::Path, time::Duration};
 
-use vip_lb::config::{
-    self, Config,
-    model::{
-        AdminState, Affinity, AttachMode, Backend, BelowMin, CheckKind, Dialogue, FloorPolicy, ForwardMode,
-        HashSeed, HealthCheck, HttpCheck, Interface, Least, Nat, OnDown, OnExit, Ownership, Ports, Protocol,
-        RingSize, Tables, UnknownService, Watchdog, WatchdogAction,
+use vip_lb::{
+    config::{
+        self, Config,
+        model::{
+            AdminState, Affinity, AttachMode, Backend, BelowMin, CheckKind, Checksum, Dialogue, FloorPolicy,
+            ForwardMode, HashSeed, HealthCheck, HttpCheck, Interface, Least, Nat, OnDown, OnExit, Ownership,
+            Ports, Preempt, Protocol, RingSize, Tables, UnknownService, Vrrp, Watchdog, WatchdogAction,
+        },
     },
+    ownership::vrrp::{Interval, Priority},
 };
 
 fn parse(text: &str) -> Config {
@@ -58,7 +61,7 @@ fn the_shortest_file_gets_the_documented_defaults() {
     assert_eq!(node.nat.ports_for(false), (1024, 65_535));
 
     let mut vip = config.vips.remove(0);
-    assert_eq!(vip.ownership, Ownership::Always);
+    assert_eq!((vip.ownership, vip.vrrp), (Ownership::Always, None));
     assert_eq!(vip.unknown_service, UnknownService::Drop);
 
     let mut service = vip.services.remove(0);
@@ -100,7 +103,9 @@ node:
   tables: {flows: 1024, newborn: 2048, survivors: 16777216, nat: 4096, fragments: 8192}
 vips:
   - address: 2001:db8:100::10
-    ownership: always
+    ownership: vrrp
+    vrrp: {router_id: 7, interface: eth1, priority: 200, interval: 100ms, preempt: never, preempt_delay: 30s,
+           peers: [2001:db8::12], group: all, checksum: plain}
     unknown_service: pass
     services:
       - name: dns
@@ -141,6 +146,19 @@ vips:
     );
     let vip = &config.vips[0];
     assert_eq!(vip.unknown_service, UnknownService::Pass);
+    assert_eq!(vip.ownership, Ownership::Vrrp);
+    let router = Vrrp {
+        router_id: NonZeroU8::new(7).unwrap(),
+        interface: "eth1".to_owned(),
+        priority: Priority::new(200).unwrap(),
+        interval: Interval::from_centis(10).unwrap(),
+        preempt: Preempt::Never,
+        preempt_delay: Duration::from_secs(30),
+        peers: vec!["2001:db8::12".parse().unwrap()],
+        group: Some("all".to_owned()),
+        checksum: Checksum::Plain,
+    };
+    assert_eq!(vip.vrrp, Some(router));
     let service = &vip.services[0];
     assert_eq!((service.ports, service.protocol), (Ports::One(53), Protocol::Udp));
     assert_eq!((service.mss, service.icmp_rate), (None, 7));

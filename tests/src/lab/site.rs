@@ -118,6 +118,8 @@ impl SiteOptions {
             hosts: Vec::new(),
             vips: vec![VipConfig {
                 address: vip(self.family),
+                ownership: None,
+                vrrp: None,
                 services: vec![
                     service("web", HttpServer::PORT, "tcp"),
                     service("echo", EchoServer::PORT, "tcp"),
@@ -231,12 +233,21 @@ impl Site {
     ///
     /// Any part does not come up.
     pub fn start_daemons(&mut self, config: &ConfigFile) -> Result<()> {
+        self.start_daemons_with(|edge| config.of_edge(edge))
+    }
+
+    /// The same, with a file for each edge node.
+    ///
+    /// # Errors
+    ///
+    /// Any part does not come up.
+    pub fn start_daemons_with(&mut self, config: impl Fn(usize) -> ConfigFile) -> Result<()> {
         for (index, node) in self.lab.edges.iter().enumerate() {
-            let config = config.of_edge(index);
+            let config = config(index);
             self.daemons.push(Daemon::start(node, &self.lab.scratch, &self.options.binary, &config)?);
         }
-        for daemon in &self.daemons {
-            for service in config.vips.iter().flat_map(|vip| &vip.services) {
+        for (index, daemon) in self.daemons.iter().enumerate() {
+            for service in config(index).vips.iter().flat_map(|vip| &vip.services) {
                 let all = "all backends to come up";
                 daemon.wait_service(&service.name, all, Duration::from_secs(20), |service| {
                     service.is_complete()

@@ -1,7 +1,7 @@
 //! What a scenario reads from `vip-lb status --json` and `vip-lb explain --json`: the daemon's own answer, of which only
 //! the fields named here are looked at.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
@@ -32,7 +32,7 @@ pub struct Status {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct HostStatus {
     /// The address of its backends.
-    pub address: std::net::IpAddr,
+    pub address: IpAddr,
     /// What the configuration wants of it.
     pub admin: String,
     /// The operator's order that holds for it.
@@ -81,8 +81,39 @@ pub struct Vip {
     /// Why the node does not want to be found there.
     #[serde(default)]
     pub withdrawn: Option<String>,
+    /// How its virtual router is.
+    #[serde(default)]
+    pub vrrp: Option<Vrrp>,
     /// Its services.
     pub services: Vec<Service>,
+}
+
+/// A virtual router.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Vrrp {
+    /// `initialize`, `backup` or `active`.
+    pub state: String,
+    /// The node heard last.
+    #[serde(default)]
+    pub heard: Option<IpAddr>,
+    /// Its last changes, the newest last.
+    pub changes: Vec<VrrpChange>,
+    /// Adverts that were not heard, by why.
+    pub adverts_discarded: BTreeMap<String, u64>,
+    /// Who speaks for it with other addresses.
+    #[serde(default)]
+    pub conflict: Option<String>,
+}
+
+/// A change of a virtual router.
+#[derive(Clone, Debug, Deserialize)]
+pub struct VrrpChange {
+    /// When, milliseconds since 1970.
+    pub time_ms: u64,
+    /// What it became.
+    pub state: String,
+    /// Why.
+    pub why: String,
 }
 
 /// A service.

@@ -8,6 +8,7 @@ mod node;
 mod packet;
 mod plan;
 mod status;
+mod vrrp;
 mod watch;
 
 pub use change::{
@@ -32,6 +33,7 @@ pub use status::{
     Liveness, Percentiles, ServiceStatus, Slower, Status, TableStatus, Traffic, Verdict, VerdictCount,
     VipStatus, WatchdogStatus,
 };
+pub use vrrp::{VrrpChange, VrrpState, VrrpStatus};
 pub use watch::{DEFAULT_RATE, Frame, WatchRequest, Watched, WatchedPacket};
 
 #[cfg(test)]

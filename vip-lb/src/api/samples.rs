@@ -239,6 +239,7 @@ pub(crate) fn status() -> Status {
                 ownership: Ownership::Always,
                 answering: true,
                 withdrawn: None,
+                vrrp: None,
                 services: vec![web],
             },
             VipStatus {
@@ -246,6 +247,7 @@ pub(crate) fn status() -> Status {
                 ownership: Ownership::Always,
                 answering: false,
                 withdrawn: Some("this node is drained by the operator".into()),
+                vrrp: None,
                 services: vec![dns],
             },
         ],

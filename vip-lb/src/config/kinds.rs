@@ -2,7 +2,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    num::NonZeroU16,
+    num::{NonZeroU8, NonZeroU16},
     path::PathBuf,
     str::FromStr,
     time::Duration,
@@ -11,13 +11,14 @@ use std::{
 use super::{
     decode::Kind,
     model::{
-        AdminState, Affinity, AttachMode, BelowMin, ForwardMode, Least, MetricsAccess, NodeState, OnDown,
-        OnExit, Ownership, Ports, Protocol, RingSize, UnknownService, Watch, WatchdogAction,
+        AdminState, Affinity, AttachMode, BelowMin, Checksum, ForwardMode, Least, MetricsAccess, NodeState,
+        OnDown, OnExit, Ownership, Ports, Preempt, Protocol, RingSize, UnknownService, Watch, WatchdogAction,
     },
     ports,
     sketch::Shape,
     tree::{Node, Value},
 };
+use crate::ownership::vrrp::{Interval, Priority};
 
 pub(super) mod check;
 
@@ -174,7 +175,34 @@ pub(super) const WATCHDOG_ACTION: Kind<WatchdogAction> =
     Kind::new("one of forward, pass", Shape::Words(WatchdogAction::NAMES), named);
 pub(super) const WATCH: Kind<Watch> =
     Kind::new("one of never, safe, always", Shape::Words(Watch::NAMES), named);
-pub(super) const OWNERSHIP: Kind<Ownership> = Kind::new("always", Shape::Words(Ownership::NAMES), named);
+pub(super) const OWNERSHIP: Kind<Ownership> =
+    Kind::new("one of always, vrrp", Shape::Words(Ownership::NAMES), named);
+pub(super) const ROUTER_ID: Kind<NonZeroU8> =
+    Kind::new("an identifier between 1 and 255", Shape::Integer(1, 255), |node| {
+        node.integer::<u8>(1, 255).and_then(NonZeroU8::new)
+    });
+pub(super) const PRIORITY: Kind<Priority> =
+    Kind::new("a priority between 1 and 255", Shape::Integer(1, 255), |node| {
+        node.integer(1, 255).and_then(Priority::new)
+    });
+/// Hundredths of a second in twelve bits (RFC 9568 section 5.2.7).
+pub(super) const ADVERT_INTERVAL: Kind<Interval> = Kind::new(
+    "a duration of whole hundredths of a second from 10ms to 40950ms, such as 100ms",
+    DURATION,
+    |node| {
+        let millis = duration(node.text()?)?.as_millis();
+        let centis = u16::try_from(millis / 10).ok()?;
+        Interval::from_centis(centis).filter(|_| millis.is_multiple_of(10))
+    },
+);
+pub(super) const PREEMPT: Kind<Preempt> =
+    Kind::new("one of higher, never", Shape::Words(Preempt::NAMES), named);
+pub(super) const PREEMPT_DELAY: Kind<Duration> =
+    Kind::new("a duration between 0s and 1h, such as 30s", DURATION, |node| {
+        duration_in(node, Duration::ZERO, Duration::from_hours(1))
+    });
+pub(super) const CHECKSUM: Kind<Checksum> =
+    Kind::new("one of pseudo_header, plain", Shape::Words(Checksum::NAMES), named);
 pub(super) const UNKNOWN_SERVICE: Kind<UnknownService> =
     Kind::new("one of drop, pass", Shape::Words(UnknownService::NAMES), named);
 pub(super) const PROTOCOL: Kind<Protocol> =
@@ -302,6 +330,8 @@ mod tests {
         names(&ON_EXIT, OnExit::ALL, OnExit::as_str);
         names(&WATCH, Watch::ALL, Watch::as_str);
         names(&OWNERSHIP, Ownership::ALL, Ownership::as_str);
+        names(&PREEMPT, Preempt::ALL, Preempt::as_str);
+        names(&CHECKSUM, Checksum::ALL, Checksum::as_str);
         names(&UNKNOWN_SERVICE, UnknownService::ALL, UnknownService::as_str);
         names(&PROTOCOL, Protocol::ALL, Protocol::as_str);
         names(&AFFINITY, Affinity::ALL, Affinity::as_str);

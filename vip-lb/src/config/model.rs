@@ -55,8 +55,10 @@ macro_rules! named {
 
 mod check;
 mod floor;
+mod vrrp;
 
 pub use floor::{FloorPolicy, Least};
+pub use vrrp::Vrrp;
 
 pub use check::{
     CheckKind, CheckName, Dialogue, DnsCheck, DnsCode, DnsRecord, GrpcCheck, HealthCheck, HttpCheck,
@@ -79,7 +81,9 @@ named!(NodeState { Enabled = "enabled", Drain = "drain" });
 named!(OnExit { Keep = "keep", Unload = "unload" });
 named!(Watch { Never = "never", Safe = "safe", Always = "always" });
 named!(WatchdogAction { Forward = "forward", Pass = "pass" });
-named!(Ownership { Always = "always" });
+named!(Ownership { Always = "always", Vrrp = "vrrp" });
+named!(Preempt { Higher = "higher", Never = "never" });
+named!(Checksum { PseudoHeader = "pseudo_header", Plain = "plain" });
 named!(UnknownService { Drop = "drop", Pass = "pass" });
 named!(Protocol { Tcp = "tcp", Udp = "udp" });
 named!(Affinity { Flow = "flow", Source = "source" });
@@ -327,6 +331,8 @@ pub struct Vip {
     pub address: IpAddr,
     /// Which node answers for it.
     pub ownership: Ownership,
+    /// How nodes agree on that, where they do by VRRP.
+    pub vrrp: Option<Vrrp>,
     /// What happens to packets for ports that no service of this VIP has.
     pub unknown_service: UnknownService,
     /// Its services; (ports, protocol) unique within the VIP, ranges of a protocol without common ports.
@@ -339,6 +345,26 @@ pub struct Vip {
 pub enum Ownership {
     /// This one, for ever, also without a daemon.
     Always,
+    /// The one that is active by VRRP.
+    Vrrp,
+}
+
+/// Whether a node takes the place of an active node of lower priority (RFC 9568 section 6.1, Preempt_Mode).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preempt {
+    /// If its own is higher. The default.
+    Higher,
+    /// It waits until that one stops.
+    Never,
+}
+
+/// What is in the checksum of adverts over IPv4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checksum {
+    /// A pseudo-header as well, as keepalived and FRR have it. The default.
+    PseudoHeader,
+    /// The advert alone, as RFC 9568 section 5.2.8 says.
+    Plain,
 }
 
 /// Fate of a packet to a VIP without a matching service.

@@ -20,8 +20,10 @@ use super::{
 };
 
 mod check;
+mod vrrp;
 
 pub(super) use check::{RawCheck, RawHealth};
+pub(super) use vrrp::RawVrrp;
 
 const NODE: &str = "a mapping that describes this machine, with at least interfaces and seed";
 const INTERFACE: &str = "the name of an interface or a mapping with name and attach";
@@ -95,6 +97,7 @@ pub(super) struct RawHost {
 pub(super) struct RawVip {
     pub(super) address: Field<IpAddr>,
     pub(super) ownership: Field<Ownership>,
+    pub(super) vrrp: Field<RawVrrp>,
     pub(super) unknown_service: Field<UnknownService>,
     pub(super) services: Field<Vec<RawService>>,
 }
@@ -270,11 +273,12 @@ fn host(node: &Node, place: Place, issues: &mut Issues) -> Option<RawHost> {
 }
 
 fn vip(node: &Node, place: Place, issues: &mut Issues) -> Option<RawVip> {
-    const KEYS: &[&str] = &["address", "ownership", "unknown_service", "services"];
+    const KEYS: &[&str] = &["address", "ownership", "vrrp", "unknown_service", "services"];
     let fields = Fields::open(node, place, KEYS, "a mapping with at least address and services", issues)?;
     Some(RawVip {
         address: fields.required("address", &kinds::ADDRESS, issues),
         ownership: fields.optional("ownership", &kinds::OWNERSHIP, issues),
+        vrrp: fields.with("vrrp", issues, vrrp::vrrp),
         unknown_service: fields.optional("unknown_service", &kinds::UNKNOWN_SERVICE, issues),
         services: fields.required_list("services", &SERVICES, issues, service),
     })

@@ -18,7 +18,10 @@ use super::{
 use crate::{
     config::{
         Config,
-        model::{self, Affinity, ForwardMode, Node, NodeState, Ports, Protocol, RingSize, UnknownService},
+        model::{
+            self, Affinity, ForwardMode, Node, NodeState, Ownership, Ports, Protocol, RingSize,
+            UnknownService,
+        },
     },
     network::{NextHop, Via},
     steering::{Start, Timeouts, identity},
@@ -179,7 +182,11 @@ impl Desired {
                 protocol: service.protocol,
             });
             let claim = Claim::of(drained, keys.map(|key| facts.is_closed(&key)));
-            let mut flags = if claim.is_wanted() { Vip::ANSWER } else { 0 };
+            let mut flags = match vip.ownership {
+                _ if !claim.is_wanted() => 0,
+                Ownership::Always => Vip::ANSWER,
+                Ownership::Vrrp => Vip::LEASED,
+            };
             if vip.unknown_service == UnknownService::Pass {
                 flags |= Vip::PASS_UNKNOWN;
             }

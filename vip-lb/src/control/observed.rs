@@ -65,11 +65,11 @@ impl Observed {
         }
         for (&vip, &answering) in &self.vips {
             if before.vips.get(&vip).copied().unwrap_or(false) != answering {
-                told.push(Occurrence::Ownership { vip, answering });
+                told.push(Occurrence::Ownership { vip, answering, why: None });
             }
         }
         for (&vip, _) in before.vips.iter().filter(|(vip, was)| **was && !self.vips.contains_key(*vip)) {
-            told.push(Occurrence::Ownership { vip, answering: false });
+            told.push(Occurrence::Ownership { vip, answering: false, why: None });
         }
         told
     }

@@ -73,6 +73,9 @@ pub enum Occurrence {
         vip: IpAddr,
         /// Whether it answers now.
         answering: bool,
+        /// Why, a lower-case phrase; absent where ownership is `always`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
     },
     /// The checks of a backend came to another verdict.
     HealthChanged {

@@ -5,7 +5,7 @@ use std::{net::IpAddr, path::PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{change::OperatorOrder, node::NodeAdmin};
+use super::{change::OperatorOrder, node::NodeAdmin, vrrp::VrrpStatus};
 
 pub use crate::{
     control::floor::{FloorState, FloorStatus},
@@ -175,6 +175,9 @@ pub struct VipStatus {
     /// Why this node does not want to be found there, a lower-case phrase; absent if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub withdrawn: Option<String>,
+    /// How its virtual router is; absent where ownership is not by VRRP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vrrp: Option<VrrpStatus>,
     /// In the order of the configuration.
     pub services: Vec<ServiceStatus>,
 }

@@ -23,11 +23,11 @@ fn words(what: &Occurrence) -> (String, Tone, &[String]) {
             (format!("vip-lb {version}, pid {pid}, is ready"), Tone::Good)
         }
         Occurrence::DaemonStopping { pid } => (format!("the daemon, pid {pid}, stops"), Tone::Doubtful),
-        Occurrence::Ownership { vip, answering: true } => {
-            (format!("VIP {vip}: this node answers for it"), Tone::Good)
-        }
-        Occurrence::Ownership { vip, answering: false } => {
-            (format!("VIP {vip}: this node no longer answers for it"), Tone::Bad)
+        Occurrence::Ownership { vip, answering, why } => {
+            let why = why.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+            let (text, tone) =
+                if *answering { ("answers", Tone::Good) } else { ("no longer answers", Tone::Bad) };
+            (format!("VIP {vip}: this node {text} for it{why}"), tone)
         }
         Occurrence::HealthChanged { service, backend, from, to, reason, lasted_ms, evidence } => {
             let mut change = changed(from.map(health), Some(health(*to)), reason.as_deref());

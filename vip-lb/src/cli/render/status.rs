@@ -8,7 +8,7 @@ use crate::{
     api::model::{
         AttachedMode, BackendStatus, BondMemberState, BondStatus, FloorState, FloorStatus, ForwardingState,
         Health, HealthState, HostStatus, NodeAdmin, OrderKind, Percentiles, ServiceStatus, Status,
-        TableStatus, VipStatus,
+        TableStatus, VipStatus, VrrpState, VrrpStatus,
     },
     config::model::{AdminState, NodeState, Ownership, Ports, WatchdogAction},
 };
@@ -146,7 +146,8 @@ fn host_line(host: &HostStatus, now: u64, style: Style) -> String {
 
 fn vip_line(vip: &VipStatus, style: Style) -> String {
     let ownership = match vip.ownership {
-        Ownership::Always => "always",
+        Ownership::Always => "always".to_owned(),
+        Ownership::Vrrp => vip.vrrp.as_ref().map_or_else(|| "vrrp".to_owned(), vrrp_words),
     };
     let answering = if vip.answering {
         Toned("answering", Tone::Good, style)
@@ -155,6 +156,18 @@ fn vip_line(vip: &VipStatus, style: Style) -> String {
     };
     let why = vip.withdrawn.as_ref().map_or_else(String::new, |why| format!(": {why}"));
     format!("VIP {}, ownership {ownership}, {answering}{why}\n", vip.address)
+}
+
+/// What the router of a VIP is, and why.
+fn vrrp_words(vrrp: &VrrpStatus) -> String {
+    let state = match vrrp.state {
+        VrrpState::Initialize => "takes no part",
+        VrrpState::Backup => "backup",
+        VrrpState::Active => "active",
+    };
+    let why = vrrp.hindrance.as_ref().or(vrrp.changes.last().map(|change| &change.why));
+    let why = why.map_or_else(String::new, |why| format!(" because {why}"));
+    format!("vrrp {} on {}, priority {}, {state}{why}", vrrp.router_id, vrrp.interface, vrrp.priority)
 }
 
 fn service_block(service: &ServiceStatus, now: u64, style: Style) -> String {

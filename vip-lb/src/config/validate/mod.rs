@@ -8,6 +8,7 @@ mod floor;
 mod health;
 mod host;
 mod service;
+mod vrrp;
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -23,7 +24,8 @@ use super::{
     issue::{Issues, Place},
     model::{
         AdminState, Api, AttachMode, Config, DEFAULT_GUE_PORT, DEFAULT_PINS, HashSeed, Interface,
-        MetricsAccess, Nat, Node, NodeState, OnExit, Ownership, Tables, UnknownService, Vip, Watch, Watchdog,
+        MetricsAccess, Nat, Node, NodeState, OnExit, Ownership, Tables, UnknownService, Vip, Vrrp, Watch,
+        Watchdog,
     },
     raw::{RawApi, RawConfig, RawInterface, RawNat, RawNode, RawTables, RawVip, RawWatchdog},
 };
@@ -43,6 +45,7 @@ pub(super) fn validate(raw: &RawConfig, host_name: &str, issues: &mut Issues) ->
         servers: HashMap::new(),
         host_states: HashMap::new(),
         service_names: Unique::default(),
+        routers: HashMap::new(),
         issues,
     };
     for vip in vips {
@@ -53,7 +56,8 @@ pub(super) fn validate(raw: &RawConfig, host_name: &str, issues: &mut Issues) ->
     validator.limits(raw);
     let node = raw.node.value().and_then(|node| validator.node(node, host_name));
     // Not collected into an Option at once: the first invalid VIP would hide what is wrong with the others.
-    let vips: Vec<Option<Vip>> = vips.iter().map(|vip| validator.vip(vip)).collect();
+    let interfaces = node.as_ref().map_or(&[][..], |node| &node.interfaces);
+    let vips: Vec<Option<Vip>> = vips.iter().map(|vip| validator.vip(vip, interfaces)).collect();
     Some(Config { node: node?, hosts: hosts?, vips: vips.into_iter().collect::<Option<_>>()? })
 }
 
@@ -65,6 +69,8 @@ struct Validator<'a> {
     /// What is wanted of whole hosts.
     host_states: HashMap<IpAddr, AdminState>,
     service_names: Unique<'a, &'a str>,
+    /// Virtual routers of the VIPs so far, each with what it is and where it was said first.
+    routers: HashMap<vrrp::Key, (Vrrp, &'a Place)>,
     issues: &'a mut Issues,
 }
 
@@ -206,8 +212,9 @@ impl<'a> Validator<'a> {
         peers.iter().map(|peer| peer.value).collect()
     }
 
-    fn vip(&mut self, raw: &'a RawVip) -> Option<Vip> {
+    fn vip(&mut self, raw: &'a RawVip, interfaces: &[Interface]) -> Option<Vip> {
         let address = raw.address.value().copied();
+        let vrrp = self.vrrp(raw, interfaces);
         let mut ports = ServicePorts::default();
         let services = raw.services.value().map_or(&[][..], Vec::as_slice);
         let services: Vec<_> =
@@ -215,6 +222,7 @@ impl<'a> Validator<'a> {
         Some(Vip {
             address: address?,
             ownership: raw.ownership.or(Ownership::Always),
+            vrrp: vrrp?,
             unknown_service: raw.unknown_service.or(UnknownService::Drop),
             services: services.into_iter().collect::<Option<_>>()?,
         })

@@ -18,6 +18,7 @@ mod news;
 mod next_hops;
 mod node;
 mod orders;
+mod ownership;
 mod plan;
 mod probes;
 mod quiet;
@@ -70,6 +71,7 @@ use crate::{
     health::{self, HealthEvent, Target, Way},
     metrics::Reloads,
     network::{self, Network, NextHop, Resolver},
+    ownership::Task,
     state::{self, Folder, History, Keeper, Keeping, OrderKey, Orders},
     steering::{Budget, Limits, Ticker},
 };
@@ -102,6 +104,8 @@ struct Daemon {
     floors: Floors,
     /// What this node wants of its VIPs, by which it answers for them.
     claims: BTreeMap<IpAddr, Claim>,
+    /// Speaks VRRP; none before the maps are filled, and once it has ended.
+    vrrp: Option<Task>,
     /// Whether it is drained itself, as was last noted.
     node_drained: bool,
     quiet: Quiet,
@@ -204,6 +208,7 @@ impl Daemon {
             orders,
             floors: Floors::default(),
             claims: BTreeMap::new(),
+            vrrp: None,
             node_drained: false,
             quiet: Quiet::new(started_at),
             keeper: Arc::new(keeper),
@@ -282,6 +287,9 @@ impl Daemon {
         daemon.dataplane.finish_take_over()?;
         daemon.probes.translates = true;
         daemon.point_probes();
+        // Rings are published and backends checked: this node may be found.
+        daemon.vrrp = Some(Task::start(daemon.dataplane.leases()?)?);
+        daemon.set_up_routers();
         daemon.report_problems();
         // If that fails, status says so.
         drop(daemon.keep_config());
@@ -298,7 +306,9 @@ impl Daemon {
         }
     }
 
-    async fn finish(self) {
+    async fn finish(mut self) {
+        // First of all: others take over while this one still forwards.
+        self.end_routers(true);
         let config = &self.config.node;
         match config.on_exit {
             model::OnExit::Keep => {
@@ -324,6 +334,7 @@ impl Daemon {
         let plan = self.engine.reconcile(&desired, self.ticker.tick());
         self.carry_out(plan);
         self.claims = desired.claims;
+        self.want_vips();
         self.note_node_drain();
         let settings = self.configured_settings();
         if settings != self.settings {

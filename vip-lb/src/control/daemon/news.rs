@@ -25,6 +25,9 @@ impl Daemon {
         let now_ms = unix_milliseconds(wall_clock());
         for mut what in observed.since(&self.observed) {
             self.lasted.note(now_ms, &mut what);
+            if let Occurrence::Ownership { vip, why, .. } = &mut what {
+                *why = self.why_of(*vip);
+            }
             if let Occurrence::HealthChanged { service, backend, evidence, .. } = &mut what {
                 *evidence = self.evidence(service, backend);
             }

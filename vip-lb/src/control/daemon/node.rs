@@ -1,13 +1,13 @@
 //! The drain of this node: it gives up its VIPs, and goes on forwarding what comes.
 
-use std::{net::IpAddr, time::UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use tracing::info;
 
 use super::{Daemon, handle::Answer, now, wall_clock};
 use crate::{
     api::model::{NodeAdmin, NodeReport, Occurrence, ServiceQuiet},
-    config::model::NodeState,
+    config::model::{NodeState, Ownership, Vip},
     control::desired::ServiceKey,
 };
 
@@ -34,11 +34,6 @@ impl Daemon {
             }));
             answer.send(Ok(report))
         });
-    }
-
-    /// Whether this node answers for a VIP. With ownership `always` it does so as long as it wants to.
-    pub(super) fn answers_for(&self, vip: IpAddr) -> bool {
-        self.claims.get(&vip).is_some_and(|claim| claim.is_wanted())
     }
 
     /// What is wanted of this node.
@@ -77,7 +72,8 @@ impl Daemon {
             .collect();
         let left = services.iter().map(ServiceQuiet::seconds_left).max().unwrap_or(0);
         let mut warnings = Vec::new();
-        if admin.is_drained() && self.config.node.peers.is_empty() {
+        let elected = |vip: &Vip| vip.ownership == Ownership::Vrrp;
+        if admin.is_drained() && self.config.node.peers.is_empty() && !self.config.vips.iter().all(elected) {
             warnings.push(
                 "no other node is configured (`node.peers`): if none has these VIPs, clients do not find them any more"
                     .to_owned(),

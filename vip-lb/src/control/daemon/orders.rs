@@ -135,6 +135,7 @@ impl Daemon {
             self.warn(format!("{error:#}"));
         }
         self.advance_bonds();
+        self.set_up_routers();
         self.report_problems();
         self.tell_changes();
         if plan.outcome == Outcome::Nothing {

@@ -60,6 +60,7 @@ impl Daemon {
                     .get(&vip.address)
                     .and_then(|claim| claim.withdrawal())
                     .map(|why| why.to_string()),
+                vrrp: self.vrrp_status(vip),
                 services: services.collect::<anyhow::Result<_>>()?,
             })
         };
@@ -85,7 +86,14 @@ impl Daemon {
             },
             vips: self.config.vips.iter().map(vip_status).collect::<anyhow::Result<_>>()?,
             tables: entries.tables,
-            warnings: self.warnings.iter().cloned().chain(self.doubts()).chain(self.problems()).collect(),
+            warnings: self
+                .warnings
+                .iter()
+                .cloned()
+                .chain(self.doubts())
+                .chain(self.conflicts())
+                .chain(self.problems())
+                .collect(),
         })
     }
 

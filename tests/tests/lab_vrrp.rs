@@ -1,0 +1,202 @@
+//! Nodes that agree by VRRP on who answers for a VIP: one that is killed or stopped falls silent by itself before another answers, and what
+//! is planned loses nothing.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, ensure};
+use vip_lb_tests::lab::{
+    ConfigFile, Family, HttpLoad, LoadOptions, LongConnections, Mode, Node, Site, SiteOptions, VrrpConfig,
+    patience, vip, wait_for,
+};
+
+const LIMIT: Duration = Duration::from_secs(20);
+const ROUTER: u8 = 51;
+
+#[test]
+fn a_killed_node_falls_silent_before_another_answers_over_ipv4() -> Result<()> {
+    is_replaced(Family::V4, libc::SIGKILL)
+}
+
+#[test]
+fn a_killed_node_falls_silent_before_another_answers_over_ipv6() -> Result<()> {
+    is_replaced(Family::V6, libc::SIGKILL)
+}
+
+#[test]
+fn a_stopped_node_falls_silent_before_another_answers_over_ipv4() -> Result<()> {
+    is_replaced(Family::V4, libc::SIGSTOP)
+}
+
+#[test]
+fn a_stopped_node_falls_silent_before_another_answers_over_ipv6() -> Result<()> {
+    is_replaced(Family::V6, libc::SIGSTOP)
+}
+
+/// Two nodes; the first one is preferred, and neither takes the place of one that works.
+fn pair(family: Family, interval_ms: u32) -> Result<(Site, ConfigFile)> {
+    let options = SiteOptions { edges: 2, ..SiteOptions::new(Mode::L2, family)? };
+    let config = config(&options, interval_ms);
+    let site = Site::without_daemons(options)?;
+    Ok((site, config))
+}
+
+fn config(options: &SiteOptions, interval_ms: u32) -> ConfigFile {
+    let mut config = options.config(&[100, 100, 200]);
+    config.vips[0].ownership = Some("vrrp".to_owned());
+    config.vips[0].vrrp = Some(VrrpConfig {
+        router_id: ROUTER,
+        priority: Some(200),
+        interval: Some(format!("{}ms", interval_ms * patience())),
+        preempt: Some("never".to_owned()),
+        ..VrrpConfig::default()
+    });
+    config
+}
+
+/// Starts the daemons of a pair, and waits until the first node is active and the second one watches.
+fn start(site: &mut Site, config: &ConfigFile) -> Result<()> {
+    site.start_daemons_with(|edge| {
+        let mut config = config.of_edge(edge);
+        if let Some(vrrp) = &mut config.vips[0].vrrp
+            && edge == 1
+        {
+            vrrp.priority = Some(100);
+        }
+        config
+    })?;
+    wait_state(site, 0, "active")?;
+    wait_state(site, 1, "backup")
+}
+
+fn is_replaced(family: Family, signal: i32) -> Result<()> {
+    let (mut site, config) = pair(family, 100)?;
+    start(&mut site, &config)?;
+    found_at(&site, 0)?;
+    let connections = LongConnections::open(&site.lab.client.namespace, site.echo(), 60)?;
+    let changes = site.daemons[1].status()?.vips[0].vrrp.clone().context("a router")?.changes.len();
+
+    send(&site, 0, signal)?;
+    wait_state(&site, 1, "active")?;
+    let ended = lease_end(&site, 0)?;
+    let router = site.daemons[1].status()?.vips[0].vrrp.clone().context("a router")?;
+    let taken = router.changes.last().context("a change")?;
+    ensure!(taken.state == "active" && taken.why.starts_with("the active node was silent"), "{taken:?}");
+    ensure!(
+        u128::from(taken.time_ms) + 1 >= ended,
+        "the second node answers from {}, the lease of the first lasts until {ended}",
+        taken.time_ms
+    );
+    // Neighbours are told; nobody has to forget anything.
+    found_at(&site, 1)?;
+    connections.exchange(5)?;
+    ensure!(connections.broken().is_empty(), "{:?}", connections.broken());
+
+    if signal == libc::SIGSTOP {
+        send(&site, 0, libc::SIGCONT)?;
+        wait_state(&site, 0, "backup")?;
+        let vips = site.daemons[0].status()?.vips;
+        ensure!(!vips[0].answering, "both answer");
+    } else {
+        site.daemons[0].kill()?;
+        site.daemons[0].launch()?;
+        wait_state(&site, 0, "backup")?;
+    }
+    let router = site.daemons[1].status()?.vips[0].vrrp.clone().context("a router")?;
+    ensure!(router.changes.len() == changes + 1, "it changed again: {:?}", router.changes);
+    connections.exchange(5)?;
+    ensure!(connections.broken().is_empty(), "{:?}", connections.broken());
+    site.succeeded();
+    Ok(())
+}
+
+#[test]
+fn what_is_planned_loses_nothing() -> Result<()> {
+    // Three of these are longer than a hand-over takes.
+    let (mut site, config) = pair(Family::V4, 500)?;
+    start(&mut site, &config)?;
+    found_at(&site, 0)?;
+    for service in ["web", "echo", "echo-udp"] {
+        for daemon in &site.daemons {
+            daemon.wait_service(service, "its slots to close", LIMIT, |of| of.open_slots == 0)?;
+        }
+    }
+    let load = HttpLoad::start(&site.lab.client.namespace, LoadOptions::steady(site.web()))?;
+    let connections = LongConnections::open(&site.lab.client.namespace, site.echo(), 60)?;
+
+    // An upgrade moves nothing: the lease goes on.
+    let before = site.daemons[1].status()?.vips[0].vrrp.clone().context("a router")?.changes.len();
+    site.daemons[0].hand_over()?;
+    wait_state(&site, 0, "active")?;
+    let router = site.daemons[0].status()?.vips[0].vrrp.clone().context("a router")?;
+    let why = &router.changes.last().context("a change")?.why;
+    ensure!(why == "the daemon before was active, and its lease still lasted", "{why}");
+    let router = site.daemons[1].status()?.vips[0].vrrp.clone().context("a router")?;
+    ensure!(router.changes.len() == before, "the upgrade moved the VIP: {:?}", router.changes);
+    connections.exchange(5)?;
+
+    // A drained node says so, and the other takes over.
+    site.daemons[0].ask(&["drain", "--node"])?;
+    wait_state(&site, 1, "active")?;
+    let router = site.daemons[1].status()?.vips[0].vrrp.clone().context("a router")?;
+    let why = &router.changes.last().context("a change")?.why;
+    ensure!(why.starts_with("the active node resigned"), "{why}");
+    found_at(&site, 1)?;
+    ensure!(!site.daemons[0].status()?.vips[0].answering, "both answer");
+    connections.exchange(5)?;
+    site.daemons[0].ask(&["undrain", "--node"])?;
+    wait_state(&site, 0, "backup")?;
+
+    // So does one that is stopped.
+    ensure!(site.daemons[1].stop()?.is_none_or(|status| status.success()));
+    wait_state(&site, 0, "active")?;
+    found_at(&site, 0)?;
+    connections.exchange(5)?;
+    ensure!(connections.broken().is_empty(), "{:?}", connections.broken());
+    let report = load.finish();
+    ensure!(report.failed().count() == 0, "{:?}", report.errors());
+    site.succeeded();
+    Ok(())
+}
+
+fn wait_state(site: &Site, edge: usize, state: &str) -> Result<()> {
+    let mut last = None;
+    wait_for(&format!("node {} to be {state}", edge + 1), LIMIT, || {
+        let vips = site.daemons[edge].status()?.vips;
+        let router = vips[0].vrrp.clone().context("a router")?;
+        let reached = router.state == state && vips[0].answering == (state == "active");
+        last = Some(router);
+        Ok(reached.then_some(()))
+    })
+    .with_context(|| format!("last seen as {last:?}"))
+}
+
+/// Waits until the client has the MAC address of a node for the VIP.
+fn found_at(site: &Site, edge: usize) -> Result<()> {
+    let links = site.lab.edges[edge].namespace.ip(&["-json", "link", "show", "dev", Node::DEVICE])?;
+    let links: serde_json::Value = serde_json::from_str(&links)?;
+    let mac = links[0]["address"].as_str().context("a MAC address")?.to_owned();
+    let (client, vip) = (&site.lab.client.namespace, vip(site.options.family).to_string());
+    wait_for(&format!("the client to find node {}", edge + 1), LIMIT, || {
+        // It asks if it knows nobody.
+        let _ = client.run("ping", &["-c", "1", "-W", "1", &vip]);
+        let neighbours: serde_json::Value =
+            serde_json::from_str(&client.ip(&["-json", "neigh", "show", &vip])?)?;
+        Ok((neighbours[0]["lladdr"].as_str() == Some(&mac)).then_some(()))
+    })
+}
+
+/// When the lease of a node ends or ended, in milliseconds since 1970.
+fn lease_end(site: &Site, edge: usize) -> Result<u128> {
+    let entries = site.daemons[edge].map_entries("OWNERS")?;
+    ensure!(entries.len() == 1, "{entries:?}");
+    let until = entries[0]["formatted"]["value"]["until"].as_u64().with_context(|| format!("{entries:?}"))?;
+    let (monotonic, wall) = (vip_lb::dataplane::monotonic(), SystemTime::now().duration_since(UNIX_EPOCH)?);
+    Ok((wall + Duration::from_nanos(until)).saturating_sub(monotonic).as_millis())
+}
+
+fn send(site: &Site, edge: usize, signal: i32) -> Result<()> {
+    let pid = site.daemons[edge].pid().context("the daemon runs")?;
+    // SAFETY: the process is a child of this test's, or its successor.
+    ensure!(unsafe { libc::kill(pid as libc::pid_t, signal) } == 0, "cannot signal {pid}");
+    Ok(())
+}

@@ -1,0 +1,65 @@
+//! The virtual router of a VIP.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A virtual router on this node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct VrrpStatus {
+    /// Its name on the link.
+    pub router_id: u8,
+    /// By which it speaks.
+    pub interface: String,
+    /// With whose routers it moves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// What it is.
+    pub state: VrrpState,
+    /// What its adverts say.
+    pub priority: u8,
+    /// What keeps it from taking part, a lower-case phrase.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hindrance: Option<String>,
+    /// The node heard last, by its own address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard: Option<IpAddr>,
+    /// For how long it may answer from now on, milliseconds; absent while it is not active.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_ms: Option<u64>,
+    /// Its last changes, the newest last.
+    pub changes: Vec<VrrpChange>,
+    /// Adverts that have left.
+    pub adverts_sent: u64,
+    /// Adverts of other nodes that were heard.
+    pub adverts_received: u64,
+    /// Those that were not, by why.
+    pub adverts_discarded: BTreeMap<String, u64>,
+    /// A node that speaks for this router but for other addresses, a lower-case phrase.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conflict: Option<String>,
+}
+
+/// What a virtual router is on a node (RFC 9568 section 6.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum VrrpState {
+    /// It takes no part.
+    Initialize,
+    /// It watches the active node.
+    Backup,
+    /// It answers.
+    Active,
+}
+
+/// It became something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct VrrpChange {
+    /// When, milliseconds since 1970.
+    pub time_ms: u64,
+    /// What it became.
+    pub state: VrrpState,
+    /// Why, a lower-case phrase.
+    pub why: String,
+}

@@ -1,0 +1,198 @@
+//! What the daemon tells the thread that speaks VRRP, and hears from it.
+
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    net::IpAddr,
+    time::UNIX_EPOCH,
+};
+
+use super::{Daemon, now};
+use crate::{
+    api::model::{VrrpChange, VrrpState, VrrpStatus},
+    config::{
+        Config,
+        model::{Checksum, Ownership, Preempt, Vip, Vrrp},
+    },
+    ownership::{
+        GroupSetup, RouterReport, RouterSetup,
+        vrrp::{Profile, PseudoHeader, Router, State},
+    },
+};
+
+impl Daemon {
+    /// Tells the thread what is configured.
+    pub(super) fn set_up_routers(&self) {
+        if let Some(task) = &self.vrrp {
+            task.set_up(groups(&self.config));
+        }
+        self.want_vips();
+    }
+
+    /// Tells it which VIPs this node wants. All that is wanted can be forwarded: it was told after the maps were written.
+    pub(super) fn want_vips(&self) {
+        if let Some(task) = &self.vrrp {
+            task.want(self.claims.iter().map(|(&vip, claim)| (vip, claim.is_wanted())).collect());
+        }
+    }
+
+    /// Waits until some router became something else.
+    pub(super) async fn ownership_changed(&self) {
+        match &self.vrrp {
+            Some(task) => task.changed().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Ends the thread.
+    pub(super) fn end_routers(&mut self, last_word: bool) {
+        if let Some(task) = self.vrrp.take() {
+            task.end(last_word);
+        }
+    }
+
+    /// Whether this node answers for a VIP: as long as it wants to, and is active where nodes agree on that.
+    pub(super) fn answers_for(&self, vip: IpAddr) -> bool {
+        let wanted = self.claims.get(&vip).is_some_and(|claim| claim.is_wanted());
+        let is_leased =
+            |configured: &Vip| configured.address == vip && configured.ownership == Ownership::Vrrp;
+        wanted && (!self.config.vips.iter().any(is_leased) || self.active(vip))
+    }
+
+    fn active(&self, vip: IpAddr) -> bool {
+        let now = now();
+        self.router_of(vip).is_some_and(|report| {
+            report.state == State::Active && report.lease.is_some_and(|lease| now < lease)
+        })
+    }
+
+    fn router_of(&self, vip: IpAddr) -> Option<RouterReport> {
+        let reports = self.vrrp.as_ref()?.reports();
+        reports.into_iter().find(|report| report.vips.contains(&vip))
+    }
+
+    /// Why a node began or ceased to answer for a VIP, as its router says.
+    pub(super) fn why_of(&self, vip: IpAddr) -> Option<String> {
+        Some(self.router_of(vip)?.changes.pop()?.why)
+    }
+
+    /// What there is to tell of a VIP's router; none where ownership is not by VRRP.
+    pub(super) fn vrrp_status(&self, vip: &Vip) -> Option<VrrpStatus> {
+        let Vrrp { router_id, interface, group, .. } = vip.vrrp.as_ref()?;
+        let report = self.router_of(vip.address)?;
+        let lease = report.lease.map(|lease| lease.saturating_duration_since(now()));
+        let change = |change: &crate::ownership::Change| VrrpChange {
+            time_ms: change.at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64),
+            state: state(change.state),
+            why: change.why.clone(),
+        };
+        Some(VrrpStatus {
+            router_id: router_id.get(),
+            interface: interface.clone(),
+            group: group.clone(),
+            state: state(report.state),
+            priority: report.priority,
+            hindrance: report.hindrance,
+            heard: report.heard,
+            lease_ms: lease.map(|lease| lease.as_millis() as u64),
+            changes: report.changes.iter().map(change).collect(),
+            adverts_sent: report.sent,
+            adverts_received: report.received,
+            adverts_discarded: report
+                .discarded
+                .iter()
+                .map(|(why, count)| ((*why).to_owned(), *count))
+                .collect(),
+            conflict: report.conflict,
+        })
+    }
+
+    /// Nodes that speak for routers of this one, but for other addresses.
+    pub(super) fn conflicts(&self) -> Vec<String> {
+        let reports = self.vrrp.as_ref().map(crate::ownership::Task::reports).unwrap_or_default();
+        reports.into_iter().filter_map(|report| report.conflict).collect()
+    }
+}
+
+fn state(state: State) -> VrrpState {
+    match state {
+        State::Initialize => VrrpState::Initialize,
+        State::Backup => VrrpState::Backup,
+        State::Active => VrrpState::Active,
+    }
+}
+
+/// The routers of a configuration: the VIPs of one interface, family and identifier make one, those of one group name move together.
+fn groups(config: &Config) -> Vec<GroupSetup> {
+    let mut routers: BTreeMap<(&str, Router), (RouterSetup, Option<&str>)> = BTreeMap::new();
+    for vip in &config.vips {
+        let Some(vrrp) = &vip.vrrp else { continue };
+        let router = Router::of(vrrp.router_id.get(), vip.address);
+        match routers.entry((&vrrp.interface, router)) {
+            Entry::Occupied(mut known) => known.get_mut().0.vips.push(vip.address),
+            Entry::Vacant(new) => {
+                new.insert((setup(router, vrrp, vip.address), vrrp.group.as_deref()));
+            }
+        }
+    }
+    let mut groups: BTreeMap<String, GroupSetup> = BTreeMap::new();
+    for (number, (router, group)) in routers.into_values().enumerate() {
+        // No name of a group has a blank.
+        let name = group.map_or_else(|| format!(" {number}"), str::to_owned);
+        groups.entry(name).or_insert_with(|| GroupSetup { routers: Vec::new() }).routers.push(router);
+    }
+    groups.into_values().collect()
+}
+
+fn setup(router: Router, vrrp: &Vrrp, vip: IpAddr) -> RouterSetup {
+    RouterSetup {
+        router,
+        interface: vrrp.interface.clone(),
+        profile: Profile {
+            priority: vrrp.priority,
+            interval: vrrp.interval,
+            preempt: vrrp.preempt == Preempt::Higher,
+            preempt_delay: vrrp.preempt_delay,
+            source: vip,
+        },
+        peers: vrrp.peers.clone(),
+        pseudo_header: match vrrp.checksum {
+            Checksum::PseudoHeader => PseudoHeader::Included,
+            Checksum::Plain => PseudoHeader::LeftOut,
+        },
+        vips: vec![vip],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn vips_of_one_router_move_together_and_groups_do() {
+        let vip = |address: &str, id: u8, group: &str| {
+            format!(
+                "  - {{address: \"{address}\", ownership: vrrp, vrrp: {{router_id: {id}{group}}}, services: [{{name: \"s{}\", port: 80, mode: l2, backends: [{{name: b, address: \"{}\"}}]}}]}}\n",
+                address.replace(':', "-"),
+                if address.contains(':') { "2001:db8::b" } else { "10.0.0.9" }
+            )
+        };
+        let text = [
+            "node: {seed: a seed of eight, interfaces: [eth0]}\nvips:\n".to_owned(),
+            vip("192.0.2.1", 7, ""),
+            vip("192.0.2.2", 7, ""),
+            vip("192.0.2.3", 8, ", group: both"),
+            vip("2001:db8::3", 8, ", group: both"),
+        ]
+        .concat();
+        let loaded = crate::config::parse(&text, Path::new("vip-lb.yaml"));
+        let config = loaded.unwrap_or_else(|errors| panic!("{errors}")).config;
+        let mut found: Vec<Vec<_>> = groups(&config)
+            .into_iter()
+            .map(|group| group.routers.into_iter().map(|router| (router.router, router.vips.len())).collect())
+            .collect();
+        found.sort();
+        assert_eq!(found, [vec![(Router::V4(7), 2)], vec![(Router::V4(8), 1), (Router::V6(8), 1)]]);
+    }
+}

@@ -1,0 +1,112 @@
+//! What tells neighbours that an address is here now: gratuitous ARP (RFC 5227 section 3, RFC 9568 section 6.4.2) and unsolicited
+//! neighbour advertisements (RFC 4861 section 7.2.6), as whole frames.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
+
+use vip_lb_common::{abi::Address, checksum::Sum};
+
+/// When each is sent, counted from the take-over. Neighbours take no second change within a second of the first (`locktime` of Linux), and
+/// a switch may have been learning: hence more than one, and some after that.
+pub(super) const TIMES: [Duration; 5] = [
+    Duration::ZERO,
+    Duration::from_millis(100),
+    Duration::from_millis(500),
+    Duration::from_millis(1200),
+    Duration::from_millis(3000),
+];
+
+const BROADCAST: [u8; 6] = [0xff; 6];
+/// Of `ff02::1`, all nodes (RFC 2464 section 7).
+const ALL_NODES_MAC: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
+const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+const ICMPV6: u8 = 58;
+const ADVERTISEMENT: u8 = 136;
+const OVERRIDE: u8 = 0x20;
+/// Bytes of an advertisement with the target's link-layer address.
+const ADVERTISEMENT_LEN: u16 = 32;
+
+/// The frame that says that `address` is at `mac`.
+pub(super) fn frame(address: IpAddr, mac: [u8; 6]) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => gratuitous_arp(address, mac),
+        IpAddr::V6(address) => unsolicited_advertisement(address, mac),
+    }
+}
+
+/// A request, which all stacks look at; some ignore a reply that nobody asked for.
+fn gratuitous_arp(address: Ipv4Addr, mac: [u8; 6]) -> Vec<u8> {
+    let address = address.octets();
+    [
+        &BROADCAST[..],
+        &mac,
+        &[0x08, 0x06],
+        // Ethernet, IPv4, their lengths, request.
+        &[0, 1, 8, 0, 6, 4, 0, 1],
+        &mac,
+        &address,
+        &[0; 6],
+        &address,
+    ]
+    .concat()
+}
+
+fn unsolicited_advertisement(address: Ipv6Addr, mac: [u8; 6]) -> Vec<u8> {
+    let [high, low] = ADVERTISEMENT_LEN.to_be_bytes();
+    let mut message = [ADVERTISEMENT, 0, 0, 0, OVERRIDE, 0, 0, 0].to_vec();
+    message.extend(address.octets());
+    // Option 2, target link-layer address, in units of eight bytes.
+    message.extend([2, 1]);
+    message.extend(mac);
+    let start = Sum::pseudo_header(
+        &Address::from(IpAddr::V6(address)),
+        &Address::from(IpAddr::V6(ALL_NODES)),
+        ADVERTISEMENT_LEN,
+        ICMPV6,
+    );
+    let (pairs, _) = message.as_chunks::<2>();
+    let sum = pairs.iter().fold(start, |sum, &pair| sum.add(u16::from_be_bytes(pair))).finish();
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
+    [
+        &ALL_NODES_MAC[..],
+        &mac,
+        &[0x86, 0xdd],
+        &[0x60, 0, 0, 0, high, low, ICMPV6, 255],
+        &address.octets(),
+        &ALL_NODES.octets(),
+        &message,
+    ]
+    .concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAC: [u8; 6] = [2, 0, 0, 0, 0, 7];
+
+    #[test]
+    fn a_gratuitous_arp_asks_for_the_address_it_has() {
+        let frame = frame("192.0.2.10".parse().unwrap(), MAC);
+        assert_eq!(frame.len(), 42);
+        assert_eq!(frame[..14], [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 7, 8, 6]);
+        assert_eq!(frame[20..22], [0, 1], "a request");
+        assert_eq!(frame[22..28], MAC);
+        assert_eq!((&frame[28..32], &frame[38..42]), (&[192, 0, 2, 10][..], &[192, 0, 2, 10][..]));
+    }
+
+    #[test]
+    fn an_unsolicited_advertisement_overrides_and_adds_up() {
+        let frame = frame("2001:db8::10".parse().unwrap(), MAC);
+        assert_eq!(frame.len(), 86);
+        assert_eq!(frame[..6], ALL_NODES_MAC);
+        assert_eq!((frame[21], frame[54], frame[58]), (255, ADVERTISEMENT, OVERRIDE));
+        assert_eq!(frame[80..], MAC);
+        let (pairs, _) = frame[22..].as_chunks::<2>();
+        let pseudo = Sum::new(0).add(ADVERTISEMENT_LEN).add(u16::from(ICMPV6));
+        let sum = pairs.iter().fold(pseudo, |sum, &pair| sum.add(u16::from_be_bytes(pair)));
+        assert_eq!(sum.finish(), 0);
+    }
+}

@@ -1,0 +1,76 @@
+//! What there is to tell of a virtual router.
+
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    time::{Instant, SystemTime},
+};
+
+use super::vrrp::{Malformed, State};
+
+/// A virtual router on this node, as it is now.
+#[derive(Clone, Debug)]
+pub struct RouterReport {
+    /// Its addresses.
+    pub vips: Vec<IpAddr>,
+    /// What it is.
+    pub state: State,
+    /// Its last changes, the newest last; at least the one that made it what it is.
+    pub changes: Vec<Change>,
+    /// What keeps it from taking part, a lower-case phrase.
+    pub hindrance: Option<String>,
+    /// What its adverts say, after all that lowered it.
+    pub priority: u8,
+    /// The node heard last, by its own address.
+    pub heard: Option<IpAddr>,
+    /// Until when it may answer, while it is active.
+    pub lease: Option<Instant>,
+    /// Adverts that have left.
+    pub sent: u64,
+    /// Adverts of other nodes.
+    pub received: u64,
+    /// Adverts that were not heard, by why.
+    pub discarded: BTreeMap<&'static str, u64>,
+    /// A node that speaks for this router but for other addresses, a lower-case phrase.
+    pub conflict: Option<String>,
+}
+
+/// It became something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// When.
+    pub at: SystemTime,
+    /// What it became.
+    pub state: State,
+    /// Why, a lower-case phrase.
+    pub why: String,
+}
+
+/// Why adverts are not heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Discarded {
+    /// It is none.
+    Malformed(Malformed),
+    /// Peers are listed, and the sender is none of them.
+    Stranger,
+    /// It is for this router's identifier, but none of its addresses.
+    OtherAddresses,
+}
+
+impl Discarded {
+    /// In a word, as counters name it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Malformed(Malformed::Ttl(_)) => "ttl",
+            Self::Malformed(Malformed::Short { .. }) => "short",
+            Self::Malformed(Malformed::Version(_)) => "version",
+            Self::Malformed(Malformed::Type(_)) => "type",
+            Self::Malformed(Malformed::Checksum(_)) => "checksum",
+            Self::Malformed(Malformed::Interval) => "interval",
+            Self::Malformed(Malformed::NoAddress) => "no_address",
+            Self::Stranger => "stranger",
+            Self::OtherAddresses => "other_addresses",
+        }
+    }
+}

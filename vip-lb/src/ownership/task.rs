@@ -1,0 +1,269 @@
+//! The thread that speaks VRRP, renews leases and tells neighbours.
+//!
+//! It is a thread of its own, because an advert must not wait for whatever else the daemon does. It alone writes OWNERS. Before any timer
+//! it reads all that has come, so that a node that did not run for a while hears first what was said meanwhile.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::IpAddr,
+    os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd},
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use tokio::sync::Notify;
+use tracing::warn;
+
+use self::running::Running;
+use super::{
+    report::RouterReport,
+    vrrp::{Profile, PseudoHeader, Router},
+};
+use crate::dataplane::Owners;
+
+mod running;
+
+/// How often it looks whether interfaces and their addresses are as they were.
+const REFRESH: Duration = Duration::from_secs(1);
+
+/// Routers that move together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupSetup {
+    /// One at least.
+    pub routers: Vec<RouterSetup>,
+}
+
+/// A virtual router, as it is configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouterSetup {
+    /// Its name on the link.
+    pub router: Router,
+    /// By which it speaks.
+    pub interface: String,
+    /// Of this node; the source is the interface's, and left open here.
+    pub profile: Profile,
+    /// To whom adverts are sent; none for multicast.
+    pub peers: Vec<IpAddr>,
+    /// Of its adverts over IPv4.
+    pub pseudo_header: PseudoHeader,
+    /// Its addresses, in the order of adverts.
+    pub vips: Vec<IpAddr>,
+}
+
+enum Command {
+    Setup(Vec<GroupSetup>),
+    Wanted(BTreeMap<IpAddr, bool>),
+    /// End: with a last word, or without a change, for another process to go on.
+    End {
+        last_word: bool,
+    },
+}
+
+/// What daemon and thread share.
+struct Shared {
+    reports: Mutex<Vec<RouterReport>>,
+    changed: Notify,
+}
+
+/// The daemon's end of it. Dropped without [`Self::end`], it ends with a last word.
+pub struct Task {
+    commands: mpsc::Sender<Command>,
+    wake: OwnedFd,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Task {
+    /// Starts the thread, with nothing to do yet.
+    ///
+    /// # Errors
+    ///
+    /// The kernel gives no more threads or descriptors.
+    pub fn start(owners: Owners) -> anyhow::Result<Self> {
+        // SAFETY: the call takes no pointers.
+        let wake = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
+        if wake < 0 {
+            return Err(io::Error::last_os_error()).context("cannot make an event descriptor");
+        }
+        // SAFETY: the kernel just made it for us.
+        let wake = unsafe { OwnedFd::from_raw_fd(wake) };
+        let woken = wake.try_clone().context("cannot copy an event descriptor")?;
+        let shared = Arc::new(Shared { reports: Mutex::default(), changed: Notify::new() });
+        let (commands, orders) = mpsc::channel();
+        let thread = Thread { orders, woken, owners, shared: shared.clone(), groups: Vec::new() };
+        let thread = std::thread::Builder::new().name("vrrp".to_owned()).spawn(move || thread.run());
+        let thread = thread.context("cannot start the thread that speaks VRRP")?;
+        Ok(Self { commands, wake, shared, thread: Some(thread) })
+    }
+
+    /// Sets which routers there are. Those that are as before go on.
+    pub fn set_up(&self, groups: Vec<GroupSetup>) {
+        self.order(Command::Setup(groups));
+    }
+
+    /// Tells which VIPs this node wants, and is able to forward.
+    pub fn want(&self, wanted: BTreeMap<IpAddr, bool>) {
+        self.order(Command::Wanted(wanted));
+    }
+
+    /// All routers as they are.
+    #[must_use]
+    pub fn reports(&self) -> Vec<RouterReport> {
+        self.shared.reports.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until a router became something else.
+    pub async fn changed(&self) {
+        self.shared.changed.notified().await;
+    }
+
+    /// Ends the thread, and waits for that. With a last word others take over at once; without one the leases last as they are, for another
+    /// daemon to go on.
+    pub fn end(mut self, last_word: bool) {
+        self.finish(last_word);
+    }
+
+    fn finish(&mut self, last_word: bool) {
+        if let Some(thread) = self.thread.take() {
+            self.order(Command::End { last_word });
+            if thread.join().is_err() {
+                warn!("the thread that speaks VRRP ended badly");
+            }
+        }
+    }
+
+    fn order(&self, command: Command) {
+        // A thread that is gone leaves the leases to end by themselves, and its end is told where it is waited for.
+        let _ = self.commands.send(command);
+        let one = 1_u64.to_ne_bytes();
+        // SAFETY: the bytes live until the call returns.
+        unsafe { libc::write(self.wake.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.finish(true);
+    }
+}
+
+struct Thread {
+    orders: mpsc::Receiver<Command>,
+    woken: OwnedFd,
+    owners: Owners,
+    shared: Arc<Shared>,
+    groups: Vec<Running>,
+}
+
+impl Thread {
+    fn run(mut self) {
+        let mut refresh_at = now();
+        loop {
+            self.wait(refresh_at);
+            while let Ok(command) = self.orders.try_recv() {
+                match command {
+                    Command::Setup(setups) => self.set_up(setups),
+                    Command::Wanted(wanted) => {
+                        for group in &mut self.groups {
+                            group.want(&wanted, &self.owners);
+                        }
+                    }
+                    Command::End { last_word } => {
+                        if last_word {
+                            self.groups.drain(..).for_each(|group| group.shut_down(&self.owners));
+                        }
+                        return;
+                    }
+                }
+            }
+            let refresh = now() >= refresh_at;
+            for group in &mut self.groups {
+                if refresh {
+                    group.refresh(&self.owners);
+                }
+                group.receive(&self.owners);
+                group.act(&self.owners);
+            }
+            if refresh {
+                refresh_at = now() + REFRESH;
+            }
+            self.report();
+        }
+    }
+
+    fn set_up(&mut self, setups: Vec<GroupSetup>) {
+        let mut former = std::mem::take(&mut self.groups);
+        let mut groups = Vec::new();
+        for setup in setups {
+            let known = former.iter().position(|group| group.goes_on_as(&setup));
+            groups.push(match known {
+                Some(known) => {
+                    let mut group = former.swap_remove(known);
+                    group.change_vips(setup, &self.owners);
+                    group
+                }
+                None => Running::new(setup),
+            });
+        }
+        former.into_iter().for_each(|group| group.shut_down(&self.owners));
+        self.groups = groups;
+        // What a daemon before left for VIPs that are leased no more.
+        let leased = |vip: &IpAddr| self.groups.iter().any(|group| group.has(*vip));
+        match self.owners.all() {
+            Ok(all) => {
+                all.iter().filter(|(vip, _)| !leased(vip)).for_each(|(vip, _)| end_lease(&self.owners, *vip));
+            }
+            Err(error) => warn!("{error:#}"),
+        }
+        for group in &mut self.groups {
+            group.refresh(&self.owners);
+        }
+    }
+
+    fn report(&self) {
+        let reports: Vec<_> = self.groups.iter().flat_map(Running::reports).collect();
+        let mut known = self.shared.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = known.len() == reports.len()
+            && known.iter().zip(&reports).all(|(known, new)| {
+                (&known.vips, &known.changes, &known.hindrance, &known.conflict)
+                    == (&new.vips, &new.changes, &new.hindrance, &new.conflict)
+            });
+        *known = reports;
+        drop(known);
+        if !same {
+            self.shared.changed.notify_one();
+        }
+    }
+
+    /// Until something has come, or something is due.
+    fn wait(&self, refresh_at: Instant) {
+        let due = self.groups.iter().filter_map(Running::due).chain([refresh_at]).min().unwrap_or(refresh_at);
+        let left = due.saturating_duration_since(now());
+        let timeout =
+            libc::timespec { tv_sec: left.as_secs() as libc::time_t, tv_nsec: left.subsec_nanos().into() };
+        let watched = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+        let links = self.groups.iter().flat_map(Running::links).map(|link| link.as_fd().as_raw_fd());
+        let mut all: Vec<_> = std::iter::once(self.woken.as_raw_fd()).chain(links).map(watched).collect();
+        // SAFETY: descriptors and timeout live until the call returns; no signal mask is given.
+        unsafe {
+            libc::ppoll(all.as_mut_ptr(), all.len() as libc::nfds_t, &raw const timeout, std::ptr::null())
+        };
+        let mut count = [0; 8];
+        // SAFETY: the buffer lives until the call returns. It has nothing to say but that something came.
+        unsafe { libc::read(self.woken.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
+    }
+}
+
+fn end_lease(owners: &Owners, vip: IpAddr) {
+    if let Err(error) = owners.end(vip) {
+        warn!("{error:#}");
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the thread is the edge where the clock is read")]
+fn now() -> Instant {
+    Instant::now()
+}

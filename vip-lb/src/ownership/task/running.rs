@@ -1,0 +1,388 @@
+//! A group of routers at work: what the machine asks for is done here.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::IpAddr,
+    time::{Instant, SystemTime},
+};
+
+use tracing::{debug, info, warn};
+
+use super::{GroupSetup, RouterSetup, end_lease, now};
+use crate::{
+    dataplane::Owners,
+    ownership::{
+        announcement,
+        link::{Interface, Link, Received},
+        report::{Change, Discarded, RouterReport},
+        vrrp::{Action, Addresses, Advert, Group, GroupEvent, Heard, Order, Priority, Profile, State, Why},
+    },
+};
+
+/// Changes that a router remembers.
+const REMEMBERED: usize = 10;
+
+/// A group, and what it does at present.
+pub(super) struct Running {
+    setup: GroupSetup,
+    /// None while the link of one of them is missing.
+    machine: Option<Group>,
+    routers: Vec<RouterState>,
+    wanted: BTreeMap<IpAddr, bool>,
+}
+
+struct RouterState {
+    link: Option<Link>,
+    /// Announcements that are due.
+    announcements: VecDeque<Instant>,
+    report: RouterReport,
+}
+
+impl Running {
+    pub(super) fn new(setup: GroupSetup) -> Self {
+        let router = |router: &RouterSetup| RouterState {
+            link: None,
+            announcements: VecDeque::new(),
+            report: RouterReport {
+                vips: router.vips.clone(),
+                state: State::Initialize,
+                changes: vec![change(State::Initialize, "it was set up just now".to_owned())],
+                hindrance: None,
+                priority: router.profile.priority.get(),
+                heard: None,
+                lease: None,
+                sent: 0,
+                received: 0,
+                discarded: BTreeMap::new(),
+                conflict: None,
+            },
+        };
+        let routers = setup.routers.iter().map(router).collect();
+        Self { setup, machine: None, routers, wanted: BTreeMap::new() }
+    }
+
+    /// Whether nothing but its addresses differs.
+    pub(super) fn goes_on_as(&self, setup: &GroupSetup) -> bool {
+        let without = |setup: &GroupSetup| {
+            let routers = setup.routers.iter();
+            routers.map(|router| RouterSetup { vips: Vec::new(), ..router.clone() }).collect::<Vec<_>>()
+        };
+        without(&self.setup) == without(setup)
+    }
+
+    pub(super) fn change_vips(&mut self, setup: GroupSetup, owners: &Owners) {
+        for (router, (known, new)) in self.setup.routers.iter().zip(&setup.routers).enumerate() {
+            for vip in known.vips.iter().filter(|vip| !new.vips.contains(vip)) {
+                end_lease(owners, *vip);
+            }
+            if known.vips != new.vips && self.routers[router].report.state == State::Active {
+                self.routers[router].announcements = announcements(now());
+            }
+            self.routers[router].report.vips.clone_from(&new.vips);
+        }
+        self.setup = setup;
+    }
+
+    pub(super) fn has(&self, vip: IpAddr) -> bool {
+        self.setup.routers.iter().any(|router| router.vips.contains(&vip))
+    }
+
+    pub(super) fn links(&self) -> impl Iterator<Item = &Link> {
+        self.routers.iter().filter_map(|router| router.link.as_ref())
+    }
+
+    pub(super) fn reports(&self) -> impl Iterator<Item = RouterReport> {
+        self.routers.iter().map(|router| router.report.clone())
+    }
+
+    /// When something is to be done.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let announcements = self.routers.iter().filter_map(|router| router.announcements.front().copied());
+        announcements.chain(self.machine.as_ref().and_then(Group::deadline)).min()
+    }
+
+    /// What this node wants of VIPs, and is able to forward.
+    pub(super) fn want(&mut self, wanted: &BTreeMap<IpAddr, bool>, owners: &Owners) {
+        self.wanted.clone_from(wanted);
+        self.tell_ready(owners);
+    }
+
+    /// Looks at the interfaces again. A router that lost its own takes no part until it is back.
+    pub(super) fn refresh(&mut self, owners: &Owners) {
+        let mut lost = false;
+        for (setup, router) in self.setup.routers.iter().zip(&mut self.routers) {
+            let found = Interface::look_up(&setup.interface, setup.router);
+            match (&router.link, found) {
+                (Some(link), Ok(found)) if link.interface == found => {}
+                (_, found) => {
+                    lost |= router.link.is_some();
+                    let opened = found.and_then(|found| {
+                        Link::open(&setup.interface, found, setup.router, setup.peers.is_empty())
+                    });
+                    router.report.hindrance = opened.as_ref().err().map(|error| format!("{error:#}"));
+                    router.link = opened.ok();
+                }
+            }
+        }
+        if lost && let Some(mut machine) = self.machine.take() {
+            let orders = machine.on(GroupEvent::Shutdown, now());
+            self.carry_out(&mut machine, orders, owners);
+            for router in &mut self.routers {
+                let why = router.report.hindrance.clone();
+                router.became(State::Initialize, why.unwrap_or_else(|| "its interface changed".to_owned()));
+            }
+        }
+        if self.machine.is_none() && self.routers.iter().all(|router| router.link.is_some()) {
+            let profiles = self.setup.routers.iter().zip(self.links());
+            let profiles =
+                profiles.map(|(setup, link)| Profile { source: link.interface.source, ..setup.profile });
+            self.machine = Some(Group::new(profiles.collect::<Vec<_>>()));
+            self.tell_ready(owners);
+        }
+    }
+
+    fn tell_ready(&mut self, owners: &Owners) {
+        let Some(mut machine) = self.machine.take() else { return };
+        let ready = |router: &RouterSetup| {
+            router.vips.iter().all(|vip| self.wanted.get(vip).copied().unwrap_or(false))
+        };
+        let ready: Vec<_> = self.setup.routers.iter().map(ready).collect();
+        let lease = self.lease_left(owners).filter(|_| ready.iter().all(|&ready| ready));
+        let mut orders = Vec::new();
+        match lease {
+            Some(lease) if machine.state() == State::Initialize => {
+                orders.extend(machine.on(GroupEvent::Resume(lease), now()));
+            }
+            _ => {
+                for (router, ready) in ready.into_iter().enumerate() {
+                    orders.extend(machine.on(GroupEvent::Ready { router, ready }, now()));
+                }
+            }
+        }
+        self.carry_out(&mut machine, orders, owners);
+        self.machine = Some(machine);
+    }
+
+    /// Until when all its addresses have a lease of a daemon before this one.
+    fn lease_left(&self, owners: &Owners) -> Option<Instant> {
+        let all = owners.all().inspect_err(|error| warn!("{error:#}")).ok()?;
+        let now = now();
+        let left = |vip: &IpAddr| all.iter().find(|(leased, _)| leased == vip).map(|(_, left)| now + *left);
+        let vips = self.setup.routers.iter().flat_map(|router| &router.vips);
+        vips.map(left).collect::<Option<Vec<_>>>()?.into_iter().min().filter(|&lease| lease > now)
+    }
+
+    /// Reads all that has come.
+    pub(super) fn receive(&mut self, owners: &Owners) {
+        let Some(mut machine) = self.machine.take() else { return };
+        for router in 0..self.routers.len() {
+            while let Some(received) = self.routers[router].receive() {
+                if let Some(heard) = self.hear(router, &received) {
+                    let orders = machine.on(GroupEvent::Heard { router, heard }, now());
+                    self.carry_out(&mut machine, orders, owners);
+                }
+            }
+        }
+        self.machine = Some(machine);
+    }
+
+    /// What a packet says to a router, if it is for this one.
+    fn hear(&mut self, router: usize, received: &Received) -> Option<Heard> {
+        let setup = &self.setup.routers[router];
+        let state = &mut self.routers[router];
+        if state.link.as_ref().is_some_and(|link| link.interface.source == received.source) {
+            return None;
+        }
+        let Received { bytes, source, destination, ttl } = received;
+        let advert = match Advert::decode(bytes, *source, *destination, *ttl) {
+            Ok((advert, _)) => advert,
+            Err(malformed) => {
+                debug!(%source, %malformed, "discarded an advert");
+                state.discard(Discarded::Malformed(malformed));
+                return None;
+            }
+        };
+        if advert.router != setup.router {
+            return None;
+        }
+        if !setup.peers.is_empty() && !setup.peers.contains(source) {
+            state.discard(Discarded::Stranger);
+            return None;
+        }
+        let theirs: Vec<IpAddr> = match &advert.addresses {
+            Addresses::V4(all) => all.iter().copied().map(IpAddr::V4).collect(),
+            Addresses::V6(all) => all.iter().copied().map(IpAddr::V6).collect(),
+        };
+        // A virtual router over IPv6 may have a link-local address as well (RFC 9568 section 5.2.9).
+        let is_link_local = |vip: &IpAddr| matches!(vip, IpAddr::V6(vip) if vip.is_unicast_link_local());
+        let same = theirs.iter().filter(|vip| !is_link_local(vip)).all(|vip| setup.vips.contains(vip))
+            && setup.vips.iter().all(|vip| theirs.contains(vip));
+        state.report.conflict = (!same).then(|| {
+            let listed: Vec<_> = theirs.iter().map(ToString::to_string).collect();
+            format!(
+                "{source} speaks for router {} with other addresses: {}",
+                setup.router.id(),
+                listed.join(", ")
+            )
+        });
+        if !same && !theirs.iter().any(|vip| setup.vips.contains(vip)) {
+            // It is another router that took the same identifier: to give way to it would leave these addresses to nobody.
+            state.discard(Discarded::OtherAddresses);
+            return None;
+        }
+        state.report.received += 1;
+        state.report.heard = Some(*source);
+        Some(Heard { priority: advert.priority, interval: advert.interval, source: *source })
+    }
+
+    /// Does what is due.
+    pub(super) fn act(&mut self, owners: &Owners) {
+        let Some(mut machine) = self.machine.take() else { return };
+        if machine.deadline().is_some_and(|due| now() >= due) {
+            let orders = machine.on(GroupEvent::Timer(Vec::new()), now());
+            self.carry_out(&mut machine, orders, owners);
+        }
+        self.machine = Some(machine);
+        for router in &mut self.routers {
+            while router.announcements.front().is_some_and(|&due| now() >= due) {
+                router.announcements.pop_front();
+                router.announce();
+            }
+        }
+    }
+
+    /// Its last word.
+    pub(super) fn shut_down(mut self, owners: &Owners) {
+        if let Some(mut machine) = self.machine.take() {
+            let orders = machine.on(GroupEvent::Shutdown, now());
+            self.carry_out(&mut machine, orders, owners);
+        }
+        // Whatever it was: nobody renews them any more.
+        for vip in self.setup.routers.iter().flat_map(|router| &router.vips) {
+            end_lease(owners, *vip);
+        }
+    }
+
+    fn carry_out(&mut self, machine: &mut Group, orders: Vec<Order>, owners: &Owners) {
+        let mut orders = VecDeque::from(orders);
+        while let Some(Order { router, action }) = orders.pop_front() {
+            match action {
+                Action::Send(priority) => {
+                    // The lease counts from before: nobody hears it earlier.
+                    let at = now();
+                    let has_left = self.send(router, priority);
+                    if has_left && priority.is_some() {
+                        orders.extend(machine.on(GroupEvent::Sent { router }, at));
+                    }
+                }
+                Action::Lease(until) => {
+                    let state = &mut self.routers[router];
+                    state.report.lease = Some(until);
+                    let left = until.saturating_duration_since(now());
+                    for vip in &self.setup.routers[router].vips {
+                        if let Err(error) = owners.lease(*vip, left) {
+                            warn!("{error:#}");
+                        }
+                    }
+                }
+                Action::EndLease => {
+                    self.routers[router].report.lease = None;
+                    self.routers[router].announcements.clear();
+                    for vip in &self.setup.routers[router].vips {
+                        end_lease(owners, *vip);
+                    }
+                }
+                Action::Announce => self.routers[router].announcements = announcements(now()),
+                Action::Became(state, why) => {
+                    let id = self.setup.routers[router].router.id();
+                    info!(router = id, state = state.as_str(), "{why}");
+                    let why = self.why(router, why);
+                    self.routers[router].became(state, why);
+                }
+            }
+            self.routers[router].report.priority = machine.priority(router).map_or(0, Priority::get);
+        }
+    }
+
+    fn why(&self, router: usize, why: Why) -> String {
+        match (why, self.routers[router].report.heard) {
+            (
+                Why::HigherPriority | Why::HigherAddress | Why::Resigned | Why::Silence | Why::Preempts,
+                Some(heard),
+            ) => {
+                format!("{why} ({heard})")
+            }
+            _ => why.to_string(),
+        }
+    }
+
+    /// Sends an advert to all; whether it has left towards any of them.
+    fn send(&mut self, router: usize, priority: Option<Priority>) -> bool {
+        let setup = &self.setup.routers[router];
+        let state = &mut self.routers[router];
+        let Some(link) = &state.link else { return false };
+        let addresses = match link.interface.source {
+            IpAddr::V4(_) => Addresses::V4(setup.vips.iter().filter_map(v4).collect()),
+            IpAddr::V6(_) => Addresses::V6(setup.vips.iter().filter_map(v6).collect()),
+        };
+        let advert = Advert { router: setup.router, priority, interval: setup.profile.interval, addresses };
+        let group = [setup.router.group()];
+        let to = if setup.peers.is_empty() { &group[..] } else { &setup.peers };
+        let mut left = false;
+        for &to in to {
+            let bytes = advert.encode(link.interface.source, to, setup.pseudo_header);
+            match link.send(&bytes, to) {
+                Ok(()) => left = true,
+                Err(error) => warn!(%to, %error, "cannot send an advert"),
+            }
+        }
+        state.report.sent += u64::from(left);
+        left
+    }
+}
+
+impl RouterState {
+    fn receive(&self) -> Option<Received> {
+        self.link.as_ref()?.receive().unwrap_or_else(|error| {
+            warn!(%error, "cannot receive adverts");
+            None
+        })
+    }
+
+    fn discard(&mut self, why: Discarded) {
+        *self.report.discarded.entry(why.name()).or_default() += 1;
+    }
+
+    fn announce(&self) {
+        let Some(link) = &self.link else { return };
+        for vip in &self.report.vips {
+            if let Err(error) = link.send_frame(&announcement::frame(*vip, link.interface.mac)) {
+                warn!(%vip, %error, "cannot announce");
+            }
+        }
+    }
+
+    fn became(&mut self, state: State, why: String) {
+        self.report.state = state;
+        self.report.changes.push(change(state, why));
+        let surplus = self.report.changes.len().saturating_sub(REMEMBERED);
+        self.report.changes.drain(..surplus);
+    }
+}
+
+fn announcements(now: Instant) -> VecDeque<Instant> {
+    announcement::TIMES.iter().map(|&after| now + after).collect()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the thread is the edge where the clock is read")]
+fn change(state: State, why: String) -> Change {
+    Change { at: SystemTime::now(), state, why }
+}
+
+fn v4(vip: &IpAddr) -> Option<std::net::Ipv4Addr> {
+    if let IpAddr::V4(vip) = vip { Some(*vip) } else { None }
+}
+
+fn v6(vip: &IpAddr) -> Option<std::net::Ipv6Addr> {
+    if let IpAddr::V6(vip) = vip { Some(*vip) } else { None }
+}

@@ -1,0 +1,82 @@
+//! VRRP.
+
+use super::*;
+
+const ADDRESS: &str = "  - address: 198.51.100.10\n";
+
+fn vip(keys: &str) -> String {
+    replaced(ADDRESS, &format!("{ADDRESS}    {keys}\n"))
+}
+
+#[test]
+fn ownership_and_router_belong_together() {
+    for (keys, expected) in [
+        (
+            "ownership: vrrp",
+            "c.yaml:6:16: vips[0].ownership: found vrrp without a router, expected `vrrp` beside it, a mapping with at least router_id",
+        ),
+        (
+            "vrrp: {router_id: 7}",
+            "c.yaml:6:11: vips[0].vrrp: found vrrp without `ownership: vrrp`, expected it only where `ownership` is vrrp",
+        ),
+    ] {
+        assert_eq!(errors(&vip(keys)).to_string(), expected);
+    }
+}
+
+#[test]
+fn what_a_router_may_be() {
+    let of = |keys: &str| {
+        let text = replaced(ADDRESS, &format!("{ADDRESS}    ownership: vrrp\n    vrrp: {{{keys}}}\n"));
+        errors(&text).to_string()
+    };
+    for (keys, key, found, expected) in [
+        ("router_id: 0", "router_id", "0", "an identifier between 1 and 255"),
+        ("router_id: 7, priority: 256", "priority", "256", "a priority between 1 and 255"),
+        (
+            "router_id: 7, interval: 15ms",
+            "interval",
+            "\"15ms\"",
+            "a duration of whole hundredths of a second from 10ms to 40950ms, such as 100ms",
+        ),
+        (
+            "router_id: 7, interval: 41s",
+            "interval",
+            "\"41s\"",
+            "a duration of whole hundredths of a second from 10ms to 40950ms, such as 100ms",
+        ),
+        ("router_id: 7, preempt: always", "preempt", "\"always\"", "one of higher, never"),
+        ("router_id: 7, checksum: none", "checksum", "\"none\"", "one of pseudo_header, plain"),
+    ] {
+        let all = of(keys);
+        assert!(
+            all.contains(&format!("vips[0].vrrp.{key}: found {found}, expected {expected}")),
+            "{keys}: {all}"
+        );
+    }
+    let other = of("router_id: 7, peers: [2001:db8::1]");
+    assert!(other.contains("vips[0].vrrp.peers[0]: found 2001:db8::1, of the other family"), "{other}");
+    let own = of("router_id: 7, peers: [198.51.100.10]");
+    assert!(own.contains("198.51.100.10, which is a VIP"), "{own}");
+}
+
+#[test]
+fn a_node_with_several_interfaces_has_to_name_one() {
+    let text = vip("ownership: vrrp\n    vrrp: {router_id: 7}").replace("[eth0]", "[eth0, eth1]");
+    assert_eq!(
+        errors(&text).to_string(),
+        "c.yaml:7:11: vips[0].vrrp: found no interface, and the node has several, expected `interface`, by which adverts go"
+    );
+}
+
+#[test]
+fn vips_of_one_router_agree() {
+    let second = "  - {address: 198.51.100.11, ownership: vrrp, vrrp: {router_id: 7, priority: 50}, services: \
+                  [{name: two, port: 80, mode: l2, health: none, backends: [{name: a, address: 10.0.0.1}]}]}\n";
+    let text = vip("ownership: vrrp\n    vrrp: {router_id: 7}") + second;
+    let found = errors(&text).to_string();
+    assert!(
+        found.contains("vips[1].vrrp: found another priority for router 7, expected what is said of this router elsewhere (vips[0].vrrp in line 7)"),
+        "{found}"
+    );
+}
