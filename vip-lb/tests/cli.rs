@@ -262,6 +262,8 @@ fn answers_are_text_or_json_and_the_code_is_0() {
     for (line, phrase) in [
         ("status", "edge1: vip-lb 0.1.0, pid 4711"),
         ("status --json", "\"hash\": \"3f9a12bc\""),
+        ("vip", "no VIP is configured\n"),
+        ("vip --json", "[]"),
         ("counters", "verdict_19999    19999  pass    not for a vip"),
         ("counters --all", "verdict_0            0  pass    not for a vip"),
         ("counters --json", "\"name\": \"verdict_0\""),
@@ -430,6 +432,7 @@ fn a_daemon_that_cannot_be_reached_is_4() {
     let socket = daemon.socket().display().to_string();
     for line in [
         "status",
+        "vip",
         "counters",
         "explain 10.0.0.1 192.0.2.1:80",
         "drain b1",
@@ -470,7 +473,7 @@ fn the_help_documents_the_exit_codes_and_every_command() {
     assert_eq!(code, 0);
     assert!(help.contains("Exit codes:\n  0  done"), "{help}");
     let commands = [
-        "run", "check", "unload", "decap", "status", "explain", "drain", "undrain", "counters", "top",
+        "run", "check", "unload", "decap", "status", "vip", "explain", "drain", "undrain", "counters", "top",
         "events", "reload",
     ];
     for command in commands {

@@ -145,6 +145,14 @@ Examples:
   vip-lb status --json | jq '.vips[].services[].backends[] | select(.health.state == \"down\")'")]
     Status(StatusArgs),
 
+    /// Show which node answers for each VIP: this one or not, why, since when, for how long, and the last changes
+    #[command(after_help = "\
+Examples:
+  vip-lb vip
+  vip-lb vip 198.51.100.10
+  vip-lb vip --json | jq '.[] | select(.answering) | .address'")]
+    Vip(VipArgs),
+
     /// Explain what would happen to a packet now, and why, by the same code as the kernel; or, live, what happens
     #[command(after_help = "\
 Examples:
@@ -376,6 +384,18 @@ pub struct DecapArgs {
 /// Arguments of commands that print an answer of the daemon.
 #[derive(Debug, Args)]
 pub struct OutputArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `vip`.
+#[derive(Debug, Args)]
+pub struct VipArgs {
+    /// Only this one
+    #[arg(value_name = "ADDRESS")]
+    pub address: Option<IpAddr>,
+
     /// Print JSON
     #[arg(long)]
     pub json: bool,

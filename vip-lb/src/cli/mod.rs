@@ -48,6 +48,7 @@ pub fn execute(cli: Cli) -> Exit {
         Command::Check(args) => check::check(&args),
         Command::Schema => output::print_json(&crate::config::schema()).map(|()| Exit::Success),
         Command::Status(args) => remote::status(&client(), &args),
+        Command::Vip(args) => remote::vip(&client(), &args),
         Command::Explain(args) if args.live => watch::live(&client(), &args.filter, args.json),
         Command::Explain(args) => remote::explain(&client(), &args),
         Command::Capture(args) => watch::capture(&client(), &args),

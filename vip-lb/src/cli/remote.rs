@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context as _;
 
 use super::{
-    arguments::{CountersArgs, DEFAULT_SOCKET, EventsArgs, ExplainArgs, OutputArgs, StatusArgs},
+    arguments::{CountersArgs, DEFAULT_SOCKET, EventsArgs, ExplainArgs, OutputArgs, StatusArgs, VipArgs},
     exit::{Exit, UsageError},
     output, render,
 };
@@ -33,6 +33,31 @@ pub(super) fn status(client: &Client, args: &StatusArgs) -> anyhow::Result<Exit>
     } else {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         output::print(&render::status(&status, now, render::Style::of_stdout()))?;
+    }
+    Ok(Exit::Success)
+}
+
+#[expect(clippy::disallowed_methods, reason = "ages are shown as of now")]
+pub(super) fn vip(client: &Client, args: &VipArgs) -> anyhow::Result<Exit> {
+    let all = ask(client.status())?.vips;
+    let known: Vec<_> = all.iter().map(|vip| vip.address.to_string()).collect();
+    let vips: Vec<_> =
+        all.into_iter().filter(|vip| args.address.is_none_or(|address| vip.address == address)).collect();
+    if let Some(address) = args.address
+        && vips.is_empty()
+    {
+        anyhow::bail!("there is no VIP {address}: known are {}", known.join(", "));
+    }
+    if args.json {
+        // The services have `status`.
+        let mut vips = serde_json::to_value(&vips)?;
+        vips.as_array_mut().into_iter().flatten().filter_map(|vip| vip.as_object_mut()).for_each(|vip| {
+            vip.remove("services");
+        });
+        output::print_json(&vips)?;
+    } else {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        output::print(&render::vips(&vips, now, render::Style::of_stdout()))?;
     }
     Ok(Exit::Success)
 }

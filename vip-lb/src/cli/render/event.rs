@@ -150,7 +150,7 @@ fn forwarding(state: ForwardingState) -> &'static str {
 }
 
 /// Unix milliseconds as RFC 3339 in UTC: `2027-01-15T08:00:00.250Z`.
-struct Moment(u64);
+pub(super) struct Moment(pub(super) u64);
 
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

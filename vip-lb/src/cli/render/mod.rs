@@ -9,6 +9,7 @@ pub(in crate::cli) mod quantity;
 mod reports;
 mod status;
 mod table;
+mod vip;
 mod watched;
 
 pub(super) use counters::counters;
@@ -18,6 +19,7 @@ pub(super) use findings::findings;
 pub(super) use plan::plan;
 pub(super) use reports::{drain, node, reload, revisions};
 pub(super) use status::{latencies, milliseconds, notes as backend_notes, status, weight};
+pub(super) use vip::vips;
 pub(super) use watched::{fate, watched};
 
 use std::{

@@ -1,0 +1,118 @@
+//! Who answers for VIPs, as a page.
+
+use super::{Style, Tone, Toned, event::Moment, quantity};
+use crate::api::model::{VipStatus, VrrpState, VrrpStatus};
+
+/// Every VIP, and what its virtual router did last; `now` is in Unix seconds.
+pub(in crate::cli) fn vips(vips: &[VipStatus], now: u64, style: Style) -> String {
+    if vips.is_empty() {
+        return "no VIP is configured\n".to_owned();
+    }
+    vips.iter().map(|vip| block(vip, now, style)).collect::<Vec<_>>().join("\n")
+}
+
+fn block(vip: &VipStatus, now: u64, style: Style) -> String {
+    let answers = if vip.answering {
+        Toned("this node answers", Tone::Good, style)
+    } else {
+        Toned("this node does not answer", Tone::Bad, style)
+    };
+    let withdrawn = vip.withdrawn.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+    let mut text = format!("{}: {answers}{withdrawn}\n", vip.address);
+    match &vip.vrrp {
+        None => text.push_str(&format!("  ownership {}\n", vip.ownership)),
+        Some(vrrp) => text.push_str(&router(vrrp, now)),
+    }
+    text
+}
+
+fn router(vrrp: &VrrpStatus, now: u64) -> String {
+    let group = vrrp.group.as_ref().map_or_else(String::new, |group| format!(", group {group}"));
+    let mut text = format!(
+        "  vrrp {} on {}, priority {}{group}: {}",
+        vrrp.router_id,
+        vrrp.interface,
+        vrrp.priority,
+        state(vrrp.state)
+    );
+    if let Some(last) = vrrp.changes.last() {
+        text.push_str(&format!(" for {}", quantity::duration(now.saturating_sub(last.time_ms / 1000))));
+    }
+    if let Some(lease) = vrrp.lease_ms {
+        text.push_str(&format!(", lease for {lease} ms"));
+    }
+    if let Some(heard) = vrrp.heard {
+        text.push_str(&format!(", heard last: {heard}"));
+    }
+    text.push('\n');
+    let discarded: Vec<_> =
+        vrrp.adverts_discarded.iter().map(|(why, count)| format!("{count} as {why}")).collect();
+    let discarded = if discarded.is_empty() { "none".to_owned() } else { discarded.join(", ") };
+    text.push_str(&format!(
+        "  adverts: {} sent, {} received, discarded {discarded}\n",
+        vrrp.adverts_sent, vrrp.adverts_received
+    ));
+    for note in vrrp.hindrance.iter().chain(&vrrp.conflict) {
+        text.push_str(&format!("  ! {note}\n"));
+    }
+    for change in &vrrp.changes {
+        text.push_str(&format!("  {} {}: {}\n", Moment(change.time_ms), state(change.state), change.why));
+    }
+    text
+}
+
+fn state(state: VrrpState) -> &'static str {
+    match state {
+        VrrpState::Initialize => "takes no part",
+        VrrpState::Backup => "backup",
+        VrrpState::Active => "active",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        api::{model::VrrpChange, samples},
+        config::model::Ownership,
+    };
+
+    #[test]
+    fn who_answers_and_why() {
+        let mut sample = samples::status().vips;
+        let change = |time_ms, state, why: &str| VrrpChange { time_ms, state, why: why.to_owned() };
+        sample[1].ownership = Ownership::Vrrp;
+        sample[1].vrrp = Some(VrrpStatus {
+            router_id: 51,
+            interface: "eth0".into(),
+            group: Some("all".into()),
+            state: VrrpState::Backup,
+            priority: 100,
+            hindrance: None,
+            heard: Some("fe80::1".parse().unwrap()),
+            lease_ms: None,
+            changes: vec![
+                change(1_700_000_000_000, VrrpState::Backup, "it is able to forward"),
+                change(1_700_000_060_000, VrrpState::Active, "the active node was silent (fe80::1)"),
+                change(1_700_000_120_500, VrrpState::Backup, "a node of higher priority is active (fe80::1)"),
+            ],
+            adverts_sent: 600,
+            adverts_received: 7,
+            adverts_discarded: [("ttl".to_owned(), 2)].into(),
+            conflict: None,
+        });
+        let expected = "\
+192.0.2.10: this node answers
+  ownership always
+
+2001:db8::10: this node does not answer: this node is drained by the operator
+  vrrp 51 on eth0, priority 100, group all: backup for 1m 0s, heard last: fe80::1
+  adverts: 600 sent, 7 received, discarded 2 as ttl
+  2023-11-14T22:13:20.000Z backup: it is able to forward
+  2023-11-14T22:14:20.000Z active: the active node was silent (fe80::1)
+  2023-11-14T22:15:20.500Z backup: a node of higher priority is active (fe80::1)
+";
+        assert_eq!(vips(&sample, 1_700_000_180, Style::Plain), expected);
+        assert_eq!(vips(&[], 0, Style::Plain), "no VIP is configured\n");
+    }
+}
