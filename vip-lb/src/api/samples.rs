@@ -12,7 +12,7 @@ use super::model::{
     ConfigInfo, Counters, ExplainRequest, ExplainedService, Explanation, FloorStatus, FlowHash, Forwarding,
     ForwardingState, Frame, Health, HealthState, HostStatus, InterfaceStatus, NodeAdmin, OperatorOrder,
     OrderKind, ServiceStatus, Slot, SlotState, Status, Step, TableStatus, Traffic, Verdict, VerdictCount,
-    VipStatus, WatchdogStatus, WatchedPacket,
+    VipStatus, VrrpChange, VrrpState, VrrpStatus, WatchdogStatus, WatchedPacket,
 };
 use crate::{
     config::model::{
@@ -244,10 +244,10 @@ pub(crate) fn status() -> Status {
             },
             VipStatus {
                 address: "2001:db8::10".parse().unwrap(),
-                ownership: Ownership::Always,
+                ownership: Ownership::Vrrp,
                 answering: false,
                 withdrawn: Some("this node is drained by the operator".into()),
-                vrrp: None,
+                vrrp: Some(vrrp()),
                 services: vec![dns],
             },
         ],
@@ -256,6 +256,29 @@ pub(crate) fn status() -> Status {
             TableStatus { name: "NEWBORN".into(), entries: 32_768, capacity: 65_536 },
         ],
         warnings: vec!["eth1: its driver has no native XDP, attached in generic mode".into()],
+    }
+}
+
+fn vrrp() -> VrrpStatus {
+    let change = |time_ms, state, why: &str| VrrpChange { time_ms, state, why: why.to_owned() };
+    VrrpStatus {
+        router_id: 51,
+        interface: "eth0".into(),
+        group: Some("all".into()),
+        state: VrrpState::Backup,
+        priority: 100,
+        hindrance: None,
+        heard: Some("fe80::1".parse().unwrap()),
+        lease_ms: None,
+        changes: vec![
+            change(1_700_000_000_000, VrrpState::Backup, "it is able to forward"),
+            change(1_700_000_060_000, VrrpState::Active, "the active node was silent (fe80::1)"),
+            change(1_700_000_120_500, VrrpState::Backup, "a node of higher priority is active (fe80::1)"),
+        ],
+        adverts_sent: 600,
+        adverts_received: 7,
+        adverts_discarded: [("ttl".to_owned(), 2)].into(),
+        conflict: None,
     }
 }
 

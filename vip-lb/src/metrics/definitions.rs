@@ -50,6 +50,11 @@ metrics! {
     NODE_DRAINED: Gauge "node_drained" [] "Whether this node is drained, by configuration or operator: it gives up its VIPs.";
     INTERFACE: Gauge "interface_attached" ["interface", "mode"] "1 for each interface that the program is attached to; native or generic mode is a label.";
     VIP_ANSWERING: Gauge "vip_answering" ["vip"] "Whether this node answers ARP, neighbour solicitations and ping for the VIP.";
+    VRRP_STATE: Gauge "vrrp_state" ["vip", "state"] "1 for the state of the VIP's virtual router on this node: initialize, backup or active; the others are 0.";
+    VRRP_PRIORITY: Gauge "vrrp_priority" ["vip"] "The priority that this node's adverts say.";
+    VRRP_ADVERTS: Counter "vrrp_adverts_total" ["vip", "direction"] "Adverts of the VIP's virtual router: sent by this node, and received of others.";
+    VRRP_DISCARDED: Counter "vrrp_adverts_discarded_total" ["vip", "reason"] "Packets of VRRP on the VIP's link that were not heard, by why.";
+    VRRP_CONFLICT: Gauge "vrrp_conflict" ["vip"] "Whether another node speaks for the VIP's virtual router, but for other addresses.";
     PACKETS: Counter "packets_total" ["verdict", "action"] "Packets by how they ended: the verdict, and what it means for the packet.";
 
     SERVICE_INFO: Gauge "service_info" ["service", "vip", "port", "protocol", "affinity"] "Always 1; what the service is by the configuration.";

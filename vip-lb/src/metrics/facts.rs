@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{definitions::*, text::Page};
 use crate::api::model::{
     Action, AttachedMode, BackendStatus, Counters, FloorState, ForwardingState, HealthState, ServiceStatus,
-    Status,
+    Status, VrrpState,
 };
 use crate::health::Histogram;
 
@@ -88,6 +88,45 @@ fn node(page: &mut Page, facts: &Facts) {
     page.metric(&NODE_DRAINED).sample(&[], status.node_admin.is_drained());
 }
 
+/// Of VIPs whose ownership is by VRRP.
+fn vrrp(page: &mut Page, facts: &Facts) {
+    let routers: Vec<_> = facts
+        .status
+        .vips
+        .iter()
+        .filter_map(|vip| Some((vip.address.to_string(), vip.vrrp.as_ref()?)))
+        .collect();
+    let mut samples = page.metric(&VRRP_STATE);
+    for (vip, router) in &routers {
+        for (name, state) in [
+            ("initialize", VrrpState::Initialize),
+            ("backup", VrrpState::Backup),
+            ("active", VrrpState::Active),
+        ] {
+            samples.sample(&[vip, name], router.state == state);
+        }
+    }
+    let mut samples = page.metric(&VRRP_PRIORITY);
+    for (vip, router) in &routers {
+        samples.sample(&[vip], u32::from(router.priority));
+    }
+    let mut samples = page.metric(&VRRP_ADVERTS);
+    for (vip, router) in &routers {
+        samples.sample(&[vip, "sent"], router.adverts_sent);
+        samples.sample(&[vip, "received"], router.adverts_received);
+    }
+    let mut samples = page.metric(&VRRP_DISCARDED);
+    for (vip, router) in &routers {
+        for (reason, &count) in &router.adverts_discarded {
+            samples.sample(&[vip, reason], count);
+        }
+    }
+    let mut samples = page.metric(&VRRP_CONFLICT);
+    for (vip, router) in &routers {
+        samples.sample(&[vip], router.conflict.is_some());
+    }
+}
+
 fn traffic(page: &mut Page, facts: &Facts) {
     let mut samples = page.metric(&INTERFACE);
     for interface in &facts.status.interfaces {
@@ -101,6 +140,7 @@ fn traffic(page: &mut Page, facts: &Facts) {
     for vip in &facts.status.vips {
         samples.sample(&[&vip.address.to_string()], vip.answering);
     }
+    vrrp(page, facts);
     let mut samples = page.metric(&PACKETS);
     for count in &facts.counters.verdicts {
         let action = match count.verdict.action {

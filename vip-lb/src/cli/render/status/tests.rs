@@ -33,7 +33,7 @@ VIP 192.0.2.10, ownership always, answering
     b3 is draining: drained by the operator
     b3 is remembered by 41 open slots and 3 recorded flows
 
-VIP 2001:db8::10, ownership always, not answering: this node is drained by the operator
+VIP 2001:db8::10, ownership vrrp 51 on eth0, priority 100, backup because a node of higher priority is active (fe80::1), not answering: this node is drained by the operator
 
   dns: every udp port, affinity source, 16381 slots, all closed
   0 packets/s, 0 bit/s, 0 connections/s; total 0 packets, 0 B, 0 connections
