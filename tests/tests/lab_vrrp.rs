@@ -158,6 +158,55 @@ fn what_is_planned_loses_nothing() -> Result<()> {
     Ok(())
 }
 
+/// Where one family of a group cannot go on, the other goes with it.
+#[test]
+fn both_families_of_a_group_move_together() -> Result<()> {
+    let (mut site, mut config) = pair(Family::V4, 100)?;
+    let mut other = SiteOptions::new(Mode::L2, Family::V6)?.config(&[100, 100, 200]).vips.remove(0);
+    (other.ownership, other.vrrp) = (config.vips[0].ownership.clone(), config.vips[0].vrrp.clone());
+    for service in &mut other.services {
+        service.name.push('6');
+    }
+    config.vips.push(other);
+    site.start_daemons_with(|edge| {
+        let mut config = config.of_edge(edge);
+        for vrrp in config.vips.iter_mut().filter_map(|vip| vip.vrrp.as_mut()) {
+            vrrp.group = Some("both".to_owned());
+            vrrp.priority = Some(if edge == 0 { 200 } else { 100 });
+        }
+        config
+    })?;
+    wait_answering(&site, [true, false])?;
+
+    let first = &site.lab.edges[0].namespace;
+    first.ip(&["-6", "address", "flush", "dev", Node::DEVICE, "scope", "link"])?;
+    wait_answering(&site, [false, true])?;
+    let vips = site.daemons[0].status()?.vips;
+    for vip in &vips {
+        let why = &vip.vrrp.as_ref().and_then(|vrrp| vrrp.changes.last()).context("a change")?.why;
+        ensure!(!vip.answering && !why.is_empty(), "{vips:?}");
+    }
+    let lost = vips[1].vrrp.as_ref().and_then(|vrrp| vrrp.hindrance.as_deref());
+    ensure!(lost == Some("eth0 has no link-local IPv6 address"), "{lost:?}");
+    site.succeeded();
+    Ok(())
+}
+
+/// Waits until each node answers for both VIPs, or for none.
+fn wait_answering(site: &Site, expected: [bool; 2]) -> Result<()> {
+    let mut last = None;
+    wait_for(&format!("the nodes to answer for both VIPs: {expected:?}"), LIMIT, || {
+        let mut found = Vec::new();
+        for daemon in &site.daemons {
+            found.push(daemon.status()?.vips.iter().map(|vip| vip.answering).collect::<Vec<_>>());
+        }
+        let reached = found == expected.map(|answering| vec![answering; 2]);
+        last = Some(found);
+        Ok(reached.then_some(()))
+    })
+    .with_context(|| format!("last seen as {last:?}"))
+}
+
 fn wait_state(site: &Site, edge: usize, state: &str) -> Result<()> {
     let mut last = None;
     wait_for(&format!("node {} to be {state}", edge + 1), LIMIT, || {

@@ -93,6 +93,9 @@ pub struct Vip {
 pub struct Vrrp {
     /// `initialize`, `backup` or `active`.
     pub state: String,
+    /// What keeps it from taking part.
+    #[serde(default)]
+    pub hindrance: Option<String>,
     /// The node heard last.
     #[serde(default)]
     pub heard: Option<IpAddr>,

@@ -386,3 +386,6 @@ fn v4(vip: &IpAddr) -> Option<std::net::Ipv4Addr> {
 fn v6(vip: &IpAddr) -> Option<std::net::Ipv6Addr> {
     if let IpAddr::V6(vip) = vip { Some(*vip) } else { None }
 }
+
+#[cfg(test)]
+mod tests;
