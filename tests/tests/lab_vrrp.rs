@@ -134,6 +134,17 @@ fn what_is_planned_loses_nothing() -> Result<()> {
     ensure!(router.changes.len() == before, "the upgrade moved the VIP: {:?}", router.changes);
     connections.exchange(5)?;
 
+    // What is configured anew changes no owner by itself.
+    let mut lower = config.clone();
+    if let Some(vrrp) = &mut lower.vips[0].vrrp {
+        vrrp.priority = Some(50);
+    }
+    site.daemons[0].reload(&lower)?;
+    connections.exchange(5)?;
+    let changes = site.daemons[0].status()?.vips[0].vrrp.clone().context("a router")?.changes;
+    ensure!(changes.len() == 2, "the reload moved the VIP: {changes:?}");
+    site.daemons[0].reload(&config)?;
+
     // A drained node says so, and the other takes over.
     site.daemons[0].ask(&["drain", "--node"])?;
     wait_state(&site, 1, "active")?;

@@ -202,7 +202,7 @@ impl Thread {
             groups.push(match known {
                 Some(known) => {
                     let mut group = former.swap_remove(known);
-                    group.change_vips(setup, &self.owners);
+                    group.change(setup, &self.owners);
                     group
                 }
                 None => Running::new(setup),

@@ -61,16 +61,14 @@ impl Running {
         Self { setup, machine: None, routers, wanted: BTreeMap::new() }
     }
 
-    /// Whether nothing but its addresses differs.
+    /// Whether it is the same group, of which other things are configured.
     pub(super) fn goes_on_as(&self, setup: &GroupSetup) -> bool {
-        let without = |setup: &GroupSetup| {
-            let routers = setup.routers.iter();
-            routers.map(|router| RouterSetup { vips: Vec::new(), ..router.clone() }).collect::<Vec<_>>()
-        };
-        without(&self.setup) == without(setup)
+        let fixed = |router: &RouterSetup| (router.router, router.interface.clone(), router.peers.clone());
+        self.setup.routers.iter().map(fixed).eq(setup.routers.iter().map(fixed))
     }
 
-    pub(super) fn change_vips(&mut self, setup: GroupSetup, owners: &Owners) {
+    /// Takes over what is configured now.
+    pub(super) fn change(&mut self, setup: GroupSetup, owners: &Owners) {
         for (router, (known, new)) in self.setup.routers.iter().zip(&setup.routers).enumerate() {
             for vip in known.vips.iter().filter(|vip| !new.vips.contains(vip)) {
                 end_lease(owners, *vip);
@@ -79,8 +77,15 @@ impl Running {
                 self.routers[router].announcements = announcements(now());
             }
             self.routers[router].report.vips.clone_from(&new.vips);
+            self.routers[router].report.priority = new.profile.priority.get();
         }
         self.setup = setup;
+        if let Some(mut machine) = self.machine.take() {
+            let profiles = self.setup.routers.iter().map(|router| router.profile).collect();
+            let orders = machine.on(GroupEvent::Profiles(profiles), now());
+            self.carry_out(&mut machine, orders, owners);
+            self.machine = Some(machine);
+        }
     }
 
     pub(super) fn has(&self, vip: IpAddr) -> bool {

@@ -49,6 +49,8 @@ pub enum GroupEvent {
     Timer(Vec<Option<Instant>>),
     /// By how much tracking lowers the priority of all of them now; 0 takes back what it did before.
     Lowered(u8),
+    /// Something else is configured of each router, as [`Event::Profile`]; what lowers priorities is told anew.
+    Profiles(Vec<Profile>),
     /// As [`Event::HandOver`].
     HandOver(Duration),
     /// As [`Event::Shutdown`].
@@ -115,6 +117,12 @@ impl Group {
                 for router in 0..self.routers.len() {
                     let priority = self.routers[router].profile.priority.lowered(by);
                     self.one(router, Event::Priority(priority), now, &mut orders);
+                }
+            }
+            GroupEvent::Profiles(profiles) => {
+                for (router, profile) in profiles.into_iter().enumerate() {
+                    self.routers[router].profile = profile;
+                    self.one(router, Event::Profile(profile), now, &mut orders);
                 }
             }
             GroupEvent::HandOver(pause) => self.all(Event::HandOver(pause), now, &mut orders),

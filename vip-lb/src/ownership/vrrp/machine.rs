@@ -68,6 +68,8 @@ pub enum Event {
     Sent,
     /// Tracking raised or lowered the priority.
     Priority(Priority),
+    /// Something else is configured. What it is stays; the source does, too.
+    Profile(Profile),
     /// An operator wants another node to be active, and this one to preempt nobody for so long.
     HandOver(Duration),
     /// Another router of the same group became active, or ceased to be: this one follows.
@@ -272,6 +274,11 @@ impl Machine {
                 self.priority = priority;
                 Vec::new()
             }
+            (_, Event::Profile(profile)) => {
+                self.profile = Profile { source: self.profile.source, ..profile };
+                self.priority = profile.priority;
+                Vec::new()
+            }
             (_, Event::Heard(heard)) if heard.source == self.profile.source => Vec::new(),
             (Role::Initialize, Event::Resume(lease)) if now < lease => {
                 let active = Active { advert_at: now, lease, announced: true };
@@ -341,6 +348,7 @@ impl Machine {
             | Event::Resume(_)
             | Event::Sent
             | Event::Priority(_)
+            | Event::Profile(_)
             | Event::Shutdown => {}
         }
         self.role = Role::Backup(backup);
@@ -374,6 +382,7 @@ impl Machine {
             | Event::Ready(_)
             | Event::Resume(_)
             | Event::Priority(_)
+            | Event::Profile(_)
             | Event::Shutdown => Vec::new(),
         }
     }

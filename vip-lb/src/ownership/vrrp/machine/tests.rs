@@ -371,6 +371,19 @@ fn who_hands_over_to_nobody_takes_the_place_again() {
     assert_eq!(bench.expire(), takes_over(Why::Silence));
 }
 
+/// An operator who raises a priority moves nothing that need not move.
+#[test]
+fn what_is_configured_anew_changes_no_state() {
+    let new = Profile { priority: priority(200), source: LOWER_ADDRESS, ..profile() };
+    let mut bench = Bench::active(profile());
+    assert_eq!(bench.on(Event::Profile(new)), []);
+    assert_eq!(bench.expire(), [Action::Send(Some(priority(200)))]);
+    let mut bench = Bench::backup(profile());
+    assert_eq!(bench.on(Event::Profile(new)), []);
+    assert_eq!(bench.wait(), INTERVAL.down(priority(200)));
+    assert_eq!(bench.machine.profile.source, profile().source);
+}
+
 #[test]
 fn a_lowered_priority_counts_at_once() {
     let mut bench = Bench::backup(profile());
