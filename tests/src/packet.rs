@@ -142,6 +142,7 @@ impl Frame {
             source_port,
             destination_port,
             sequence: 1000,
+            acknowledged: 0,
             flags: field::TCP_ACK,
             options: Vec::new(),
             claimed_header_len: None,

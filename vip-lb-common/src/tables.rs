@@ -6,8 +6,8 @@ use crate::{
     FlowHash,
     abi::{
         Address, Backend, BackendRef, FlowEntry, FlowKey, Fragment, FragmentKey, Lease, LinkAddress, NatFlow,
-        NatReply, NatReplyKey, Peer, PortKey, RangeKey, RingClass, ServiceOptions, ServiceRef, Settings,
-        Slot, Survivor, Vip,
+        NatReply, NatReplyKey, Peer, PortKey, RangeKey, RingClass, Sample, ServiceOptions, ServiceRef,
+        Settings, Slot, Survivor, Vip,
     },
     pipeline::{Fate, Step},
 };
@@ -143,6 +143,9 @@ pub trait Tables {
     /// Takes one from what this CPU may do with ICMP for a service in the current second ([`ServiceOptions::icmp_rate`]).
     /// False when it is spent.
     fn may_send(&self, service: u16, use_of: IcmpUse, rate: u16) -> bool;
+
+    /// Lets `note` change the place of SAMPLES with this number, and tells it CLOCK_MONOTONIC in nanoseconds.
+    fn sample(&self, place: u32, note: impl FnOnce(&mut Sample, u64));
 
     /// Adds a finished packet to the counters.
     fn count(&self, fate: &Fate);

@@ -13,6 +13,7 @@ mod cells;
 mod maps;
 mod packet;
 mod probe;
+mod ring;
 mod watch;
 
 use aya_ebpf::{
@@ -73,6 +74,9 @@ pub fn vip_lb(ctx: XdpContext) -> u32 {
     }
     if code == STAGE | Stage::NatBind as u32 {
         code = vip_lb_nat_bind(ctx.ctx);
+    }
+    if code == STAGE | Stage::Sample as u32 {
+        code = vip_lb_sample(ctx.ctx);
     }
     if code == STAGE | Stage::Translate as u32 {
         code = vip_lb_translate(ctx.ctx);
@@ -153,7 +157,7 @@ pub extern "C" fn vip_lb_nat(ctx: *mut xdp_md) -> u32 {
     at_desk(ctx, pipeline::nat)
 }
 
-/// Without an entry.
+/// Without an entry, or to be noted before it is sent.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn vip_lb_nat_steer(ctx: *mut xdp_md) -> u32 {
@@ -165,6 +169,13 @@ pub extern "C" fn vip_lb_nat_steer(ctx: *mut xdp_md) -> u32 {
 #[inline(never)]
 pub extern "C" fn vip_lb_nat_bind(ctx: *mut xdp_md) -> u32 {
     at_desk(ctx, pipeline::nat_bind)
+}
+
+/// Of a flow that is looked at closely, perhaps.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn vip_lb_sample(ctx: *mut xdp_md) -> u32 {
+    at_desk(ctx, pipeline::sample)
 }
 
 /// To other addresses and ports.

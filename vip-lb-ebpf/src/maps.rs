@@ -1,7 +1,7 @@
 //! The maps, private to this file, and the pipeline's view of them.
 
 use aya_ebpf::{
-    bindings::{BPF_EXIST, BPF_NOEXIST},
+    bindings::{BPF_EXIST, BPF_F_MMAPABLE, BPF_NOEXIST},
     btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, lpm_trie::Key},
     helpers::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns, bpf_ringbuf_output},
     macros::btf_map,
@@ -12,9 +12,9 @@ use vip_lb_common::{
         Address, Backend, DEFAULT_FLOWS, DEFAULT_FRAGMENTS, DEFAULT_NAT, DEFAULT_NEWBORN, DEFAULT_SURVIVORS,
         EVENT_BYTES, FlowEntry, FlowKey, Fragment, FragmentKey, IcmpAccount, Lease, LinkAddress,
         MAX_BACKENDS, MAX_RANGES, MAX_SERVICES, MAX_VIPS, NatFlow, NatReply, NatReplyKey, Peer, PortKey,
-        RING_SIZES, RangeKey, Recording, Ring, RingClass, SNAP, ServiceOptions, ServiceRef, Settings,
-        Sighting, Slot, Stats, Survivor, VIP_PLACES, Vip, VipPlace, WATCHERS as MAX_WATCHERS, WatchCount,
-        Watcher,
+        RING_SIZES, RangeKey, Recording, Ring, RingClass, SAMPLES as MAX_SAMPLES, SNAP, Sample,
+        ServiceOptions, ServiceRef, Settings, Sighting, Slot, Stats, Survivor, VIP_PLACES, Vip, VipPlace,
+        WATCHERS as MAX_WATCHERS, WatchCount, Watcher,
     },
     decap::DecapTables,
     pipeline::{Desk, Fate, Job, Step},
@@ -24,6 +24,7 @@ use vip_lb_common::{
 
 use crate::{
     cells::{Cell, Marked},
+    ring::{in_ring, in_ring_of},
     watch::Witness,
 };
 
@@ -105,6 +106,10 @@ static SERVICE_STATS: PerCpuArray<Stats, MAX_SERVICES> = PerCpuArray::new();
 /// Counters by backend index.
 #[btf_map]
 static BACKEND_STATS: PerCpuArray<Stats, MAX_BACKENDS> = PerCpuArray::new();
+
+/// Flows that are looked at closely, by a hash. The daemon reads it in its own memory (kernel 5.5).
+#[btf_map]
+static SAMPLES: Array<Sample, MAX_SAMPLES, { BPF_F_MMAPABLE as usize }> = Array::new();
 
 /// Who watches packets.
 #[btf_map]
@@ -485,6 +490,17 @@ impl<W: Witness> Tables for Maps<W> {
     }
 
     #[inline(always)]
+    fn sample(&self, place: u32, note: impl FnOnce(&mut Sample, u64)) {
+        let Some(sample) = SAMPLES.get_ptr_mut(place) else {
+            return;
+        };
+        // SAFETY: the helper reads a clock.
+        let now = unsafe { bpf_ktime_get_ns() };
+        // SAFETY: a map value, valid while the program runs. Another CPU may write it meanwhile, see `Sample`.
+        note(unsafe { &mut *sample }, now);
+    }
+
+    #[inline(always)]
     fn count(&self, fate: &Fate) {
         self.0.end(fate);
         count_verdict(fate.verdict);
@@ -549,24 +565,6 @@ fn slot_ptr(service: ServiceRef, index: u32) -> Option<*mut Slot> {
         RingClass::Medium => in_ring(RINGS_65537.get_value_ptr_mut(outer, &0)?, index),
         RingClass::Large => in_ring(RINGS_131071.get_value_ptr_mut(outer, &0)?, index),
     }
-}
-
-/// The slot at `index`. LLVM knows that a hash scaled to N slots is below N and would drop the check; the verifier does not
-/// know and needs it.
-#[inline(always)]
-fn in_ring<const N: usize>(ring: *mut Ring<N>, index: u32) -> Option<*mut Slot> {
-    let index = core::hint::black_box(index) as usize;
-    if index >= N {
-        return None;
-    }
-    // SAFETY: the ring is one map value of N slots.
-    Some(unsafe { ring.cast::<Slot>().add(index) })
-}
-
-#[inline(always)]
-fn in_ring_of<const N: usize>(ring: *mut Ring<N>, hash: FlowHash) -> Option<(u32, *mut Slot)> {
-    let index = hash.slot(N as u32);
-    in_ring(ring, index).map(|slot| (index, slot))
 }
 
 #[inline(always)]

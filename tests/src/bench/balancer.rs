@@ -278,6 +278,7 @@ fn service(setup: &Setup) -> ServiceRef {
     if setup.mss != 0 {
         flags |= ServiceRef::CLAMP;
     }
+    flags |= ServiceRef::sampling(setup.sample);
     ServiceRef { id: SERVICE, ring_class: RingClass::Small as u8, flags }
 }
 

@@ -41,6 +41,8 @@ pub struct Setup {
     pub mtu: u16,
     /// Largest segment that the service lets a SYN announce, in bytes; 0 sets no limit.
     pub mss: u16,
+    /// One of so many flows is looked at closely; none of 0.
+    pub sample: u32,
     /// What packets are asked besides.
     pub attention: Attention,
 }
@@ -146,6 +148,7 @@ const IPIP: Setup = Setup {
     slots: Slots::Settled,
     mtu: 1500,
     mss: 0,
+    sample: 0,
     attention: Attention::None,
 };
 const NAT: Setup = Setup { forwarding: Forwarding::Nat, ..IPIP };
@@ -163,7 +166,7 @@ const RARE: Case = Case { instructions: None, floor: None, ..SETTLED_TCP_IPIP };
 const COUNTED: Case = Case { timed: false, ..RARE };
 
 /// All cases.
-pub const CASES: [Case; 23] = [
+pub const CASES: [Case; 27] = [
     Case {
         name: "non_vip_pass",
         traffic: Traffic { destination: ELSEWHERE, ..TCP },
@@ -249,6 +252,16 @@ pub const CASES: [Case; 23] = [
     },
     Case { name: "settled_tcp_ipip_watched", setup: Setup { attention: Attention::Watched, ..IPIP }, ..RARE },
     Case { name: "settled_tcp_ipip_shown", setup: Setup { attention: Attention::Shown, ..IPIP }, ..COUNTED },
+    // Nearly all flows are others than those that are looked at closely, and then all of them are.
+    Case { name: "passive_on_tcp_ipip", setup: Setup { sample: 4096, ..IPIP }, ..RARE },
+    Case { name: "passive_on_sampled_tcp_ipip", setup: Setup { sample: 1, ..IPIP }, ..RARE },
+    Case { name: "passive_on_sampled_syn_ipip", setup: Setup { sample: 1, ..IPIP }, traffic: SYN, ..RARE },
+    Case {
+        name: "passive_on_sampled_tcp_nat",
+        setup: Setup { sample: 1, ..NAT },
+        verdict: Verdict::ForwardedNat,
+        ..RARE
+    },
     Case {
         name: "syn_nat",
         setup: NAT,

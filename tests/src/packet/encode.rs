@@ -187,7 +187,7 @@ fn tcp(header: &Tcp, ip: &PseudoHeader, rest: &[u8]) -> Vec<u8> {
     let mut bytes = header.source_port.to_be_bytes().to_vec();
     bytes.extend(header.destination_port.to_be_bytes());
     bytes.extend(header.sequence.to_be_bytes());
-    bytes.extend([0; 4]);
+    bytes.extend(header.acknowledged.to_be_bytes());
     bytes.extend([(header_len / 4) << 4, header.flags]);
     bytes.extend(64_240_u16.to_be_bytes());
     bytes.extend([0; 4]);

@@ -139,6 +139,13 @@ impl Frame {
         self
     }
 
+    /// Acknowledgement number of the latest TCP header.
+    #[must_use]
+    pub fn acknowledged(mut self, acknowledged: u32) -> Self {
+        self.latest_tcp().acknowledged = acknowledged;
+        self
+    }
+
     fn latest_ip(&mut self) -> &mut Header {
         self.latest("an IP header", |header| {
             matches!(header, Header::Ipv4(_) | Header::Ipv6(_)).then_some(header)

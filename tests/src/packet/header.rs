@@ -98,6 +98,7 @@ pub(super) struct Tcp {
     pub(super) source_port: u16,
     pub(super) destination_port: u16,
     pub(super) sequence: u32,
+    pub(super) acknowledged: u32,
     pub(super) flags: u8,
     pub(super) options: Vec<u8>,
     pub(super) claimed_header_len: Option<u8>,

@@ -80,7 +80,7 @@ pub fn run(packets: usize, dice: Dice, name: &str) -> Report {
     let mut round_ends = 0;
     while report.packets < packets && report.disagreements.is_empty() {
         if report.packets >= round_ends {
-            pair.compare_tables(&format!("before packet {} of {name}", report.packets));
+            pair.compare_timeless_tables(&format!("before packet {} of {name}", report.packets));
             begin_round(&mut pair, &mut generator.dice);
             round_ends += ROUND;
         }
@@ -101,7 +101,7 @@ pub fn run(packets: usize, dice: Dice, name: &str) -> Report {
         }
     }
     if report.disagreements.is_empty() {
-        pair.compare_tables(&format!("at the end of {name}"));
+        pair.compare_timeless_tables(&format!("at the end of {name}"));
     }
     report.samples = sampler.samples;
     report
@@ -123,7 +123,7 @@ pub fn run_frames(frames: &[(Program, Vec<u8>)]) -> Result<Vec<Outcome>, String>
         judged(&mut pair, &oracle, &Packet { program: *program, frame: frame.clone() })
     };
     let outcomes = frames.iter().map(run).collect();
-    pair.compare_tables("single frames");
+    pair.compare_timeless_tables("single frames");
     outcomes
 }
 

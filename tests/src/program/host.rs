@@ -4,7 +4,10 @@ use std::cell::UnsafeCell;
 
 use vip_lb_common::{Packet, Verdict, decap, memory::MemoryTables, pipeline};
 
-use super::{INGRESS, Outcome, Program, Scenario, State, XdpAction, state::timeless};
+use super::{
+    INGRESS, Outcome, Program, Scenario, State, XdpAction,
+    state::{timeless, without_times},
+};
 
 /// Room in front of a frame: XDP_PACKET_HEADROOM.
 const HEADROOM: usize = 256;
@@ -80,6 +83,7 @@ impl Host {
             newborn: tables.newborn.borrow().clone(),
             survivors: tables.survivors.borrow().clone(),
             fragments: timeless(tables.fragments.borrow().clone()),
+            samples: without_times(tables.samples.borrow().clone().into_iter()),
             nat_flows: tables.nat_flows.borrow().clone(),
             nat_replies: tables.nat_replies.borrow().clone(),
             unrecorded,

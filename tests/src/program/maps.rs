@@ -6,7 +6,7 @@ use std::{
     hash::Hash,
 };
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use aya::{
     Ebpf, Pod,
     maps::{
@@ -14,17 +14,21 @@ use aya::{
         PerCpuValues, RingBuf, lpm_trie::Key,
     },
 };
+use vip_lb::dataplane::Samples;
 use vip_lb_common::{
     Verdict,
     abi::{
         Address, Backend, FlowEntry, FlowKey, Fragment, FragmentKey, IcmpAccount, Lease, LinkAddress,
         NatFlow, NatReply, NatReplyKey, Peer, Plain, PortKey, RING_SIZES, RangeKey, Recording, Ring,
-        RingClass, ServiceOptions, ServiceRef, Settings, Sighting, Slot, Stats, Survivor, Vip, VipPlace,
-        WatchCount, Watcher,
+        RingClass, Sample, ServiceOptions, ServiceRef, Settings, Sighting, Slot, Stats, Survivor, Vip,
+        VipPlace, WatchCount, Watcher,
     },
 };
 
-use super::{Scenario, State, state::timeless};
+use super::{
+    Scenario, State,
+    state::{timeless, without_times},
+};
 
 /// A value as it lies in a map.
 #[derive(Clone, Copy)]
@@ -66,6 +70,8 @@ pub(super) struct Maps {
     nat_flows: Table<FlowKey, NatFlow>,
     nat_replies: Table<NatReplyKey, NatReply>,
     icmp_accounts: PerCpuArray<MapData, Wire<IcmpAccount>>,
+    samples: Samples,
+    sample_array: Array<MapData, Wire<Sample>>,
     recording: PerCpuArray<MapData, Wire<Recording>>,
     peers: Table<LinkAddress, Peer>,
     interfaces: BpfHashMap<MapData, u32, Wire<LinkAddress>>,
@@ -88,6 +94,11 @@ pub(super) struct Maps {
 impl Maps {
     /// Takes the maps out of an object, as empty as the kernel makes them.
     pub(super) fn of(ebpf: &mut Ebpf) -> anyhow::Result<Self> {
+        let Some(Map::Array(samples)) = ebpf.take_map("SAMPLES") else {
+            bail!("the object has no array SAMPLES");
+        };
+        // Read in place, and written as any other.
+        let sample_array = Array::try_from(Map::Array(MapData::from_id(samples.info()?.id())?))?;
         Ok(Self {
             settings: typed(ebpf, "SETTINGS")?,
             vip_index: typed(ebpf, "VIP_INDEX")?,
@@ -104,6 +115,8 @@ impl Maps {
             nat_flows: typed(ebpf, "NAT_FLOWS")?,
             nat_replies: typed(ebpf, "NAT_REPLIES")?,
             icmp_accounts: typed(ebpf, "ICMP_ACCOUNTS")?,
+            samples: Samples::of(samples)?,
+            sample_array,
             recording: typed(ebpf, "RECORDING")?,
             peers: typed(ebpf, "PEERS")?,
             interfaces: typed(ebpf, "INTERFACES")?,
@@ -198,6 +211,11 @@ impl Maps {
         for backend in std::mem::take(&mut self.backends) {
             self.backend_array.set(u32::from(backend), Wire(zero()), 0)?;
             reset(&mut self.backend_stats, u32::from(backend))?;
+        }
+        for (place, sample) in self.samples() {
+            if sample != Sample::default() {
+                self.sample_array.set(place, Wire(Sample::default()), 0)?;
+            }
         }
         reset(&mut self.recording, 0)?;
         for number in 0..Verdict::COUNTERS as u32 {
@@ -297,6 +315,7 @@ impl Maps {
             newborn: entries(&self.newborn)?,
             survivors: entries(&self.survivors)?,
             fragments: timeless(entries(&self.fragments)?),
+            samples: without_times(self.samples().into_iter()),
             nat_flows: entries(&self.nat_flows)?,
             nat_replies: entries(&self.nat_replies)?,
             unrecorded,
@@ -332,6 +351,12 @@ impl Maps {
             }
         }
         Ok(unrecorded)
+    }
+
+    fn samples(&self) -> Vec<(u32, Sample)> {
+        let mut samples = Vec::new();
+        self.samples.copy(&mut samples);
+        (0..).zip(samples).collect()
     }
 
     fn recording(&self) -> anyhow::Result<Recording> {

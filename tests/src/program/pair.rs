@@ -201,10 +201,29 @@ impl Pair {
     /// Where it differs.
     #[track_caller]
     pub fn compare_tables(&self, name: &str) {
-        if let Some(kernel) = &self.kernel {
-            let state = kernel.state().unwrap_or_else(|error| panic!("cannot read the maps: {error:#}"));
+        if let Some(state) = self.kernel_state() {
             state.assert_same(&self.state(), name);
         }
+    }
+
+    /// The same, SAMPLES excepted: whose a place is depends on the clock where packets come for more than a second.
+    ///
+    /// # Panics
+    ///
+    /// Where it differs.
+    #[track_caller]
+    pub fn compare_timeless_tables(&self, name: &str) {
+        if let Some(state) = self.kernel_state() {
+            let samples = state.samples.clone();
+            state.assert_same(&State { samples, ..self.state() }, name);
+        }
+    }
+
+    fn kernel_state(&self) -> Option<State> {
+        let read = |kernel: &Kernel| {
+            kernel.state().unwrap_or_else(|error| panic!("cannot read the maps: {error:#}"))
+        };
+        self.kernel.as_ref().map(read)
     }
 
     fn in_kernel(&mut self, write: impl FnOnce(&mut Kernel) -> anyhow::Result<()>) {

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use vip_lb_common::abi::{
-    FlowEntry, FlowKey, Fragment, FragmentKey, NatFlow, NatReply, NatReplyKey, Recording, Stats, Survivor,
+    FlowEntry, FlowKey, Fragment, FragmentKey, NatFlow, NatReply, NatReplyKey, Recording, Sample,
+    SampleState, Stats, Survivor,
 };
 
 /// Everything that running packets changes.
@@ -23,6 +24,8 @@ pub struct State {
     pub survivors: HashMap<FlowKey, Survivor>,
     /// FRAGMENTS, without the time of the entries.
     pub fragments: HashMap<FragmentKey, Fragment>,
+    /// SAMPLES by place, with 1 for every time.
+    pub samples: BTreeMap<u32, Sample>,
     /// NAT_FLOWS.
     pub nat_flows: HashMap<FlowKey, NatFlow>,
     /// NAT_REPLIES.
@@ -39,6 +42,19 @@ pub(super) fn timeless(fragments: HashMap<FragmentKey, Fragment>) -> HashMap<Fra
     fragments.into_iter().map(|(key, fragment)| (key, Fragment { seen: 0, ..fragment })).collect()
 }
 
+/// Places of SAMPLES that are taken, without their times, which are another clock's on each side.
+pub(super) fn without_times(samples: impl Iterator<Item = (u32, Sample)>) -> BTreeMap<u32, Sample> {
+    let taken = samples.filter(|(_, sample)| sample.state != SampleState::Free as u8);
+    let without = |sample: Sample| Sample {
+        begun: sample.begun.min(1),
+        asked: sample.asked.min(1),
+        shaken_after: sample.shaken_after.min(1),
+        answered_after: sample.answered_after.min(1),
+        ..sample
+    };
+    taken.map(|(place, sample)| (place, without(sample))).collect()
+}
+
 impl State {
     /// Panics with the parts that differ.
     #[track_caller]
@@ -51,6 +67,7 @@ impl State {
             newborn,
             survivors,
             fragments,
+            samples,
             nat_flows,
             nat_replies,
             unrecorded,
@@ -63,6 +80,7 @@ impl State {
         assert_eq!(*newborn, other.newborn, "{case}: NEWBORN");
         assert_eq!(*survivors, other.survivors, "{case}: SURVIVORS");
         assert_eq!(*fragments, other.fragments, "{case}: FRAGMENTS");
+        assert_eq!(*samples, other.samples, "{case}: SAMPLES");
         assert_eq!(*nat_flows, other.nat_flows, "{case}: NAT_FLOWS");
         assert_eq!(*nat_replies, other.nat_replies, "{case}: NAT_REPLIES");
         assert_eq!(*unrecorded, other.unrecorded, "{case}: unrecorded_at of the slots");

@@ -18,13 +18,14 @@ use crate::packet::{Frame, arp_request, assert_same_bytes, check, eth, neighbour
 
 mod fragments;
 mod icmp;
+mod samples;
 
 /// What it shows, the tables that it needs, and the story itself.
 pub type Told = (&'static str, fn() -> Scenario, fn(&mut Story));
 
 /// All stories.
 pub fn all() -> Vec<Told> {
-    [STEERING, fragments::ALL, icmp::ALL, nat::ALL].concat()
+    [STEERING, fragments::ALL, icmp::ALL, samples::ALL, nat::ALL].concat()
 }
 
 const STEERING: &[Told] = &[
@@ -103,6 +104,17 @@ impl Story {
             self.pair.run(&name, Program::Balancer, &packet(ip()).bytes(), 0);
             self.pair.compare_tables(&name);
             assert_eq!(self.packets_to(backend), before + 1, "{name}: packets to backend {backend}");
+        }
+    }
+
+    /// Sends a packet of either family, which must go to some backend.
+    #[track_caller]
+    fn passes(&mut self, name: &str, packet: impl Fn(Frame) -> Frame) {
+        for (family, ip) in self.families {
+            let name = format!("{family}: {name}");
+            let outcome = self.pair.run(&name, Program::Balancer, &packet(ip()).bytes(), 0);
+            self.pair.compare_tables(&name);
+            assert_eq!(outcome.verdict.action(), vip_lb_common::Action::Forward, "{name}");
         }
     }
 

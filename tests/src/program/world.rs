@@ -155,6 +155,16 @@ pub mod port {
     pub const CLAMPED_IPIP: u16 = 108;
     /// `l2`; flagged as one whose segment sizes are limited, with the limit 0.
     pub const CLAMPED_TO_0: u16 = 109;
+    /// Ten backends of all modes; all flows are looked at closely.
+    pub const SAMPLED: u16 = 110;
+    /// The same of one flow in four.
+    pub const SAMPLED_IN_PART: u16 = 111;
+    /// Open slots; all flows are looked at closely.
+    pub const SAMPLED_OPEN: u16 = 112;
+    /// `l2`; announced segment sizes are limited, and all flows looked at closely.
+    pub const SAMPLED_CLAMPED: u16 = 113;
+    /// Affinity by source; the flows of one client in four are looked at closely.
+    pub const SAMPLED_AFFINE: u16 = 114;
     /// No service.
     pub const UNKNOWN: u16 = 9999;
     /// Of [`RANGE_VIP`](super::RANGE_VIP): the first of eight ports of the TCP service of [`L2`]. The next port is that of [`IPIP6`], because
@@ -282,7 +292,7 @@ fn services(world: &mut Scenario) -> Vec<(u16, u8, ServiceRef)> {
         (port::JUMBO, both, RingClass::Small, 0, one(closed(jumbo))),
         (port::AFFINE, both, RingClass::Small, ServiceRef::SOURCE_AFFINITY, spread.clone()),
         (port::MEDIUM, tcp, RingClass::Medium, 0, spread.clone()),
-        (port::LARGE, tcp, RingClass::Large, 0, spread),
+        (port::LARGE, tcp, RingClass::Large, 0, spread.clone()),
         (port::OPEN, both, RingClass::Small, 0, one(opened(Phase::Open, previous))),
         (port::KNOWN, both, RingClass::Small, 0, one(opened(Phase::Known, previous))),
         (port::SETTLING, both, RingClass::Small, 0, one(opened(Phase::Settling, previous))),
@@ -300,6 +310,15 @@ fn services(world: &mut Scenario) -> Vec<(u16, u8, ServiceRef)> {
         (port::CLAMPED_TO_0, tcp, RingClass::Small, ServiceRef::CLAMP, one(closed(l2))),
         (port::RATIONED, both, RingClass::Small, 0, one(closed(ipip))),
     ];
+    let sampling = ServiceRef::sampling;
+    let affine = ServiceRef::SOURCE_AFFINITY | sampling(4);
+    kinds.extend([
+        (port::SAMPLED, tcp, RingClass::Small, sampling(1), spread.clone()),
+        (port::SAMPLED_IN_PART, tcp, RingClass::Small, sampling(4), spread.clone()),
+        (port::SAMPLED_OPEN, tcp, RingClass::Small, sampling(1), one(opened(Phase::Open, previous))),
+        (port::SAMPLED_CLAMPED, tcp, RingClass::Small, ServiceRef::CLAMP | sampling(1), one(closed(l2))),
+        (port::SAMPLED_AFFINE, tcp, RingClass::Small, affine, spread),
+    ]);
     kinds.extend(
         tagged.into_iter().map(|(port, backend)| (port, both, RingClass::Small, 0, one(closed(backend)))),
     );
@@ -320,7 +339,7 @@ fn services(world: &mut Scenario) -> Vec<(u16, u8, ServiceRef)> {
 /// What is rarely asked of the service of a port.
 fn options(port: u16) -> ServiceOptions {
     let mss = match port {
-        port::CLAMPED | port::CLAMPED_IPIP => CLAMP,
+        port::CLAMPED | port::CLAMPED_IPIP | port::SAMPLED_CLAMPED => CLAMP,
         _ => 0,
     };
     // Clocks differ between kernel and host, so that a budget must be spent either never or always.

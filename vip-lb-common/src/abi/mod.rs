@@ -11,6 +11,7 @@ mod lease;
 mod nat;
 mod probe;
 mod ring;
+mod sample;
 mod service;
 mod settings;
 mod stats;
@@ -24,6 +25,7 @@ pub use lease::Lease;
 pub use nat::{NatFlow, NatMarks, NatReply, NatReplyKey};
 pub use probe::{ProbeDevice, ProbeKey};
 pub use ring::{Phase, RING_SIZES, Ring, RingClass, Slot};
+pub use sample::{SAMPLE_KEPT, SAMPLES, Sample, SampleState};
 pub use service::{
     INLINE_SERVICES, IcmpAccount, PortEntry, PortKey, RangeKey, ServiceOptions, ServiceRef, VIP_PLACES, Vip,
     VipPlace,
@@ -79,6 +81,7 @@ assert_layout! {
     ProbeDevice = 12,
     ProbeKey = 40,
     Recording = 16,
+    Sample = 64,
     ServiceOptions = 8,
     ServiceRef = 4,
     Settings = 104,
@@ -108,7 +111,7 @@ macro_rules! plain {
 
 plain! {
     Address, Backend, BackendRef, FlowEntry, FlowKey, Fragment, FragmentKey, IcmpAccount, Lease, LinkAddress, NatFlow, NatReply,
-    NatReplyKey, Peer, PortEntry, PortKey, ProbeDevice, RangeKey, Recording, ServiceOptions, ServiceRef, Settings, Slot, Stats, Sighting, Survivor, Vip, VipPlace, WatchCount, Watcher, i32, u32, u64,
+    NatReplyKey, Peer, PortEntry, PortKey, ProbeDevice, RangeKey, Recording, Sample, ServiceOptions, ServiceRef, Settings, Slot, Stats, Sighting, Survivor, Vip, VipPlace, WatchCount, Watcher, i32, u32, u64,
 }
 
 // SAFETY: an array of plain slots.

@@ -1,7 +1,7 @@
 //! VIPs and their services.
 
 use super::Address;
-use crate::tables::IcmpUse;
+use crate::{FlowHash, tables::IcmpUse};
 
 /// Services that a [`Vip`] carries itself. A VIP with no more than these needs no second lookup.
 pub const INLINE_SERVICES: usize = 4;
@@ -163,12 +163,35 @@ impl ServiceRef {
     pub const INDIRECT: u8 = 8;
     /// With any of these, all packets of the service go the general way. Without, those to such backends would be steered twice.
     pub const GENERAL: u8 = Self::NAT | Self::INDIRECT;
+    /// Which of its flows are looked at closely: see [`ServiceRef::samples`].
+    pub const SAMPLE: u8 = 0x70;
     /// With any of these, some packets do.
-    pub const UNUSUAL: u8 = Self::GENERAL | Self::CLAMP;
+    pub const UNUSUAL: u8 = Self::GENERAL | Self::CLAMP | Self::SAMPLE;
 
     /// As [`ServiceRef::id`]: no service, but the probes of this node's checks. Their entries of BACKENDS, NAT_FLOWS and NAT_REPLIES are
     /// their own, and no service counts them.
     pub const PROBES: u16 = u16::MAX;
+
+    /// What the steps of [`ServiceRef::sampling`] are powers of, as that of two.
+    const SAMPLE_STEP: u32 = 2;
+
+    /// The flags by which one of so many flows is looked at closely, or of more: all, or one of a power of four up to 4096. Of 0, none is.
+    #[must_use]
+    pub const fn sampling(one_of: u32) -> u8 {
+        if one_of == 0 {
+            return 0;
+        }
+        let step = one_of.ilog2() / Self::SAMPLE_STEP + 1;
+        let most = (Self::SAMPLE >> Self::SAMPLE.trailing_zeros()) as u32;
+        (if step < most { step } else { most } << Self::SAMPLE.trailing_zeros()) as u8
+    }
+
+    /// Whether the flow of this hash is one of those that are looked at closely.
+    #[inline(always)]
+    pub const fn samples(self, hash: FlowHash) -> bool {
+        let step = ((self.flags & Self::SAMPLE) >> Self::SAMPLE.trailing_zeros()) as u32;
+        step != 0 && hash.0 & ((1 << (Self::SAMPLE_STEP * (step - 1))) - 1) == 0
+    }
 }
 
 /// What only rare packets ask of a service: the value of SERVICES, by [`ServiceRef::id`].

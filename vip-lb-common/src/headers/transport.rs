@@ -38,6 +38,18 @@ impl<'p> Tcp<'p> {
         self.0.word(0)
     }
 
+    /// Sequence number of its first byte, or of its SYN.
+    #[inline(always)]
+    pub fn sequence(&self) -> u32 {
+        self.0.be32(offset_of!(TcpHdr, seq))
+    }
+
+    /// The byte that the sender expects next; means something only with ACK.
+    #[inline(always)]
+    pub fn acknowledged(&self) -> u32 {
+        self.0.be32(offset_of!(TcpHdr, ack_seq))
+    }
+
     /// Header length in bytes, options included.
     #[inline(always)]
     pub fn header_len(&self) -> usize {

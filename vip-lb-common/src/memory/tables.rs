@@ -10,8 +10,8 @@ use crate::{
     Tables, Verdict,
     abi::{
         Address, Backend, FlowEntry, FlowKey, Fragment, FragmentKey, IcmpAccount, Lease, LinkAddress,
-        NatFlow, NatReply, NatReplyKey, Peer, PortKey, RangeKey, Recording, ServiceOptions, ServiceRef,
-        Settings, Slot, Stats, Survivor, Vip,
+        NatFlow, NatReply, NatReplyKey, Peer, PortKey, RangeKey, Recording, Sample, ServiceOptions,
+        ServiceRef, Settings, Slot, Stats, Survivor, Vip,
     },
     decap::DecapTables,
     pipeline::{Fate, Step},
@@ -69,6 +69,10 @@ pub struct MemoryTables {
     pub meanwhile: Meanwhile,
     /// ICMP_ACCOUNTS.
     pub icmp_accounts: RefCell<HashMap<u16, IcmpAccount>>,
+    /// SAMPLES, by place.
+    pub samples: RefCell<BTreeMap<u32, Sample>>,
+    /// CLOCK_MONOTONIC in nanoseconds, for them.
+    pub nanoseconds: u64,
     /// VERDICTS.
     pub verdicts: RefCell<BTreeMap<Verdict, u64>>,
     /// SERVICE_STATS.
@@ -106,6 +110,8 @@ impl Default for MemoryTables {
             nat_capacity: usize::MAX,
             meanwhile: Meanwhile::default(),
             icmp_accounts: RefCell::default(),
+            samples: RefCell::default(),
+            nanoseconds: 1,
             verdicts: RefCell::default(),
             service_stats: RefCell::default(),
             backend_stats: RefCell::default(),
@@ -316,6 +322,10 @@ impl Tables for MemoryTables {
     fn may_send(&self, service: u16, use_of: IcmpUse, rate: u16) -> bool {
         let mut accounts = self.icmp_accounts.borrow_mut();
         accounts.entry(service).or_default().spend(use_of, rate, self.seconds)
+    }
+
+    fn sample(&self, place: u32, note: impl FnOnce(&mut Sample, u64)) {
+        note(self.samples.borrow_mut().entry(place).or_default(), self.nanoseconds);
     }
 
     fn count(&self, fate: &Fate) {

@@ -23,7 +23,7 @@ pub(super) fn decide<T: Tables>(packet: &impl Packet, tables: &T, job: &Job) -> 
     if limit != 0 {
         clamp(packet, &job.bounded().network, limit)?;
     }
-    Ok(Next::Then(job.after_clamp))
+    Ok(Next::Then(job.then))
 }
 
 /// Lowers the segment size that a SYN or SYN-ACK announces to `limit` and mends its checksum. One that announces none gets none: the other

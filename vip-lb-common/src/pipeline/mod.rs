@@ -14,6 +14,7 @@ mod nat;
 mod own;
 pub(crate) mod parse;
 mod probe;
+mod sample;
 mod service;
 mod stage;
 pub mod steer;
@@ -69,6 +70,7 @@ fn run<P: Packet, T: Tables>(packet: &mut P, tables: &T, stage: Stage, desk: &mu
         Stage::Nat => nat(packet, tables, desk),
         Stage::NatSteer => nat_steer(packet, tables, desk),
         Stage::NatBind => nat_bind(packet, tables, desk),
+        Stage::Sample => sample(packet, tables, desk),
         Stage::Translate => translate(packet, tables, desk),
         Stage::TranslateError => translate_error(packet, tables, desk),
         Stage::Deliver => deliver(packet, tables, &mut desk.job),
@@ -107,7 +109,7 @@ pub fn nat<P: Packet, T: Tables>(packet: &mut P, tables: &T, desk: &mut Desk) ->
     go_on(tables, nat::known(packet, tables, desk))
 }
 
-/// Chooses the backend of such a packet that has no entry.
+/// Chooses the backend of such a packet that has no entry, or of one that is looked at closely.
 #[inline(always)]
 pub fn nat_steer<P: Packet, T: Tables>(_: &mut P, tables: &T, desk: &mut Desk) -> Next {
     go_on(tables, nat::steer(tables, desk))
@@ -117,6 +119,12 @@ pub fn nat_steer<P: Packet, T: Tables>(_: &mut P, tables: &T, desk: &mut Desk) -
 #[inline(always)]
 pub fn nat_bind<P: Packet, T: Tables>(packet: &mut P, tables: &T, desk: &mut Desk) -> Next {
     go_on(tables, nat::bind(packet, tables, desk))
+}
+
+/// Notes a packet of a flow that is looked at closely.
+#[inline(always)]
+pub fn sample<P: Packet, T: Tables>(packet: &mut P, tables: &T, desk: &mut Desk) -> Next {
+    go_on(tables, sample::decide(packet, tables, desk))
 }
 
 /// Translates a packet.
@@ -155,7 +163,8 @@ fn delivered<P: Packet, T: Tables>(packet: &mut P, tables: &T, job: &mut Job) ->
     let Job { link, network, flow, service, backend: chosen, .. } = job.bounded();
     let settings = configured(tables)?;
     let (reference, backend) = if chosen.is_none() {
-        steer::steer(tables, &settings, service, &network, &flow)?
+        let hash = steer::hash(&settings, service, &network, &flow);
+        steer::steer(tables, &settings, service, &network, &flow, hash)?
     } else {
         (chosen, live(tables, chosen).ok_or(Verdict::BackendGone)?)
     };
@@ -312,12 +321,22 @@ impl<T: Tables> Client<'_, T> {
         }
         let service = self.service(packet, tables)?;
         // One question for the usual packet. Behind a black box, so that the rare ones are not asked before it.
-        if service.flags & ServiceRef::UNUSUAL != 0
-            && (service.flags & ServiceRef::GENERAL != 0 || core::hint::black_box(*flow).opens())
-        {
-            return Ok(Next::General);
-        }
-        let (reference, backend) = steer::steer(tables, settings, service, network, flow)?;
+        let hash = if service.flags & ServiceRef::UNUSUAL == 0 {
+            steer::hash(settings, service, network, flow)
+        } else {
+            let flow = core::hint::black_box(*flow);
+            if service.flags & ServiceRef::GENERAL != 0
+                || service.flags & ServiceRef::CLAMP != 0 && flow.opens()
+            {
+                return Ok(Next::General);
+            }
+            let hash = steer::hash(settings, service, network, &flow);
+            if service.samples(hash) {
+                return Ok(Next::General);
+            }
+            hash
+        };
+        let (reference, backend) = steer::steer(tables, settings, service, network, flow, hash)?;
         if !backend.is_usual() {
             return Ok(Next::General);
         }
@@ -422,9 +441,9 @@ fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T, watch: Watch) -> Res
         return Ok(Next::Stage(Stage::Own, job));
     }
     let service = Client { settings, vip, network, flow }.service(packet, tables)?;
-    let after_clamp = Stage::of(service);
+    let then = Stage::of_flow(service);
     let clamped = service.flags & ServiceRef::CLAMP != 0 && flow.opens();
-    Ok(Next::Stage(if clamped { Stage::Clamp } else { after_clamp }, Job { service, after_clamp, ..job }))
+    Ok(Next::Stage(if clamped { Stage::Clamp } else { then }, Job { service, then, ..job }))
 }
 
 #[inline(always)]

@@ -53,22 +53,31 @@ pub enum Stage {
     Clamp = 3,
     /// [`nat`](super::nat()): to a service with translated backends.
     Nat = 4,
-    /// [`nat_steer`](super::nat_steer): its connection has no entry, or is over.
+    /// [`nat_steer`](super::nat_steer): its connection has no entry, or is over; or its backend is asked for before it is noted.
     NatSteer = 5,
     /// [`nat_bind`](super::nat_bind): the entries of its connection are to be written.
     NatBind = 6,
+    /// [`sample`](super::sample()): of a flow that is looked at closely, perhaps.
+    Sample = 7,
     /// [`translate`](super::translate): to other addresses and ports.
-    Translate = 7,
+    Translate = 8,
     /// [`translate_error`](super::translate_error): an ICMP error about what is translated.
-    TranslateError = 8,
+    TranslateError = 9,
     /// [`deliver`](super::deliver): a flow's packet that is no plain one.
-    Deliver = 9,
+    Deliver = 10,
     /// [`too_big`](super::too_big()): a packet that does not fit the path to its backend.
-    TooBig = 10,
+    TooBig = 11,
 }
 
 impl Stage {
     /// Where a flow's packet to a service is sent to its backend.
+    #[inline(always)]
+    pub(super) fn of_flow(service: ServiceRef) -> Self {
+        let unnoted = service.flags & ServiceRef::NAT != 0 || service.flags & ServiceRef::SAMPLE == 0;
+        if unnoted { Self::of(service) } else { Self::NatSteer }
+    }
+
+    /// The same for what is about a flow, or but a piece of its packet.
     #[inline(always)]
     pub(super) fn of(service: ServiceRef) -> Self {
         if service.flags & ServiceRef::NAT != 0 { Self::Nat } else { Self::Deliver }
@@ -88,8 +97,8 @@ pub struct Job {
     pub(crate) backend: BackendRef,
     /// Bytes from the IP header on of the largest packet that the path to its backend takes, for [`Stage::TooBig`].
     pub(crate) largest: u16,
-    /// What follows [`Stage::Clamp`].
-    pub(crate) after_clamp: Stage,
+    /// What follows [`Stage::Clamp`] and [`Stage::Sample`].
+    pub(crate) then: Stage,
 }
 
 /// What stages work on and hand on to each other. In the kernel it is a value of a map, because it would take most of the stack.
@@ -128,7 +137,7 @@ impl Job {
             destination: network.destination(packet)?,
             backend: BackendRef::NONE,
             largest: 0,
-            after_clamp: Stage::Deliver,
+            then: Stage::Deliver,
         })
     }
 

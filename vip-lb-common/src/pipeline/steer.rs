@@ -7,13 +7,13 @@
 
 use super::{Flow, Network, Reason, Sign, Step};
 use crate::{
-    Tables, Verdict,
+    FlowHash, Tables, Verdict,
     abi::{Backend, BackendRef, FlowEntry, FlowKey, Phase, ServiceRef, Settings, Slot, Survivor},
     headers::{TcpFlags, protocol},
     tables::{FlowCell, live},
 };
 
-/// Chooses the backend of a packet and records what the invariant asks for.
+/// Chooses the backend of a packet, whose flow has this [`hash`], and records what the invariant asks for.
 #[inline(always)]
 pub(super) fn steer<'t, T: Tables>(
     tables: &'t T,
@@ -21,10 +21,9 @@ pub(super) fn steer<'t, T: Tables>(
     service: ServiceRef,
     network: &Network,
     flow: &Flow,
+    hash: FlowHash,
 ) -> Result<(BackendRef, T::Ref<'t, Backend>), Verdict> {
     let by_source = service.flags & ServiceRef::SOURCE_AFFINITY != 0;
-    let ports = if by_source { 0 } else { flow.ports };
-    let hash = settings.hash.hash(network.source.words(), ports, network.is_v4);
     let (index, slot) = tables.slot_of(service, hash).ok_or(Verdict::NoBackend)?;
     tables.observe(Step::Slot { hash, index, slot: *slot });
     let backend = if slot.phase == Phase::Closed as u8 {
@@ -45,6 +44,13 @@ pub(super) fn steer<'t, T: Tables>(
         return Err(Verdict::NoBackend);
     }
     live(tables, backend).map(|found| (backend, found)).ok_or(Verdict::BackendGone)
+}
+
+/// The hash by which a flow is steered; with affinity by source, that of its client.
+#[inline(always)]
+pub(super) fn hash(settings: &Settings, service: ServiceRef, network: &Network, flow: &Flow) -> FlowHash {
+    let ports = if service.flags & ServiceRef::SOURCE_AFFINITY != 0 { 0 } else { flow.ports };
+    settings.hash.hash(network.source.words(), ports, network.is_v4)
 }
 
 /// A packet in an open slot.

@@ -174,6 +174,7 @@ pub(super) fn load_decapsulator(folder: &Path) -> Result<(Ebpf, Pins, TakenOver)
         "SERVICE_STATS",
         "SERVICES",
         "PROBES",
+        "SAMPLES",
     ]) {
         loader.map_max_entries(name, 1);
     }

@@ -25,6 +25,7 @@ use super::{
     probe::Probes,
     raw::{self, Raw},
     rings::Rings,
+    samples::Samples,
     vips::Vips,
     watch::{Sightings, Watchers},
     write::{Publication, Write},
@@ -61,6 +62,7 @@ pub struct Dataplane {
     service_stats: PerCpuArray<MapData, Raw<Stats>>,
     backend_stats: PerCpuArray<MapData, Raw<Stats>>,
     watchers: Watchers,
+    samples: Samples,
 }
 
 /// How many entries the tables take.
@@ -127,6 +129,7 @@ impl Dataplane {
             service_stats: take(&mut bpf, "SERVICE_STATS")?,
             backend_stats: take(&mut bpf, "BACKEND_STATS")?,
             watchers: Watchers::take(&mut bpf)?,
+            samples: Samples::take(&mut bpf)?,
             bpf,
             probes: Probes::default(),
             pins,
@@ -363,6 +366,12 @@ impl Dataplane {
     /// What was watched under a number, on all CPUs.
     pub fn watch_count(&self, number: u32) -> anyhow::Result<WatchCount> {
         self.watchers.count(number)
+    }
+
+    /// The flows that are looked at closely.
+    #[must_use]
+    pub fn samples(&self) -> &Samples {
+        &self.samples
     }
 
     /// What is shown to those who watch. It can be taken once.

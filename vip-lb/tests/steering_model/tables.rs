@@ -9,7 +9,8 @@ use vip_lb_common::{
     Tables,
     abi::{
         Address, Backend, FlowEntry, FlowKey, Fragment, FragmentKey, Lease, LinkAddress, NatFlow, NatReply,
-        NatReplyKey, Peer, PortKey, RangeKey, ServiceOptions, ServiceRef, Settings, Slot, Survivor, Vip,
+        NatReplyKey, Peer, PortKey, RangeKey, Sample, ServiceOptions, ServiceRef, Settings, Slot, Survivor,
+        Vip,
     },
     memory::{Copied, MemoryFlow, MemoryNat, MemoryTables},
     pipeline::{Fate, Step},
@@ -225,6 +226,8 @@ impl Tables for ModelTables {
     fn may_send(&self, service: u16, use_of: IcmpUse, rate: u16) -> bool {
         self.inner.may_send(service, use_of, rate)
     }
+
+    fn sample(&self, _: u32, _: impl FnOnce(&mut Sample, u64)) {}
 
     fn count(&self, fate: &Fate) {
         self.inner.count(fate);

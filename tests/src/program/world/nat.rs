@@ -98,7 +98,7 @@ pub fn add(world: &mut Scenario) {
                     let service = ServiceRef {
                         id: service,
                         ring_class: RingClass::Small as u8,
-                        flags: ServiceRef::NAT,
+                        flags: ServiceRef::NAT | sampling(port, protocol),
                     };
                     let slots: Vec<Slot> = match port {
                         port::MIXED => vec![closed(backend), closed(by_l2)],
@@ -116,6 +116,12 @@ pub fn add(world: &mut Scenario) {
     world.vip(NODE, own);
     world.vip(NODE6, own);
     world.vip(HOST, Vip { flags: Vip::NAT_SOURCE | Vip::ENDPOINT, ..own });
+}
+
+/// Flows of some services are looked at closely, over either family and across.
+fn sampling(port: u16, protocol: u8) -> u8 {
+    let is_sampled = protocol == TCP && matches!(port, port::MOVED | port::ACROSS | port::MIXED);
+    ServiceRef::sampling(is_sampled.into())
 }
 
 /// The translated backend of a service.

@@ -23,7 +23,7 @@ use way::Way;
 use super::{Desk, Fate, Flow, Job, Next, Reason, Sign, Stage, Step, configured};
 use crate::{
     Packet, Tables, Verdict,
-    abi::{Backend, BackendRef, FlowKey, Mode, NatMarks},
+    abi::{Backend, BackendRef, FlowKey, Mode, NatMarks, ServiceRef},
     tables::{NatCell, live},
 };
 
@@ -108,6 +108,10 @@ fn to_backend<T: Tables>(
     });
     Next::Then(match desk.job.flow.sign {
         Sign::Related(_) => Stage::TranslateError,
+        Sign::Segment(_) if desk.job.service.flags & ServiceRef::SAMPLE != 0 => {
+            desk.job.then = Stage::Translate;
+            Stage::Sample
+        }
         Sign::Segment(_) | Sign::Datagram => Stage::Translate,
     })
 }

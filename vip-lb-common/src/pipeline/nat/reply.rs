@@ -95,6 +95,6 @@ pub(crate) fn find<P: Packet, T: Tables>(
         Sign::Segment(_) | Sign::Datagram => Stage::Translate,
     };
     desk.job.service.id = reply.service;
-    desk.job.after_clamp = Stage::Translate;
+    desk.job.then = Stage::Translate;
     Ok(Some(Next::Then(stage)))
 }
