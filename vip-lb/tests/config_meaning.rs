@@ -8,7 +8,8 @@ use vip_lb::{
         model::{
             AdminState, Affinity, AttachMode, Backend, BelowMin, CheckKind, Checksum, Dialogue, FloorPolicy,
             ForwardMode, HashSeed, HealthCheck, HttpCheck, Interface, Least, Nat, OnDown, OnExit, Ownership,
-            Ports, Preempt, Protocol, RingSize, Tables, UnknownService, Vrrp, Watchdog, WatchdogAction,
+            Passive, Ports, Preempt, Protocol, RingSize, Tables, UnknownService, Vrrp, Watchdog,
+            WatchdogAction,
         },
     },
     ownership::vrrp::{Interval, Priority},
@@ -70,6 +71,7 @@ fn the_shortest_file_gets_the_documented_defaults() {
     assert_eq!(service.ring, RingSize::Small);
     assert_eq!(service.idle_timeout, Duration::from_secs(600));
     assert_eq!((service.mss, service.icmp_rate), (None, 100));
+    assert_eq!((service.passive, service.passive_sample), (Passive::Observe, None));
 
     let backend = service.backends.remove(0);
     assert_eq!(backend.weight.get(), 100);
@@ -162,6 +164,7 @@ vips:
     let service = &vip.services[0];
     assert_eq!((service.ports, service.protocol), (Ports::One(53), Protocol::Udp));
     assert_eq!((service.mss, service.icmp_rate), (None, 7));
+    assert_eq!(service.passive, Passive::Off, "of UDP");
     assert_eq!((service.affinity, service.ring), (Affinity::Source, RingSize::Large));
     assert_eq!(service.idle_timeout, Duration::from_secs(90));
     let [a, b] = &service.backends[..] else { panic!("two backends") };

@@ -216,6 +216,10 @@ impl Facts for AllWell {
         false
     }
 
+    fn sampling(&self, _: &ServiceKey) -> u32 {
+        1
+    }
+
     fn is_of_host(&self, _: IpAddr) -> bool {
         true
     }

@@ -258,6 +258,12 @@ pub struct ServiceConfig {
     /// In which time a backend that returns gets its whole weight.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slow_start: Option<String>,
+    /// `off`, `observe` or `on`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passive: Option<String>,
+    /// One of so many flows is looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passive_sample: Option<u16>,
     /// The check of all backends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthConfig>,

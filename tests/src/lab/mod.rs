@@ -11,6 +11,7 @@
 //! client, so that it asks the segment who has them. Names are unique per process and lab, and dropping a
 //! [`Lab`] removes all of it, also when a test panics.
 
+mod arrivals;
 mod backend_setup;
 mod binary;
 pub(crate) mod bpffs;
@@ -31,6 +32,7 @@ mod jitter;
 mod link;
 mod long_connections;
 mod namespace;
+mod new_connections;
 mod notifications;
 mod pace;
 mod raw_link;
@@ -47,6 +49,7 @@ mod udp_flows;
 mod virtual_edge;
 mod xdp_pass;
 
+pub use arrivals::Arrivals;
 pub use backend_setup::{BackendSetup, shell};
 pub use binary::daemon_binary;
 pub use config::{ConfigFile, Family, Mode, VrrpConfig, WatchdogConfig};
@@ -64,6 +67,7 @@ pub use jitter::Jitter;
 pub use link::{Switch, Veth};
 pub use long_connections::{LongConnection, LongConnections};
 pub use namespace::{Entry, NamedThread, Namespace};
+pub use new_connections::NewConnections;
 pub use pace::{Gate, Pace};
 pub use raw_link::RawLink;
 pub use scratch::Scratch;

@@ -92,6 +92,8 @@ impl SiteOptions {
             below_min: None,
             max_removed: None,
             slow_start: None,
+            passive: None,
+            passive_sample: None,
             health: Some(health.clone()),
             backends: weights
                 .iter()

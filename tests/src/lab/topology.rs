@@ -231,6 +231,30 @@ impl Node {
         own.chain(Family::BOTH.into_iter().filter(|_| self.holds_vips).map(vip)).collect()
     }
 
+    /// Has it swallow whatever it should send, or no more: packets come in, and nothing goes out but answers to ARP. To others it is a black hole.
+    ///
+    /// # Errors
+    ///
+    /// A rule is refused.
+    pub fn set_mute(&self, mute: bool) -> Result<()> {
+        for family in ["-4", "-6"] {
+            // Behind the table of its own addresses, so that what comes in is still taken.
+            let action = if mute { "add" } else { "del" };
+            self.namespace.ip(&[family, "rule", action, "pref", "1", "blackhole"])?;
+        }
+        Ok(())
+    }
+
+    /// Has it swallow what it should send to one address.
+    ///
+    /// # Errors
+    ///
+    /// The route is refused.
+    pub fn swallow_answers_to(&self, address: IpAddr) -> Result<()> {
+        self.namespace.ip(&["route", "add", "blackhole", &host_prefix(address)])?;
+        Ok(())
+    }
+
     /// Makes it a server of the VIPs, which is still silent about them.
     ///
     /// # Errors

@@ -30,8 +30,8 @@ pub use plan::{
 pub use status::{
     Action, AttachedMode, BackendStatus, BondMemberState, BondMemberStatus, BondStatus, ConfigInfo, Counters,
     FloorState, FloorStatus, Forwarding, ForwardingState, Health, HealthState, HostStatus, InterfaceStatus,
-    Liveness, Percentiles, ServiceStatus, Slower, Status, TableStatus, Traffic, Verdict, VerdictCount,
-    VipStatus, WatchdogStatus,
+    Liveness, PassiveStatus, Percentiles, ServiceStatus, Slower, Status, TableStatus, Traffic, Verdict,
+    VerdictCount, VipStatus, WatchdogStatus,
 };
 pub use vrrp::{VrrpChange, VrrpState, VrrpStatus};
 pub use watch::{DEFAULT_RATE, Frame, WatchRequest, Watched, WatchedPacket};

@@ -11,14 +11,14 @@ use super::model::{
     Action, AttachedMode, BackendStatus, BondMemberState, BondMemberStatus, BondStatus, ChosenBackend,
     ConfigInfo, Counters, ExplainRequest, ExplainedService, Explanation, FloorStatus, FlowHash, Forwarding,
     ForwardingState, Frame, Health, HealthState, HostStatus, InterfaceStatus, NodeAdmin, OperatorOrder,
-    OrderKind, ServiceStatus, Slot, SlotState, Status, Step, TableStatus, Traffic, Verdict, VerdictCount,
-    VipStatus, VrrpChange, VrrpState, VrrpStatus, WatchdogStatus, WatchedPacket,
+    OrderKind, PassiveStatus, ServiceStatus, Slot, SlotState, Status, Step, TableStatus, Traffic, Verdict,
+    VerdictCount, VipStatus, VrrpChange, VrrpState, VrrpStatus, WatchdogStatus, WatchedPacket,
 };
 use crate::{
     config::model::{
         AdminState, Affinity, ForwardMode, NodeState, Ownership, Ports, Protocol, WatchdogAction,
     },
-    health::{Histogram, Percentiles, Slower},
+    health::{Histogram, Percentiles, Slower, passive::Account},
     metrics::{Facts, Program, Reloads},
 };
 
@@ -100,6 +100,15 @@ fn backend(name: &str, address: &str, next_hop: &str) -> BackendStatus {
             connect: Some(Percentiles { p50_ms: 0.1, p90_ms: 0.15, p99_ms: 1.25, probes: 100 }),
             slower: None,
         },
+        passive: Some(PassiveStatus {
+            connections: 630,
+            handshakes: 628,
+            handshake_p50_us: Some(512),
+            handshake_p95_us: Some(1024),
+            handshake_p99_us: Some(8192),
+            syn_again: 3,
+            ..PassiveStatus::default()
+        }),
         forwarding: Forwarding { state: ForwardingState::InRing, reason: None },
         ring_slots: 8190,
         ring_share: 8190.0 / 16381.0,
@@ -341,6 +350,14 @@ pub(crate) fn explanation(request: ExplainRequest) -> Explanation {
     }
 }
 
+fn account() -> Account {
+    let mut account = Account::default();
+    (account.begun, account.syn_again, account.suspicions) = (5, 3, 1);
+    account.handshakes.add(300);
+    account.handshakes.add(70_000);
+    account
+}
+
 pub(crate) fn facts() -> Facts {
     Facts {
         status: status(),
@@ -355,6 +372,7 @@ pub(crate) fn facts() -> Facts {
             ],
         )]
         .into(),
+        passive: [(("web".to_owned(), "b1".to_owned()), account())].into(),
         nat_ports: 4536,
         program: Program {
             counted: true,

@@ -12,7 +12,8 @@ use super::{
     decode::Kind,
     model::{
         AdminState, Affinity, AttachMode, BelowMin, Checksum, ForwardMode, Least, MetricsAccess, NodeState,
-        OnDown, OnExit, Ownership, Ports, Preempt, Protocol, RingSize, UnknownService, Watch, WatchdogAction,
+        OnDown, OnExit, Ownership, Passive, Ports, Preempt, Protocol, RingSize, UnknownService, Watch,
+        WatchdogAction,
     },
     ports,
     sketch::Shape,
@@ -209,6 +210,10 @@ pub(super) const PROTOCOL: Kind<Protocol> =
     Kind::new("one of tcp, udp", Shape::Words(Protocol::NAMES), named);
 pub(super) const AFFINITY: Kind<Affinity> =
     Kind::new("one of flow, source", Shape::Words(Affinity::NAMES), named);
+pub(super) const PASSIVE: Kind<Passive> =
+    Kind::new("one of off, observe, on", Shape::Words(Passive::NAMES), named);
+pub(super) const PASSIVE_SAMPLE: Kind<u16> =
+    Kind::new("a number of flows between 1 and 4096", Shape::Integer(1, 4096), |node| node.integer(1, 4096));
 pub(super) const MODE: Kind<ForwardMode> =
     Kind::new("one of l2, ipip, gue, nat", Shape::Words(ForwardMode::NAMES), named);
 pub(super) const STATE: Kind<AdminState> =

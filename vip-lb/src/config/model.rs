@@ -88,6 +88,7 @@ named!(UnknownService { Drop = "drop", Pass = "pass" });
 named!(Protocol { Tcp = "tcp", Udp = "udp" });
 named!(Affinity { Flow = "flow", Source = "source" });
 named!(RingSize { Small = "16381", Medium = "65537", Large = "131071" });
+named!(Passive { Off = "off", Observe = "observe", On = "on" });
 named!(ForwardMode { L2 = "l2", Ipip = "ipip", Gue = "gue", Nat = "nat" });
 named!(AdminState { Enabled = "enabled", Drain = "drain", Disabled = "disabled" });
 named!(BelowMin { FailOpen = "fail_open", FailClosed = "fail_closed", Backup = "backup" });
@@ -400,6 +401,10 @@ pub struct Service {
     pub slow_start: Duration,
     /// What becomes of it when backends fail their checks.
     pub floor: FloorPolicy,
+    /// What is done about failures that its traffic shows; TCP only.
+    pub passive: Passive,
+    /// One of so many flows is looked at for that; as few or many as cost little where absent.
+    pub passive_sample: Option<u16>,
     /// At least one; names and addresses unique within the service.
     pub backends: Vec<Backend>,
 }
@@ -440,6 +445,18 @@ pub enum Affinity {
     Flow,
     /// All flows of one client address.
     Source,
+}
+
+/// What is done about failures that the traffic of a service shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Passive {
+    /// Nothing is looked at. The default of UDP, which shows nothing.
+    Off,
+    /// They are told, and counted. The default of TCP.
+    Observe,
+    /// The checks look at the backend at once.
+    On,
 }
 
 /// Size class of a Maglev table; each is a prime.

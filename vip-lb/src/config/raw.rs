@@ -13,7 +13,7 @@ use super::{
     kinds,
     model::{
         AdminState, Affinity, AttachMode, BelowMin, ForwardMode, Least, MetricsAccess, NodeState, OnDown,
-        OnExit, Ownership, Ports, Protocol, RingSize, UnknownService, Watch, WatchdogAction,
+        OnExit, Ownership, Passive, Ports, Protocol, RingSize, UnknownService, Watch, WatchdogAction,
     },
     sketch::{Drawn, Sketch},
     tree::{Node, Value},
@@ -116,6 +116,8 @@ pub(super) struct RawService {
     pub(super) below_min: Field<BelowMin>,
     pub(super) max_removed: Field<u8>,
     pub(super) slow_start: Field<Duration>,
+    pub(super) passive: Field<Passive>,
+    pub(super) passive_sample: Field<u16>,
     pub(super) defaults: RawDefaults,
     pub(super) backends: Field<Vec<RawBackend>>,
 }
@@ -299,6 +301,8 @@ fn service(node: &Node, place: Place, issues: &mut Issues) -> Option<RawService>
         "below_min",
         "max_removed",
         "slow_start",
+        "passive",
+        "passive_sample",
         "on_down",
         "health",
         "backends",
@@ -319,6 +323,8 @@ fn service(node: &Node, place: Place, issues: &mut Issues) -> Option<RawService>
         below_min: fields.optional("below_min", &kinds::BELOW_MIN, issues),
         max_removed: fields.optional("max_removed", &kinds::MAX_REMOVED, issues),
         slow_start: fields.optional("slow_start", &kinds::SLOW_START, issues),
+        passive: fields.optional("passive", &kinds::PASSIVE, issues),
+        passive_sample: fields.optional("passive_sample", &kinds::PASSIVE_SAMPLE, issues),
         defaults: defaults(&fields, issues),
         backends: fields.required_list("backends", &BACKENDS, issues, backend),
     })

@@ -223,6 +223,8 @@ fn service_changes(old: &Service, new: &Service, changes: &mut Vec<Change>) {
     keys.compare("below_min", &was.below_min, &is.below_min);
     let share = |percent: &u8| Some(format!("{percent}%"));
     keys.compare_shown("max_removed", &was.max_removed_percent, &is.max_removed_percent, share);
+    keys.compare("passive", &old.passive, &new.passive);
+    keys.compare_optional("passive_sample", &old.passive_sample, &new.passive_sample);
     for backend in &new.backends {
         let about = About::backend(new, backend);
         match old.backends.iter().find(|known| known.address == backend.address) {

@@ -19,7 +19,7 @@ use crate::{
     config::{
         Config,
         model::{
-            self, Affinity, ForwardMode, Node, NodeState, Ownership, Ports, Protocol, RingSize,
+            self, Affinity, ForwardMode, Node, NodeState, Ownership, Passive, Ports, Protocol, RingSize,
             UnknownService,
         },
     },
@@ -161,6 +161,9 @@ pub trait Facts {
     /// Whether an operator drains this node.
     fn is_node_drained(&self) -> bool;
 
+    /// One of how many flows of a service is to be looked at closely, where the configuration leaves that open.
+    fn sampling(&self, service: &ServiceKey) -> u32;
+
     /// Whether the host has an address itself, so that its stack answers for it.
     fn is_of_host(&self, address: IpAddr) -> bool;
 }
@@ -255,7 +258,8 @@ fn desired_service(
         class: class_of(service.ring),
         flags: flag(by_source, ServiceRef::SOURCE_AFFINITY)
             | flag(translates, ServiceRef::NAT)
-            | flag(service.mss.is_some(), ServiceRef::CLAMP),
+            | flag(service.mss.is_some(), ServiceRef::CLAMP)
+            | ServiceRef::sampling(sampled(service, facts.sampling(&key))),
         options: ServiceOptions {
             mss: service.mss.unwrap_or(0),
             icmp_rate: service.icmp_rate,
@@ -266,6 +270,15 @@ fn desired_service(
             u32::try_from(service.idle_timeout.as_secs()).unwrap_or(u32::MAX).max(1),
         ),
         backends: backends.collect(),
+    }
+}
+
+/// One of how many flows of a service is looked at closely; 0 for none.
+fn sampled(service: &model::Service, by_traffic: u32) -> u32 {
+    match (service.passive, service.passive_sample) {
+        (Passive::Off, _) => 0,
+        (Passive::Observe | Passive::On, Some(one_of)) => one_of.into(),
+        (Passive::Observe | Passive::On, None) => by_traffic,
     }
 }
 

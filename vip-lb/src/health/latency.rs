@@ -90,6 +90,11 @@ impl Series {
 }
 
 impl Histogram {
+    /// Bound of each bucket in microseconds, none of the last one, and how many are within it and within none before it.
+    pub fn buckets(&self) -> impl Iterator<Item = (Option<u64>, u64)> {
+        BOUNDS_US.into_iter().map(Some).chain([None]).zip(self.counts)
+    }
+
     fn note(&mut self, duration: Duration) {
         let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let bucket = BOUNDS_US.iter().position(|bound| micros <= *bound).unwrap_or(BOUNDS_US.len());

@@ -5,6 +5,7 @@
 pub mod latency;
 pub mod memory;
 pub mod monitor;
+pub mod passive;
 pub mod probe;
 pub mod threshold;
 pub mod way;

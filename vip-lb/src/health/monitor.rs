@@ -15,27 +15,26 @@ use std::{
 
 use tokio::{
     runtime::Handle,
-    sync::{Notify, Semaphore, mpsc},
+    sync::{Semaphore, mpsc},
     task::AbortHandle,
     time::timeout,
 };
-use tracing::{info, warn};
 
+use self::{
+    record::{Record, watch},
+    room::concurrent_probes,
+};
 use super::{
-    Down, DownCause, Histogram, Latencies, Memory, Outcome, Percentiles, State, Target, Transition, Ways,
-    memory::Memories, probe::Probes, threshold::Threshold,
+    Histogram, Memory, Outcome, Percentiles, State, Target, Transition, Ways, memory::Memories,
+    probe::Probes, threshold::Threshold,
 };
 use crate::config::model::StartState;
 
+mod burst;
+mod record;
+mod room;
 #[cfg(test)]
 mod tests;
-
-/// File descriptors that are asked for, as far as this process may have them.
-const WANTED_FILES: libc::rlim_t = 65_536;
-
-/// Probes under way at a time, at least and at most; the others wait for their turn. Each costs a file descriptor.
-/// One that gets no answer is under way for its whole timeout.
-const CONCURRENT_PROBES: (usize, usize) = (64, 8192);
 
 /// First probes of new targets are spread over their interval, but over no more than this. Later ones are spread over
 /// the whole interval.
@@ -105,21 +104,8 @@ struct Shared {
 struct Probed {
     record: Arc<Record>,
     task: AbortHandle,
-}
-
-/// What a target's task shares with the monitor.
-struct Record {
-    target: Arc<Target>,
-    recheck: Notify,
-    health: Mutex<Health>,
-}
-
-struct Health {
-    threshold: Threshold,
-    last_outcome: Option<Outcome>,
-    last_probe: Option<Instant>,
-    last_latency: Option<Duration>,
-    latencies: Latencies,
+    /// A close look, the last one there was.
+    burst: Option<AbortHandle>,
 }
 
 impl Monitor {
@@ -299,139 +285,37 @@ impl Monitor {
         }
     }
 
-    fn spawn(&self, target: Arc<Target>, threshold: Threshold) -> Probed {
-        let health = Health {
-            threshold,
-            last_outcome: None,
-            last_probe: None,
-            last_latency: None,
-            latencies: Latencies::default(),
+    /// Looks at `target` closely and at once, if it is taken for up: as many probes as its check wants failures, nearly side by side,
+    /// each with three times as long as nine of ten of the last ones took, and `least` at least. It goes down if they all fail. While such a look is
+    /// taken, there is no other.
+    ///
+    /// Returns whether it is among those that are probed.
+    pub fn attend(&self, target: &Target, least: Duration) -> bool {
+        let mut targets = lock(&self.targets);
+        let Some(probed) = targets.get_mut(target) else {
+            return false;
         };
-        let record = Arc::new(Record { target, recheck: Notify::new(), health: Mutex::new(health) });
+        if probed.burst.as_ref().is_none_or(AbortHandle::is_finished) {
+            let look = burst::look(Arc::clone(&probed.record), Arc::clone(&self.shared), least);
+            probed.burst = Some(self.runtime.spawn(look).abort_handle());
+        }
+        true
+    }
+
+    fn spawn(&self, target: Arc<Target>, threshold: Threshold) -> Probed {
+        let record = Arc::new(Record::new(target, threshold));
         let task = self.runtime.spawn(watch(Arc::clone(&record), Arc::clone(&self.shared)));
-        Probed { record, task: task.abort_handle() }
+        Probed { record, task: task.abort_handle(), burst: None }
     }
 }
 
 impl Drop for Probed {
     fn drop(&mut self) {
         self.task.abort();
-    }
-}
-
-/// The task of one target.
-async fn watch(record: Arc<Record>, shared: Arc<Shared>) {
-    let interval = record.target.check.interval;
-    loop {
-        let due = lock(&record.health).threshold.next_probe();
-        tokio::select! {
-            () = tokio::time::sleep_until(due.into()) => {
-                // The machine stood still, and all targets are due: they are spread again.
-                if now().saturating_duration_since(due) > interval {
-                    tokio::time::sleep(interval.min(MAX_SPREAD) * u32::from(random()) / u32::from(u16::MAX)).await;
-                }
-            }
-            () = record.recheck.notified() => {}
-        }
-        // The semaphore is never closed.
-        let Ok(permit) = shared.permits.acquire().await else {
-            return;
-        };
-        let started = now();
-        let outcome = (shared.prober)(Arc::clone(&record.target)).await;
-        let finished = now();
-        drop(permit);
-        record.take(outcome, started, finished, &shared.events);
-    }
-}
-
-impl Record {
-    /// Everything known about the target.
-    fn look(&self, now: Instant, wall_clock: SystemTime) -> TargetHealth {
-        let health = lock(&self.health);
-        let age = now.saturating_duration_since(health.threshold.since());
-        TargetHealth {
-            target: Arc::clone(&self.target),
-            state: health.threshold.state().clone(),
-            since: wall_clock.checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH),
-            age,
-            last_outcome: health.last_outcome.clone(),
-            last_probe_age: health.last_probe.map(|at| now.saturating_duration_since(at)),
-            last_latency: health.last_latency,
-            connect: health.latencies.connect.percentiles(),
-            whole: health.latencies.whole.percentiles(),
-            successes: health.threshold.successes(),
-            failures: health.threshold.failures(),
+        if let Some(burst) = &self.burst {
+            burst.abort();
         }
     }
-
-    /// Takes the outcome of a probe; logs and sends the transition it completes.
-    fn take(
-        &self,
-        outcome: Outcome,
-        started: Instant,
-        finished: Instant,
-        events: &mpsc::UnboundedSender<HealthEvent>,
-    ) {
-        let mut health = lock(&self.health);
-        if let Outcome::NotProbed { reason } = &outcome
-            && !matches!(health.last_outcome, Some(Outcome::NotProbed { .. }))
-        {
-            warn!(backend = %self.target.asked(), %reason, "cannot probe backend, its state stays");
-        }
-        if let Outcome::Healthy { latency, connect } = outcome {
-            health.last_latency = Some(latency);
-            health.latencies.note(connect, latency);
-        }
-        let transition = health.threshold.probe_finished(&outcome, started, finished, random());
-        health.last_outcome = Some(outcome);
-        health.last_probe = Some(finished);
-        if let Some(transition) = transition {
-            self.log(&transition);
-            // Nobody listens any more: the owner is about to drop the monitor.
-            let _closed =
-                events.send(HealthEvent { target: Arc::clone(&self.target), transition, at: finished });
-        }
-    }
-
-    fn log(&self, transition: &Transition) {
-        let backend = self.target.asked();
-        let check = self.target.check_name();
-        match transition {
-            Transition::CameUp => info!(%backend, check, "backend is up"),
-            Transition::WentDown(Down { cause, reason }) => {
-                warn!(%backend, check, %cause, reason, "backend is down");
-            }
-            Transition::CauseChanged(Down { cause: cause @ DownCause::Unreachable, reason }) => {
-                warn!(%backend, check, %cause, reason, "backend is down and no longer answers");
-            }
-            Transition::CauseChanged(Down { cause: cause @ DownCause::Unhealthy, reason }) => {
-                warn!(%backend, check, %cause, reason, "backend is still down but answers again");
-            }
-        }
-    }
-}
-
-/// How many probes may be under way at a time: half of the file descriptors that this process may have.
-fn concurrent_probes() -> usize {
-    let (least, most) = CONCURRENT_PROBES;
-    (raised_file_limit() / 2).clamp(least, most)
-}
-
-/// How many files this process may open, after asking for more. Who starts with few mostly may have many
-/// (`LimitNOFILE=1024:524288`, systemd-system.conf(5)).
-fn raised_file_limit() -> usize {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: it fills in the structure that it is given.
-    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
-        return 0;
-    }
-    let raised = libc::rlimit { rlim_cur: limit.rlim_max.min(WANTED_FILES).max(limit.rlim_cur), ..limit };
-    // SAFETY: it reads the structure that it is given.
-    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) } == 0 {
-        limit = raised;
-    }
-    usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX)
 }
 
 #[expect(clippy::disallowed_methods, reason = "people want to know since when by the clock on the wall")]

@@ -7,7 +7,7 @@ pub enum Kind {
     Counter,
     /// Goes up and down.
     Gauge,
-    /// Counts of durations by their length.
+    /// Counts durations by their length; its samples are those of the buckets, of their sum and of their number.
     Histogram,
 }
 
@@ -83,6 +83,12 @@ metrics! {
     BACKEND_PROBE: Gauge "backend_probe_duration_seconds" ["service", "backend"] "How long the last successful probe took; absent before it.";
     BACKEND_CONNECT: Histogram "backend_connect_seconds" ["service", "backend"] "How long good probes took to connect, of kinds that do.";
     BACKEND_PROBES: Histogram "backend_probe_seconds" ["service", "backend"] "How long good probes took as a whole.";
+    BACKEND_HANDSHAKE: Histogram "backend_handshake_seconds" ["service", "backend"] "Time from a client's SYN to its acknowledgement of the answer, of sampled connections.";
+    BACKEND_SAMPLED: Counter "backend_sampled_connections_total" ["service", "backend"] "Connections looked at from their SYN on.";
+    BACKEND_SYN_AGAIN: Counter "backend_repeated_syns_total" ["service", "backend"] "SYNs of these that came again.";
+    BACKEND_DATA_AGAIN: Counter "backend_repeated_data_total" ["service", "backend"] "Data of sampled connections that came again, with nothing new acknowledged in between.";
+    BACKEND_SILENT: Counter "backend_silence_total" ["service", "backend"] "Data of sampled connections that nothing had followed for a second.";
+    BACKEND_SUSPECTED: Counter "backend_suspicions_total" ["service", "backend"] "How often sampled connections let the backend seem not to answer.";
     BACKEND_STATE: Gauge "backend_forwarding" ["service", "backend", "state"] "1 for what the backend gets, 0 for the others: in_ring (all), draining (old flows), out (none).";
     BACKEND_WEIGHT: Gauge "backend_weight" ["service", "backend"] "The backend's configured weight.";
     BACKEND_SLOTS: Gauge "backend_slots" ["service", "backend"] "Slots of the ring that send new flows to the backend.";

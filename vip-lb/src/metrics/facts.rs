@@ -3,11 +3,16 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{definitions::*, text::Page};
-use crate::api::model::{
-    Action, AttachedMode, BackendStatus, Counters, FloorState, ForwardingState, HealthState, ServiceStatus,
-    Status, VrrpState,
+use crate::{
+    api::model::{
+        Action, AttachedMode, BackendStatus, Counters, FloorState, ForwardingState, HealthState,
+        ServiceStatus, Status, VrrpState,
+    },
+    health::{
+        Histogram,
+        passive::{Account, Names},
+    },
 };
-use crate::health::Histogram;
 
 /// What the page is made of, all of the same moment.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +27,8 @@ pub struct Facts {
     pub health_changes: BTreeMap<(String, String), u64>,
     /// How long good probes took, to connect and as a whole, by the names of service and backend.
     pub latencies: BTreeMap<(String, String), [Histogram; 2]>,
+    /// What sampled connections have shown, by the names of service and backend; of those that are looked at.
+    pub passive: BTreeMap<Names, Account>,
     /// Ports that translated connections to one backend can have.
     pub nat_ports: u16,
     /// What the kernel knows of the packet program.
@@ -244,9 +251,11 @@ fn backend_metrics(page: &mut Page, facts: &Facts, services: &[&ServiceStatus]) 
     for (metric, which) in [(&BACKEND_CONNECT, 0), (&BACKEND_PROBES, 1)] {
         let mut samples = page.metric(metric);
         for ((service, backend), histograms) in &facts.latencies {
-            samples.histogram(&[service, backend], &histograms[which]);
+            let histogram = &histograms[which];
+            samples.histogram(&[service, backend], histogram.buckets(), histogram.sum_us);
         }
     }
+    passive_metrics(page, &facts.passive);
     let mut samples = page.metric(&BACKEND_STATE);
     for (service, backend) in backends() {
         for (state, name) in [
@@ -271,6 +280,27 @@ fn backend_metrics(page: &mut Page, facts: &Facts, services: &[&ServiceStatus]) 
     let mut samples = page.metric(&BACKEND_RATIO);
     for (service, backend) in backends() {
         samples.sample(&[&service.name, &backend.name], f64::from(backend.weight_percent) / 100.0);
+    }
+}
+
+fn passive_metrics(page: &mut Page, passive: &BTreeMap<Names, Account>) {
+    type Value = fn(&Account) -> u64;
+    let mut samples = page.metric(&BACKEND_HANDSHAKE);
+    for ((service, backend), account) in passive {
+        samples.histogram(&[service, backend], account.handshakes.buckets(), account.handshakes.sum());
+    }
+    let columns: [(&'static Metric, Value); 5] = [
+        (&BACKEND_SAMPLED, |account| account.begun),
+        (&BACKEND_SYN_AGAIN, |account| account.syn_again),
+        (&BACKEND_DATA_AGAIN, |account| account.data_again),
+        (&BACKEND_SILENT, |account| account.silent),
+        (&BACKEND_SUSPECTED, |account| account.suspicions),
+    ];
+    for (metric, value) in columns {
+        let mut samples = page.metric(metric);
+        for ((service, backend), account) in passive {
+            samples.sample(&[service, backend], value(account));
+        }
     }
 }
 

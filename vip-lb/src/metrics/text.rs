@@ -4,7 +4,6 @@
 use std::fmt::Write as _;
 
 use super::definitions::{Kind, Metric};
-use crate::health::{Histogram, latency::BOUNDS_US};
 
 /// Content type of the format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -50,20 +49,26 @@ impl Samples<'_> {
         self.line("", values, None, value.into())
     }
 
-    /// The samples of a histogram: its buckets, each with those before it, the sum in seconds, and the count.
+    /// The samples of a histogram of durations in microseconds: bound of each bucket (none: of the last) with how many are within it and within none
+    /// before it, and their sum. On the page are seconds, and each bucket has those before it.
     ///
     /// # Panics
     ///
     /// If there are not as many values as labels.
-    pub(super) fn histogram(&mut self, values: &[&str], histogram: &Histogram) -> &mut Self {
+    pub(super) fn histogram(
+        &mut self,
+        values: &[&str],
+        buckets: impl Iterator<Item = (Option<u64>, u64)>,
+        sum_us: u64,
+    ) -> &mut Self {
+        let seconds = |micros: u64| micros as f64 / 1e6;
         let mut count = 0;
-        let bounds =
-            BOUNDS_US.iter().map(|bound| (*bound as f64 / 1e6).to_string()).chain(["+Inf".to_owned()]);
-        for (within, bound) in histogram.counts.iter().zip(bounds) {
+        for (bound, within) in buckets {
             count += within;
+            let bound = bound.map_or_else(|| "+Inf".to_owned(), |bound| seconds(bound).to_string());
             self.line("_bucket", values, Some(&bound), count.into());
         }
-        self.line("_sum", values, None, (histogram.sum_us as f64 / 1e6).into());
+        self.line("_sum", values, None, seconds(sum_us).into());
         self.line("_count", values, None, count.into())
     }
 
@@ -133,6 +138,7 @@ impl From<f64> for Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::health::Histogram;
 
     #[test]
     fn a_histogram_is_cumulative() {
@@ -140,7 +146,7 @@ mod tests {
             Metric { name: "x_seconds", kind: Kind::Histogram, labels: &["a"], help: "Time." };
         let histogram = Histogram { counts: [2, 0, 1, 0, 0, 0, 1], sum_us: 1_507_000 };
         let mut page = Page::default();
-        page.metric(&METRIC).histogram(&["b"], &histogram);
+        page.metric(&METRIC).histogram(&["b"], histogram.buckets(), histogram.sum_us);
         let expected = "# HELP x_seconds Time.\n# TYPE x_seconds histogram\n\
             x_seconds_bucket{a=\"b\",le=\"0.0005\"} 2\nx_seconds_bucket{a=\"b\",le=\"0.002\"} 2\n\
             x_seconds_bucket{a=\"b\",le=\"0.01\"} 3\nx_seconds_bucket{a=\"b\",le=\"0.05\"} 3\n\

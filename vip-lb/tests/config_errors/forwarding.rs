@@ -152,6 +152,28 @@ fn segment_sizes_and_rates() {
 }
 
 #[test]
+fn passive_detection() {
+    check(&[
+        (
+            "mode: l2",
+            "mode: l2\n        passive: yes\n        passive_sample: 0",
+            &[
+                "10:18: vips[0].services[0].passive: found \"yes\", expected one of off, observe, on",
+                "11:25: vips[0].services[0].passive_sample: found 0, expected a number of flows between 1 and 4096",
+            ],
+        ),
+        (
+            "mode: l2",
+            "mode: l2\n        passive: on\n        protocol: udp\n        health: none",
+            &[
+                "10:18: vips[0].services[0].passive: found on, expected off for a udp service, whose clients do not show \
+                 that they get answers",
+            ],
+        ),
+    ]);
+}
+
+#[test]
 fn sources_of_translated_packets() {
     check(&[
         (

@@ -60,7 +60,7 @@ fn keys() {
             &[
                 "7:9: vips[0].services[0].port: found nothing, expected a port between 0 and 65535, 0 meaning every port, or a range such as 8000-8999",
                 "8:9: vips[0].services[0].prot: found an unknown key, expected one of name, port, protocol, mode, \
-                 affinity, ring, idle_timeout, mss, icmp_rate, min_healthy, below_min, max_removed, slow_start, on_down, health, backends; did you mean port?",
+                 affinity, ring, idle_timeout, mss, icmp_rate, min_healthy, below_min, max_removed, slow_start, passive, passive_sample, on_down, health, backends; did you mean port?",
             ],
         ),
         (

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{AttachedMode, FloorStatus, ForwardingState, HealthState};
+use crate::health::passive::Question;
 
 /// Query of `GET /v1/events`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -125,6 +126,29 @@ pub enum Occurrence {
         /// How it is now.
         #[serde(flatten)]
         floor: FloorStatus,
+    },
+    /// A backend seems not to answer clients, while others of its service do. Its probes decide.
+    Suspected {
+        /// Name of the service.
+        service: String,
+        /// Name of the backend in it.
+        backend: String,
+        /// What it does not answer.
+        question: Question,
+        /// How many of these in a row, among those of sampled connections.
+        unanswered: u32,
+        /// How many of them came again.
+        again: u32,
+        /// Networks of clients that they came from: /24 of IPv4, /48 of IPv6.
+        networks: u32,
+        /// Since when it does not answer, milliseconds ago.
+        for_ms: u64,
+        /// The same question to other backends of the service in that time.
+        others: u32,
+        /// How many of those were answered.
+        others_answered: u32,
+        /// Whether it is probed at once; if not, it is only told.
+        probed: bool,
     },
     /// An operator ordered a backend to drain.
     Drain {

@@ -256,6 +256,9 @@ pub struct BackendStatus {
     pub operator_order: Option<OperatorOrder>,
     /// Whether it is alive.
     pub health: Health,
+    /// What sampled connections of clients show; absent where nobody looks, or it takes no new ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passive: Option<PassiveStatus>,
     /// Whether it gets packets.
     pub forwarding: Forwarding,
     /// Slots of the ring whose `current` it is.
@@ -303,6 +306,32 @@ pub struct Health {
     /// That they take much longer than those of the service's other backends: a hint, which has no effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slower: Option<Slower>,
+}
+
+/// What sampled connections to a backend have shown since the daemon started. Quantiles are upper bounds, powers of two.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PassiveStatus {
+    /// Connections whose SYN was seen.
+    pub connections: u64,
+    /// Handshakes that were completed.
+    pub handshakes: u64,
+    /// Half of them took no longer from the SYN to the client's acknowledgement of the answer, microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handshake_p50_us: Option<u64>,
+    /// 95 % took no longer, microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handshake_p95_us: Option<u64>,
+    /// 99 % took no longer, microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handshake_p99_us: Option<u64>,
+    /// SYNs that came again.
+    pub syn_again: u64,
+    /// Data that came again, with nothing new acknowledged in between.
+    pub data_again: u64,
+    /// Data that nothing had followed for a second.
+    pub silent: u64,
+    /// How often it was suspected not to answer.
+    pub suspicions: u64,
 }
 
 /// The verdict of the health checks.

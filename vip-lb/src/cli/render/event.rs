@@ -3,8 +3,9 @@
 use std::{fmt, time::Duration};
 
 use super::{Style, Tone, Toned, status::floor_in_words};
-use crate::api::model::{
-    AttachedMode, Event, Evidence, FloorState, ForwardingState, HealthState, Occurrence,
+use crate::{
+    api::model::{AttachedMode, Event, Evidence, FloorState, ForwardingState, HealthState, Occurrence},
+    health::passive::Question,
 };
 
 /// One line: the time of day in UTC, and what happened; lines of details follow, indented.
@@ -58,6 +59,30 @@ fn words(what: &Occurrence) -> (String, Tone, &[String]) {
                 _ => Tone::Bad,
             };
             (format!("{service}: {}", floor_in_words(floor)), tone)
+        }
+        Occurrence::Suspected {
+            service,
+            backend,
+            question,
+            unanswered,
+            again,
+            networks,
+            for_ms,
+            others,
+            others_answered,
+            probed,
+        } => {
+            let asked = match question {
+                Question::Handshake => "SYNs",
+                Question::Data => "requests",
+            };
+            let again = if *again == 0 { String::new() } else { format!(", {again} of them asked again") };
+            let then = if *probed { "it is probed" } else { "only told" };
+            let text = format!(
+                "{service}/{backend}: answers none of {unanswered} {asked} in {for_ms}ms from {networks} client networks{again}, \
+                 others {others_answered} of {others}; {then}"
+            );
+            (text, Tone::Doubtful)
         }
         Occurrence::Drain { service, backend, force } => {
             let does = if *force { "cuts" } else { "drains" };

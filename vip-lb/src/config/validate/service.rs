@@ -5,7 +5,9 @@ use std::{net::IpAddr, num::NonZeroU16, time::Duration};
 use super::{
     super::{
         issue::Place,
-        model::{AdminState, Affinity, Backend, ForwardMode, OnDown, Ports, Protocol, RingSize, Service},
+        model::{
+            AdminState, Affinity, Backend, ForwardMode, OnDown, Passive, Ports, Protocol, RingSize, Service,
+        },
         raw::{RawBackend, RawService},
     },
     Unique, Validator, address,
@@ -16,6 +18,14 @@ use super::{
 const WEIGHT: NonZeroU16 = NonZeroU16::new(100).unwrap();
 /// Answers per second and CPU of a service that says nothing: more than a path needs, less than an attack would like.
 const ICMP_RATE: u16 = 100;
+
+/// What is done about failures that the traffic shows where nothing is said of it.
+fn default_passive(protocol: Protocol) -> Passive {
+    match protocol {
+        Protocol::Tcp => Passive::Observe,
+        Protocol::Udp => Passive::Off,
+    }
+}
 
 /// The ports of the services of one VIP so far.
 #[derive(Default)]
@@ -40,6 +50,7 @@ impl<'a> Validator<'a> {
         self.backends_as_a_whole(raw, ring);
         self.mss(raw);
         let floor = self.floor(raw);
+        self.passive(raw);
 
         let asked = Asked { vip, ports: raw.port.value().copied(), protocol };
         let level = Level::of_service(raw, asked, self.issues);
@@ -65,6 +76,8 @@ impl<'a> Validator<'a> {
             icmp_rate: raw.icmp_rate.or(ICMP_RATE),
             slow_start: raw.slow_start.or(Duration::ZERO),
             floor,
+            passive: raw.passive.or(default_passive(protocol)),
+            passive_sample: raw.passive_sample.value().copied(),
             backends: backends.into_iter().collect::<Option<_>>()?,
         })
     }
@@ -105,6 +118,20 @@ impl<'a> Validator<'a> {
             && raw.protocol.or(Protocol::Tcp) == Protocol::Udp
         {
             self.issues.error(&mss.place, "a key of tcp services", "it only together with protocol: tcp");
+        }
+    }
+
+    /// Of UDP a client's packets do not show whether they are answered.
+    fn passive(&mut self, raw: &RawService) {
+        if let Some(passive) = raw.passive.given()
+            && passive.value != Passive::Off
+            && raw.protocol.or(Protocol::Tcp) == Protocol::Udp
+        {
+            self.issues.error(
+                &passive.place,
+                passive.value.as_str(),
+                "off for a udp service, whose clients do not show that they get answers",
+            );
         }
     }
 

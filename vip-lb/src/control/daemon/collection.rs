@@ -32,6 +32,7 @@ impl Daemon {
         }
         if now >= self.next_reading {
             self.read_counters(now);
+            self.adjust_sampling(now);
         }
         self.advance_floors(now);
         self.advance_bonds();

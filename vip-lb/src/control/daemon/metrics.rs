@@ -21,6 +21,7 @@ impl Daemon {
             reloads: self.reloads,
             health_changes: self.health_changes.clone(),
             latencies: self.latencies(),
+            passive: self.closely.accounts(),
             nat_ports: last - first + 1,
             program: Program {
                 counted: fs::read_to_string(STATISTICS).is_ok_and(|text| text.trim() != "0"),

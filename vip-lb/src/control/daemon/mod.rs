@@ -19,6 +19,7 @@ mod next_hops;
 mod node;
 mod orders;
 mod ownership;
+mod passive;
 mod plan;
 mod probes;
 mod quiet;
@@ -48,6 +49,7 @@ use self::{
     floors::Floors,
     interfaces::Interfaces,
     lasted::Lasted,
+    passive::Closely,
     quiet::Quiet,
     rates::Rates,
     succession::{Former, GoingOn},
@@ -127,6 +129,7 @@ struct Daemon {
     /// Changes of health by the names of service and backend.
     health_changes: BTreeMap<(String, String), u64>,
     watching: Watching,
+    closely: Closely,
     network: Network,
     /// Configured sources of translated packets that the host has not: the program alone answers for them.
     foreign_sources: BTreeSet<IpAddr>,
@@ -223,6 +226,7 @@ impl Daemon {
             reloads,
             health_changes,
             watching,
+            closely: Closely::new(started_at),
             network,
             foreign_sources: BTreeSet::new(),
             ticker: Ticker::new(tick, Duration::ZERO),
@@ -358,6 +362,7 @@ impl Daemon {
     }
 
     fn carry_out(&mut self, plan: Plan) {
+        self.closely.is_stale = true;
         for warning in plan.warnings {
             self.warn(warning);
         }
@@ -421,6 +426,10 @@ impl Facts for Daemon {
 
     fn is_closed(&self, service: &ServiceKey) -> bool {
         self.floors.is_closed(service)
+    }
+
+    fn sampling(&self, service: &ServiceKey) -> u32 {
+        self.sampling_of(service)
     }
 
     fn next_hop(&self, address: IpAddr) -> Option<&NextHop> {

@@ -240,6 +240,10 @@ impl Facts for Presumed<'_> {
         self.daemon.is_node_drained()
     }
 
+    fn sampling(&self, service: &ServiceKey) -> u32 {
+        self.daemon.sampling(service)
+    }
+
     fn is_of_host(&self, address: IpAddr) -> bool {
         self.daemon.is_of_host(address)
     }

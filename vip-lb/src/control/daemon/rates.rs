@@ -75,6 +75,12 @@ impl<K: Eq + Hash> Rates<K> {
             new_connections_per_second: rate(|stats| stats.new_connections),
         }
     }
+
+    /// What a counter gained between its last two readings, and how long that was; nothing before the second one.
+    pub(super) fn gained(&self, key: &K) -> Option<(Stats, Duration)> {
+        let reading = self.readings.get(key).filter(|reading| !reading.elapsed.is_zero())?;
+        Some((reading.since_last, reading.elapsed))
+    }
 }
 
 #[cfg(test)]

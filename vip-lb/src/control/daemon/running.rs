@@ -7,7 +7,7 @@ use tokio::{
     net::UnixListener,
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, sleep_until},
 };
 use tracing::{error, info, warn};
 
@@ -145,6 +145,7 @@ impl Running {
                     daemon.tick();
                     daemon.refresh_probes().await;
                 }
+                () = sleep_until(daemon.closely.next_look().into()) => daemon.look_closely(),
                 Some(event) = health_events.recv() => {
                     let mut events = vec![event];
                     while let Ok(more) = health_events.try_recv() { events.push(more); }

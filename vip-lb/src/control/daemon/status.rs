@@ -201,6 +201,7 @@ impl Daemon {
             health: health_status(health, self.started),
             tier: backend.tier,
             forwarding: self.forwarding(key, backend),
+            passive: self.passive_status(service, backend),
             ring_slots,
             ring_share: f64::from(ring_slots) / f64::from(service.ring.slots()),
             previous_slots: published

@@ -51,6 +51,10 @@ impl Facts for Site {
         self.node_drained
     }
 
+    fn sampling(&self, _: &ServiceKey) -> u32 {
+        16
+    }
+
     fn is_of_host(&self, address: IpAddr) -> bool {
         self.foreign != Some(address)
     }
@@ -118,7 +122,7 @@ fn a_service_says_what_its_packets_may_ask() {
         let config = config("", &format!("{service}, backends: [{{name: a, address: 10.0.0.2}}]"));
         let desired = Desired::new(&config, &Site::new(None));
         let service = only_service(&desired);
-        (service.flags, service.options.mss, service.options.icmp_rate)
+        (service.flags & !ServiceRef::SAMPLE, service.options.mss, service.options.icmp_rate)
     };
     assert_eq!(flags_of("mode: gue"), (0, 0, 100));
     assert_eq!(flags_of("mode: l2, mss: 1400, icmp_rate: 5"), (ServiceRef::CLAMP, 1400, 5));
@@ -126,6 +130,19 @@ fn a_service_says_what_its_packets_may_ask() {
         flags_of("mode: nat, affinity: source"),
         (ServiceRef::NAT | ServiceRef::SOURCE_AFFINITY, 0, 100)
     );
+}
+
+#[test]
+fn as_many_flows_are_looked_at_as_traffic_or_configuration_say() {
+    let sampled = |service: &str| {
+        let config = config("", &format!("mode: l2{service}, backends: [{{name: a, address: 10.0.0.2}}]"));
+        only_service(&Desired::new(&config, &Site::new(None))).flags & ServiceRef::SAMPLE
+    };
+    assert_eq!(sampled(""), ServiceRef::sampling(16), "as the traffic says");
+    assert_eq!(sampled(", passive: on"), ServiceRef::sampling(16));
+    assert_eq!(sampled(", passive: on, passive_sample: 1000"), ServiceRef::sampling(256));
+    assert_eq!(sampled(", passive: off, passive_sample: 1"), 0);
+    assert_eq!(sampled(", protocol: udp, health: none"), 0);
 }
 
 #[test]

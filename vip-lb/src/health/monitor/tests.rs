@@ -7,11 +7,18 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::{
+    Notify,
+    mpsc::{UnboundedReceiver, unbounded_channel},
+};
 
 use super::*;
-use crate::config::model::{CheckKind, Dialogue, HealthCheck};
+use crate::{
+    config::model::{CheckKind, Dialogue, HealthCheck},
+    health::{Down, DownCause},
+};
 
+mod burst;
 mod log;
 mod network;
 
