@@ -3,8 +3,10 @@
 //! Each scenario is a module with one function that plays it and returns its [`Figure`]s. `cargo xtask bench --suite health` plays all of them,
 //! `lab_health_figures` short versions.
 
+mod black_hole;
 mod fault;
 mod flood;
+mod haproxy;
 mod losses;
 mod modes;
 mod moments;
@@ -15,6 +17,7 @@ use std::time::Duration;
 use anyhow::Result;
 use xtask::figures::Figure;
 
+pub use black_hole::{Balancer, black_hole};
 pub use fault::Fault;
 pub use flood::flood;
 pub use losses::losses;
@@ -40,7 +43,7 @@ const SLACK: Duration = Duration::from_millis(50);
 /// How much of everything.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Removals and returns.
+    /// Removals and returns, and backends that fall silent.
     pub runs: usize,
     /// How long packets are lost, and how long a flood lasts.
     pub trouble: Duration,
@@ -53,6 +56,9 @@ pub struct Options {
 /// A lab cannot be built, or a backend is not removed or does not return at all.
 pub fn all(options: &Options, tell: &mut dyn FnMut(&str)) -> Result<Vec<Figure>> {
     let mut figures = times(options.runs, tell)?;
+    for balancer in Balancer::ALL {
+        figures.extend(black_hole(balancer, options.runs, tell)?);
+    }
     figures.extend(modes(&[Mode::L2, Mode::Ipip, Mode::Gue, Mode::Nat], tell)?);
     figures.extend(losses(options.trouble, tell)?);
     figures.extend(flood(options.trouble, tell)?);
@@ -95,4 +101,23 @@ fn start_with_usual_checks() -> Result<Site> {
         (health.fall, health.rise) = (3, 2);
     }
     Site::start(options, &config)
+}
+
+/// The smallest value that so many of a hundred do not exceed.
+fn percentile(values: &[f64], percent: usize) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[(sorted.len() * percent).div_ceil(100).max(1) - 1]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::percentile;
+
+    #[test]
+    fn a_percentile_is_a_value_that_was_measured() {
+        let values: Vec<f64> = (1..=20).rev().map(f64::from).collect();
+        assert_eq!([50, 95, 100].map(|percent| percentile(&values, percent)), [10.0, 19.0, 20.0]);
+        assert_eq!(percentile(&[7.0], 95), 7.0);
+    }
 }

@@ -9,7 +9,7 @@ use super::{
     FALL, INTERVAL, RISE, SLACK, TIMEOUT, TROUBLED,
     fault::{Fault, Scene},
     moments::{Change, Moment, wait},
-    start,
+    percentile, start,
 };
 use crate::lab::{Mode, interrupt, patience};
 
@@ -53,23 +53,4 @@ pub fn times(runs: usize, tell: &mut dyn FnMut(&str)) -> Result<Vec<Figure>> {
         figures.push(p95.aim(&format!("<= {limit}"))?);
     }
     Ok(figures)
-}
-
-/// The smallest value that so many of a hundred do not exceed.
-fn percentile(values: &[f64], percent: usize) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted[(sorted.len() * percent).div_ceil(100).max(1) - 1]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_percentile_is_a_value_that_was_measured() {
-        let values: Vec<f64> = (1..=20).rev().map(f64::from).collect();
-        assert_eq!([50, 95, 100].map(|percent| percentile(&values, percent)), [10.0, 19.0, 20.0]);
-        assert_eq!(percentile(&[7.0], 95), 7.0);
-    }
 }

@@ -38,6 +38,7 @@ pub(crate) const PACKAGES: &[Package] = &[
     package("ipvsadm", "ipvsadm", "Linux IPVS, which vip-lb is compared with"),
     package("keepalived", "keepalived", "the other node of a virtual router"),
     package("frr", "vtysh", "its vrrpd, another node of a virtual router"),
+    package("haproxy", "haproxy", "what noticing failures is compared with"),
     package("qemu-system-x86", "qemu-system-x86_64", "other kernels, and counting instructions"),
     package("busybox-static", "busybox", "the userland of the guests"),
     package("xz-utils", "xz", "unpacks the kernel modules of the guests"),
