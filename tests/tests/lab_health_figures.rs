@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use vip_lb_tests::{
-    health::{flood, losses, modes, times},
+    health::{flood, losses, modes, scale, times},
     lab::{Mode, patience},
 };
 use xtask::figures::Figure;
@@ -26,6 +26,14 @@ fn neither_losses_nor_a_flood_take_a_backend_out() -> Result<()> {
     let time = Duration::from_secs(8) * patience();
     as_promised(&losses(time, &mut |line| println!("{line}"))?)?;
     as_promised(&flood(time, &mut |line| println!("{line}"))?)
+}
+
+#[test]
+fn hundreds_of_backends_are_checked_through_the_vip() -> Result<()> {
+    let figures = scale(300, Duration::from_secs(5), &mut |line| println!("{line}"))?;
+    // Whether probes are in time depends on what else the machine does.
+    ensure!(figures.iter().any(|figure| figure.name == "health.scale_late"), "{figures:?}");
+    Ok(())
 }
 
 fn as_promised(figures: &[Figure]) -> Result<()> {

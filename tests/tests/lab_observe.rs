@@ -26,16 +26,11 @@ fn site() -> Result<Site> {
 }
 
 /// What the daemon answers to `curl` over its socket.
-fn get(site: &Site, path: &str) -> Result<String> {
-    let socket = site.daemon().socket().display().to_string();
-    command::run("curl", &["-sS", "--fail", "--unix-socket", &socket, &format!("http://localhost{path}")])
-}
-
 #[test]
 fn the_document_is_valid_and_answers_are_as_it_says() -> Result<()> {
     let site = site()?;
     let scratch = &site.lab.scratch;
-    let document = get(&site, "/openapi.json")?;
+    let document = site.daemon().get("/openapi.json")?;
     let described: Value = serde_json::from_str(&document)?;
     let paths = described["paths"].as_object().context("paths")?;
 
@@ -46,8 +41,8 @@ fn the_document_is_valid_and_answers_are_as_it_says() -> Result<()> {
             let answer = match (method.as_str(), path.as_str()) {
                 // Texts and streams are looked at elsewhere.
                 (_, "/metrics" | "/v1/events" | "/v1/watch") => continue,
-                ("get", "/v1/explain") => get(&site, &format!("{path}?{flow}"))?,
-                ("get", path) => match get(&site, path) {
+                ("get", "/v1/explain") => site.daemon().get(&format!("{path}?{flow}"))?,
+                ("get", path) => match site.daemon().get(path) {
                     Ok(answer) => answer,
                     // What has arguments that this test does not know is checked by its own.
                     Err(_) if methods["get"]["parameters"].is_array() => continue,
@@ -254,10 +249,10 @@ fn sample(page: &str, series: &str) -> Result<f64> {
 fn metrics_are_what_prometheus_takes_and_what_happened() -> Result<()> {
     let site = site()?;
     let scratch = &site.lab.scratch;
-    let before = get(&site, "/metrics")?;
+    let before = site.daemon().get("/metrics")?;
     let report = HttpLoad::run(&site.lab.client.namespace, LoadOptions::count(site.web(), 500))?;
     ensure!(report.failed().count() == 0, "{:?}", report.errors());
-    let page = get(&site, "/metrics")?;
+    let page = site.daemon().get("/metrics")?;
     promtool(scratch, &page)?;
     let connections = |page: &str| sample(page, "vip_lb_service_connections_total{service=\"web\"}");
     let begun = connections(&page)? - connections(&before)?;
@@ -282,7 +277,7 @@ fn metrics_are_what_prometheus_takes_and_what_happened() -> Result<()> {
 
     site.daemon().write_config_text("node: 1\n")?;
     ensure!(site.daemon().ask(&["reload"]).is_err(), "a broken file was taken");
-    let page = get(&site, "/metrics")?;
+    let page = site.daemon().get("/metrics")?;
     ensure!(sample(&page, "vip_lb_config_last_reload_successful")? == 0.0, "{page}");
     ensure!(sample(&page, "vip_lb_config_reloads_total{result=\"failure\"}")? == 1.0, "{page}");
     site.succeeded();
@@ -318,7 +313,7 @@ fn a_packets_cost_is_known_while_the_kernel_counts() -> Result<()> {
     let statistics = Statistics::enable()?;
     let report = HttpLoad::run(&site.lab.client.namespace, LoadOptions::count(site.web(), 200))?;
     ensure!(report.failed().count() == 0, "{:?}", report.errors());
-    let page = get(&site, "/metrics")?;
+    let page = site.daemon().get("/metrics")?;
     drop(statistics);
     ensure!(sample(&page, "vip_lb_bpf_statistics_enabled")? == 1.0, "{page}");
     // A request has five packets at least on its way to the backend.

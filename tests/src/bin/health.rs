@@ -19,9 +19,12 @@ struct Arguments {
     /// Removals and returns to measure.
     #[arg(long, value_name = "N", default_value_t = 20)]
     runs: usize,
-    /// How long packets are lost, and how long a flood lasts.
+    /// How long packets are lost, come late, or are a flood, and how long many backends are checked.
     #[arg(long, value_name = "N", default_value = "0.5")]
     minutes: f64,
+    /// Backends that are checked at once.
+    #[arg(long, value_name = "N", default_value_t = 2000)]
+    backends: usize,
     /// Write the figures to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -47,6 +50,6 @@ fn run(arguments: &Arguments) -> Result<bool> {
     }
     let trouble =
         Duration::try_from_secs_f64(arguments.minutes * 60.0).context("read the number of minutes")?;
-    let options = Options { runs: arguments.runs, trouble };
+    let options = Options { runs: arguments.runs, trouble, backends: arguments.backends };
     Report::new(all(&options, &mut |line| println!("{line}"))?).conclude(arguments.json.as_deref())
 }

@@ -10,6 +10,7 @@ mod haproxy;
 mod losses;
 mod modes;
 mod moments;
+mod scale;
 mod times;
 
 use std::time::Duration;
@@ -22,6 +23,7 @@ pub use fault::Fault;
 pub use flood::flood;
 pub use losses::losses;
 pub use modes::modes;
+pub use scale::scale;
 pub use times::times;
 
 use crate::lab::{Family, Mode, Site, SiteOptions, interrupt, patience};
@@ -45,8 +47,10 @@ const SLACK: Duration = Duration::from_millis(50);
 pub struct Options {
     /// Removals and returns, and backends that fall silent.
     pub runs: usize,
-    /// How long packets are lost, and how long a flood lasts.
+    /// How long packets are lost, come late, or are a flood.
     pub trouble: Duration,
+    /// How many are checked at once.
+    pub backends: usize,
 }
 
 /// Plays all scenarios, and tells each result as a line.
@@ -62,6 +66,7 @@ pub fn all(options: &Options, tell: &mut dyn FnMut(&str)) -> Result<Vec<Figure>>
     figures.extend(modes(&[Mode::L2, Mode::Ipip, Mode::Gue, Mode::Nat], tell)?);
     figures.extend(losses(options.trouble, tell)?);
     figures.extend(flood(options.trouble, tell)?);
+    figures.extend(scale(options.backends, options.trouble, tell)?);
     Ok(figures)
 }
 

@@ -261,6 +261,17 @@ impl Daemon {
         serde_json::from_str(&text).with_context(|| format!("read the answer to {arguments:?}: {text}"))
     }
 
+    /// What the API answers to GET at this path, as text.
+    ///
+    /// # Errors
+    ///
+    /// curl failed, or the answer is an error.
+    pub fn get(&self, path: &str) -> Result<String> {
+        let socket = self.socket().display().to_string();
+        let url = format!("http://localhost{path}");
+        command::run("curl", &["-sS", "--fail", "--unix-socket", &socket, &url])
+    }
+
     /// `vip-lb status`.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ use crate::{
     config::model::{
         AdminState, Affinity, ForwardMode, NodeState, Ownership, Ports, Protocol, WatchdogAction,
     },
-    health::{Histogram, Percentiles, Slower, passive::Account},
+    health::{Histogram, Percentiles, ProbeCounts, Slower, passive::Account},
     metrics::{Facts, Program, Reloads},
 };
 
@@ -364,6 +364,7 @@ pub(crate) fn facts() -> Facts {
         counters: counters(),
         reloads: Reloads { succeeded: 3, failed: 1, last_failed: true },
         health_changes: [(("web".to_owned(), "b2".to_owned()), 5)].into(),
+        probed: ProbeCounts { begun: 4711, late: 2 },
         latencies: [(
             ("web".to_owned(), "b1".to_owned()),
             [

@@ -25,8 +25,8 @@ use self::{
     room::concurrent_probes,
 };
 use super::{
-    Histogram, Memory, Outcome, Percentiles, State, Target, Transition, Ways, memory::Memories,
-    probe::Probes, threshold::Threshold,
+    Histogram, Memory, Outcome, Percentiles, ProbeCounts, State, Target, Transition, Ways, memory::Memories,
+    probe::Probes, punctuality::Punctuality, threshold::Threshold,
 };
 use crate::config::model::StartState;
 
@@ -98,6 +98,7 @@ struct Shared {
     prober: Box<Prober>,
     permits: Semaphore,
     events: mpsc::UnboundedSender<HealthEvent>,
+    punctuality: Punctuality,
 }
 
 /// One target. Dropped, its task ends.
@@ -140,7 +141,12 @@ impl Monitor {
     pub fn with_prober(prober: Box<Prober>) -> (Self, mpsc::UnboundedReceiver<HealthEvent>) {
         let (events, receiver) = mpsc::unbounded_channel();
         let concurrent = concurrent_probes();
-        let shared = Arc::new(Shared { prober, permits: Semaphore::new(concurrent), events });
+        let shared = Arc::new(Shared {
+            prober,
+            permits: Semaphore::new(concurrent),
+            events,
+            punctuality: Punctuality::default(),
+        });
         let monitor = Self { targets: Mutex::default(), shared, concurrent, runtime: Handle::current() };
         (monitor, receiver)
     }
@@ -224,6 +230,12 @@ impl Monitor {
         for probed in lock(&self.targets).values() {
             probed.task.abort();
         }
+    }
+
+    /// How many probes began, and how many of them late.
+    #[must_use]
+    pub fn probed(&self) -> ProbeCounts {
+        self.shared.punctuality.counts()
     }
 
     /// The state of `target`; `None` if it is not among those that are probed.

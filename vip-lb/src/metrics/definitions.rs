@@ -57,6 +57,9 @@ metrics! {
     VRRP_CONFLICT: Gauge "vrrp_conflict" ["vip"] "Whether another node speaks for the VIP's virtual router, but for other addresses.";
     PACKETS: Counter "packets_total" ["verdict", "action"] "Packets by how they ended: the verdict, and what it means for the packet.";
 
+    PROBES: Counter "probes_total" [] "Probes of backends that began.";
+    PROBES_LATE: Counter "probes_late_total" [] "Probes that began later than due by more than a tenth of their interval: the daemon gets too little time of the processor, or too many wait for answers.";
+
     SERVICE_INFO: Gauge "service_info" ["service", "vip", "port", "protocol", "affinity"] "Always 1; what the service is by the configuration.";
     SERVICE_PACKETS: Counter "service_packets_total" ["service"] "Packets of clients to the service.";
     SERVICE_BYTES: Counter "service_bytes_total" ["service"] "Bytes of these packets, from the IP header on, as they came in.";

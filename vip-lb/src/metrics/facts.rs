@@ -9,7 +9,7 @@ use crate::{
         ServiceStatus, Status, VrrpState,
     },
     health::{
-        Histogram,
+        Histogram, ProbeCounts,
         passive::{Account, Names},
     },
 };
@@ -25,6 +25,8 @@ pub struct Facts {
     pub reloads: Reloads,
     /// Changes of health since the daemon started, by the names of service and backend.
     pub health_changes: BTreeMap<(String, String), u64>,
+    /// How many probes began, and how many of them late.
+    pub probed: ProbeCounts,
     /// How long good probes took, to connect and as a whole, by the names of service and backend.
     pub latencies: BTreeMap<(String, String), [Histogram; 2]>,
     /// What sampled connections have shown, by the names of service and backend; of those that are looked at.
@@ -65,6 +67,7 @@ pub fn render(facts: &Facts) -> String {
     let mut page = Page::default();
     node(&mut page, facts);
     traffic(&mut page, facts);
+    probes(&mut page, facts.probed);
     let services: Vec<&ServiceStatus> = facts.status.vips.iter().flat_map(|vip| &vip.services).collect();
     service_metrics(&mut page, facts, &services);
     floor_metrics(&mut page, &services);
@@ -158,6 +161,11 @@ fn traffic(page: &mut Page, facts: &Facts) {
         };
         samples.sample(&[&count.verdict.name, action], count.packets);
     }
+}
+
+fn probes(page: &mut Page, probed: ProbeCounts) {
+    page.metric(&PROBES).sample(&[], probed.begun);
+    page.metric(&PROBES_LATE).sample(&[], probed.late);
 }
 
 fn service_metrics(page: &mut Page, facts: &Facts, services: &[&ServiceStatus]) {

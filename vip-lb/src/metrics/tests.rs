@@ -58,6 +58,8 @@ fn samples_say_what_the_status_says() {
         "vip_lb_vrrp_adverts_discarded_total{vip=\"2001:db8::10\",reason=\"ttl\"} 2",
         "vip_lb_vrrp_conflict{vip=\"2001:db8::10\"} 0",
         "vip_lb_packets_total{verdict=\"unknown_service\",action=\"drop\"} 17",
+        "vip_lb_probes_total 4711",
+        "vip_lb_probes_late_total 2",
         "vip_lb_service_info{service=\"dns\",vip=\"2001:db8::10\",port=\"0\",protocol=\"udp\",affinity=\"source\"} 1",
         "vip_lb_service_bytes_total{service=\"web\"} 1975308642",
         "vip_lb_backend_up{service=\"web\",backend=\"b1\"} 1",

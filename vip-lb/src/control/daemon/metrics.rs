@@ -20,6 +20,7 @@ impl Daemon {
             counters: self.counters()?,
             reloads: self.reloads,
             health_changes: self.health_changes.clone(),
+            probed: self.health.probed(),
             latencies: self.latencies(),
             passive: self.closely.accounts(),
             nat_ports: last - first + 1,

@@ -31,21 +31,23 @@ pub(super) struct Health {
 pub(super) async fn watch(record: Arc<Record>, shared: Arc<Shared>) {
     let interval = record.target.check.interval;
     loop {
-        let due = lock(&record.health).threshold.next_probe();
+        let mut due = lock(&record.health).threshold.next_probe();
         tokio::select! {
             () = tokio::time::sleep_until(due.into()) => {
                 // The machine stood still, and all targets are due: they are spread again.
                 if now().saturating_duration_since(due) > interval {
                     tokio::time::sleep(interval.min(MAX_SPREAD) * u32::from(random()) / u32::from(u16::MAX)).await;
+                    due = now();
                 }
             }
-            () = record.recheck.notified() => {}
+            () = record.recheck.notified() => due = now(),
         }
         // The semaphore is never closed.
         let Ok(permit) = shared.permits.acquire().await else {
             return;
         };
         let started = now();
+        shared.punctuality.note(started.saturating_duration_since(due), interval);
         let outcome = (shared.prober)(Arc::clone(&record.target)).await;
         let finished = now();
         drop(permit);
