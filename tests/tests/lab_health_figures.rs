@@ -17,8 +17,8 @@ fn a_backend_that_loses_the_vip_is_out_and_returns_with_it() -> Result<()> {
 }
 
 #[test]
-fn every_fault_of_a_translated_backend_is_noticed() -> Result<()> {
-    as_promised(&modes(&[Mode::Nat], &mut |line| println!("{line}"))?)
+fn every_fault_of_a_backend_is_noticed_with_and_without_translation() -> Result<()> {
+    as_promised(&modes(&[Mode::L2, Mode::Nat], &mut |line| println!("{line}"))?)
 }
 
 #[test]

@@ -26,7 +26,7 @@ pub use modes::modes;
 pub use scale::scale;
 pub use times::times;
 
-use crate::lab::{Family, Mode, Site, SiteOptions, interrupt, patience};
+use crate::lab::{Family, Mode, Site, SiteOptions, config::MinHealthy, interrupt, patience};
 
 /// The backend that gets into trouble.
 const TROUBLED: &str = "backend-1";
@@ -93,6 +93,11 @@ fn start(mode: Mode) -> Result<Site> {
         (health.fall, health.rise) = (FALL, RISE);
         // Faults come one after the other here.
         health.flap_hold = Some("0s".to_owned());
+    }
+    for service in config.services_mut() {
+        // What the checks find is looked at, also where they find that all are down.
+        service.min_healthy = Some(MinHealthy::Count(0));
+        service.max_removed = Some("100%".to_owned());
     }
     Site::start(options, &config)
 }
