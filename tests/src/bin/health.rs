@@ -3,9 +3,9 @@
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, Result};
-use clap::Parser;
+use clap::{Parser, ValueEnum as _};
 use vip_lb_tests::{
-    health::{Options, all},
+    health::{Options, Scenario},
     lab::interrupt,
 };
 use xtask::figures::Report;
@@ -16,6 +16,9 @@ struct Arguments {
     /// The load balancer's binary.
     #[arg(long, value_name = "FILE", env = "VIP_LB_BIN")]
     binary: Option<PathBuf>,
+    /// Only this. Can be given several times.
+    #[arg(long, value_name = "SCENARIO", value_enum)]
+    only: Vec<Scenario>,
     /// Removals and returns to measure.
     #[arg(long, value_name = "N", default_value_t = 20)]
     runs: usize,
@@ -51,5 +54,11 @@ fn run(arguments: &Arguments) -> Result<bool> {
     let trouble =
         Duration::try_from_secs_f64(arguments.minutes * 60.0).context("read the number of minutes")?;
     let options = Options { runs: arguments.runs, trouble, backends: arguments.backends };
-    Report::new(all(&options, &mut |line| println!("{line}"))?).conclude(arguments.json.as_deref())
+    let mut figures = Vec::new();
+    for scenario in Scenario::value_variants() {
+        if arguments.only.is_empty() || arguments.only.contains(scenario) {
+            figures.extend(scenario.play(&options, &mut |line| println!("{line}"))?);
+        }
+    }
+    Report::new(figures).conclude(arguments.json.as_deref())
 }

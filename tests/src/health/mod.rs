@@ -1,7 +1,7 @@
 //! How soon checks notice what, and what they must not take for a failure: figures from a lab with real servers.
 //!
-//! Each scenario is a module with one function that plays it and returns its [`Figure`]s. `cargo xtask bench --suite health` plays all of them,
-//! `lab_health_figures` short versions.
+//! Each [`Scenario`] is a module with one function that plays it and returns its [`Figure`]s. `cargo xtask bench --suite health` plays all of
+//! them, `lab_health_figures` short versions.
 
 mod black_hole;
 mod fault;
@@ -53,21 +53,45 @@ pub struct Options {
     pub backends: usize,
 }
 
-/// Plays all scenarios, and tells each result as a line.
-///
-/// # Errors
-///
-/// A lab cannot be built, or a backend is not removed or does not return at all.
-pub fn all(options: &Options, tell: &mut dyn FnMut(&str)) -> Result<Vec<Figure>> {
-    let mut figures = times(options.runs, tell)?;
-    for balancer in Balancer::ALL {
-        figures.extend(black_hole(balancer, options.runs, tell)?);
+/// What is played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Scenario {
+    /// A backend loses the VIP and gets it back: how soon it is out, and in again.
+    Times,
+    /// A backend swallows all packets under load: how soon no new connection goes to it, by vip-lb and by others.
+    BlackHole,
+    /// Every fault in every mode.
+    Modes,
+    /// Lost and late packets.
+    Losses,
+    /// Forged handshakes.
+    Flood,
+    /// Many backends.
+    Scale,
+}
+
+impl Scenario {
+    /// Plays it, and tells each result as a line.
+    ///
+    /// # Errors
+    ///
+    /// A lab cannot be built, or a backend is not removed or does not return at all.
+    pub fn play(self, options: &Options, tell: &mut dyn FnMut(&str)) -> Result<Vec<Figure>> {
+        match self {
+            Self::Times => times(options.runs, tell),
+            Self::BlackHole => {
+                let mut figures = Vec::new();
+                for balancer in Balancer::ALL {
+                    figures.extend(black_hole(balancer, options.runs, tell)?);
+                }
+                Ok(figures)
+            }
+            Self::Modes => modes(&[Mode::L2, Mode::Ipip, Mode::Gue, Mode::Nat], tell),
+            Self::Losses => losses(options.trouble, tell),
+            Self::Flood => flood(options.trouble, tell),
+            Self::Scale => scale(options.backends, options.trouble, tell),
+        }
     }
-    figures.extend(modes(&[Mode::L2, Mode::Ipip, Mode::Gue, Mode::Nat], tell)?);
-    figures.extend(losses(options.trouble, tell)?);
-    figures.extend(flood(options.trouble, tell)?);
-    figures.extend(scale(options.backends, options.trouble, tell)?);
-    Ok(figures)
 }
 
 /// Waits, and looks once a second whether all goes on as it should.
