@@ -1,7 +1,7 @@
 //! Failures noticed from the traffic itself: from what the packet path notes of sampled flows to suspicions.
 //!
-//! A suspicion removes nobody. It says where to look at once, and the probes decide. [`judge`] and [`chance`] weigh the
-//! evidence, [`ledger`] keeps what is known of each backend, [`sampling`] decides how many flows are looked at.
+//! A suspicion removes nobody. It says where to look at once, and the probes decide. `judge` and `chance` weigh the
+//! evidence, `ledger` keeps what is known of each backend, [`sampling`] decides how many flows are looked at.
 
 mod chance;
 mod judge;
