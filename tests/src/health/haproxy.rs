@@ -47,7 +47,7 @@ impl Haproxy {
             })
             .collect();
         let config = format!(
-            "global\n  maxconn 20000\ndefaults\n  mode tcp\n  timeout connect 5000\n  timeout client 50000\n  timeout server 50000\n\
+            "global\n  maxconn 8000\ndefaults\n  mode tcp\n  timeout connect 5000\n  timeout client 50000\n  timeout server 50000\n\
              listen service\n  bind {vip}:{port}\n  balance roundrobin\n{servers}"
         );
         let path = lab.scratch.path().join("haproxy.cfg");
