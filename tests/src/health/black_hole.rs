@@ -1,7 +1,8 @@
 //! A backend that swallows its packets under 500 new connections a second: for how long new flows are still sent to it.
 //!
 //! A new flow is a SYN of a client that arrives at the backend, noted on its wire before its stack. What counts is the last one, from the moment on at
-//! which the backend falls silent. The same clients, servers and wires for everybody.
+//! which the backend falls silent. The same clients, servers and wires for everybody. A proxy that tries a connection again at the same backend, as
+//! HAProxy does (`retries 3`, each after `timeout connect`), sends SYNs that count too, long after it has given the backend up for new clients.
 
 use std::time::{Duration, Instant};
 
