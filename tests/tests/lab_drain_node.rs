@@ -56,7 +56,7 @@ fn leaves_without_a_loss(family: Family) -> Result<()> {
     let (code, answer, _) = site.daemon().ask_code(&["drain", "--node", "--wait", "--deadline", "2s"])?;
     ensure!(code == NOT_DRAINED && answer.contains("packets/s"), "{code}: {answer}");
     // Who asks anew finds the other one.
-    forget_neighbours(&site)?;
+    forget_the_vip(&site)?;
     wait_for("the client to find the other node", LIMIT, || {
         Ok((found_at(&site)? == mac(&site, 1)?).then_some(()))
     })?;
@@ -93,9 +93,17 @@ fn answering(site: &Site, edge: usize) -> Result<(bool, Option<String>)> {
     Ok(vips.remove(0)).map(|vip| (vip.answering, vip.withdrawn))
 }
 
-/// What an announcement of another node would do.
+/// So that the client asks anew; while nothing is under way.
 fn forget_neighbours(site: &Site) -> Result<()> {
     site.lab.client.namespace.ip(&["neigh", "flush", "dev", Node::DEVICE])?;
+    Ok(())
+}
+
+/// What an announcement of another node would do, under load: one entry that is known. A flush also ends what is being asked for at
+/// that moment, and its connections with "no route to host".
+fn forget_the_vip(site: &Site) -> Result<()> {
+    let vip = vip(site.options.family).to_string();
+    site.lab.client.namespace.ip(&["neigh", "del", &vip, "dev", Node::DEVICE])?;
     Ok(())
 }
 
