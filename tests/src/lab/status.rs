@@ -84,8 +84,26 @@ pub struct Vip {
     /// How its virtual router is.
     #[serde(default)]
     pub vrrp: Option<Vrrp>,
+    /// Who else answers for it.
+    #[serde(default)]
+    pub second_owners: Vec<SecondOwner>,
     /// Its services.
     pub services: Vec<Service>,
+}
+
+/// Somebody else who answers for a VIP.
+#[derive(Clone, Debug, Deserialize)]
+pub struct SecondOwner {
+    /// Its MAC address.
+    pub mac: String,
+    /// Where it was heard.
+    pub interface: String,
+    /// The VLAN that it is in.
+    #[serde(default)]
+    pub vlan: Option<u16>,
+    /// An address of its own.
+    #[serde(default)]
+    pub host: Option<IpAddr>,
 }
 
 /// A virtual router.

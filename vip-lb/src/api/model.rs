@@ -7,6 +7,7 @@ mod explain;
 mod node;
 mod packet;
 mod plan;
+mod second_owner;
 mod status;
 mod vrrp;
 mod watch;
@@ -27,6 +28,7 @@ pub use plan::{
     BackendPlan, Change, ChangeAction, ConfigRequest, ConfigText, ConnectionFate, Loss, Outcome, Plan,
     RevisionInfo, Revisions, ServicePlan, Subject,
 };
+pub use second_owner::{SecondOwner, SecondOwnerStatus};
 pub use status::{
     Action, AttachedMode, BackendStatus, BondMemberState, BondMemberStatus, BondStatus, ConfigInfo, Counters,
     FloorState, FloorStatus, Forwarding, ForwardingState, Health, HealthState, HostStatus, InterfaceStatus,

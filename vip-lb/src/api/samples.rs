@@ -11,8 +11,9 @@ use super::model::{
     Action, AttachedMode, BackendStatus, BondMemberState, BondMemberStatus, BondStatus, ChosenBackend,
     ConfigInfo, Counters, ExplainRequest, ExplainedService, Explanation, FloorStatus, FlowHash, Forwarding,
     ForwardingState, Frame, Health, HealthState, HostStatus, InterfaceStatus, NodeAdmin, OperatorOrder,
-    OrderKind, PassiveStatus, ServiceStatus, Slot, SlotState, Status, Step, TableStatus, Traffic, Verdict,
-    VerdictCount, VipStatus, VrrpChange, VrrpState, VrrpStatus, WatchdogStatus, WatchedPacket,
+    OrderKind, PassiveStatus, SecondOwner, SecondOwnerStatus, ServiceStatus, Slot, SlotState, Status, Step,
+    TableStatus, Traffic, Verdict, VerdictCount, VipStatus, VrrpChange, VrrpState, VrrpStatus,
+    WatchdogStatus, WatchedPacket,
 };
 use crate::{
     config::model::{
@@ -249,6 +250,17 @@ pub(crate) fn status() -> Status {
                 answering: true,
                 withdrawn: None,
                 vrrp: None,
+                second_owners: vec![SecondOwnerStatus {
+                    owner: SecondOwner {
+                        mac: "02:00:00:00:00:09".into(),
+                        interface: "eth0".into(),
+                        vlan: None,
+                        host: Some("192.0.2.77".parse().unwrap()),
+                    },
+                    since_ms: 1_700_000_000_000,
+                    last_ms: 1_700_000_060_000,
+                }],
+                second_owners_found: 3,
                 services: vec![web],
             },
             VipStatus {
@@ -257,6 +269,8 @@ pub(crate) fn status() -> Status {
                 answering: false,
                 withdrawn: Some("this node is drained by the operator".into()),
                 vrrp: Some(vrrp()),
+                second_owners: Vec::new(),
+                second_owners_found: 0,
                 services: vec![dns],
             },
         ],

@@ -25,6 +25,7 @@ mod frame;
 mod words;
 
 use build::build;
+pub(super) use frame::mac;
 use words::Words;
 pub(super) use words::reason_in_words;
 

@@ -1,14 +1,21 @@
 //! What there is to tell of between two looks at the daemon.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
-use crate::api::model::{AttachedMode, FloorState, FloorStatus, Forwarding, HealthState, Occurrence};
+use crate::api::model::{
+    AttachedMode, FloorState, FloorStatus, Forwarding, HealthState, Occurrence, SecondOwner,
+};
 
 /// What can be seen of the daemon at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Observed {
     /// Whether this node answers for its VIPs.
     pub(super) vips: BTreeMap<IpAddr, bool>,
+    /// Who else does.
+    pub(super) second_owners: BTreeSet<(IpAddr, SecondOwner)>,
     /// Whether services have enough healthy backends, by their names.
     pub(super) floors: BTreeMap<String, FloorStatus>,
     /// How backends are, by the names of service and backend.
@@ -71,6 +78,15 @@ impl Observed {
         for (&vip, _) in before.vips.iter().filter(|(vip, was)| **was && !self.vips.contains_key(*vip)) {
             told.push(Occurrence::Ownership { vip, answering: false, why: None });
         }
+        for (vip, owner) in self.second_owners.difference(&before.second_owners).cloned() {
+            told.push(Occurrence::SecondOwner { vip, owner });
+        }
+        for (vip, owner) in before.second_owners.difference(&self.second_owners).cloned() {
+            let looks = self.vips.get(&vip).copied().unwrap_or(false);
+            let why =
+                if looks { "it is heard no more" } else { "this node no longer answers, and does not look" };
+            told.push(Occurrence::SecondOwnerGone { vip, owner, why: why.to_owned() });
+        }
         told
     }
 }
@@ -123,6 +139,7 @@ mod tests {
         let names = |name: &str| ("web".to_owned(), name.to_owned());
         Observed {
             vips: [("192.0.2.1".parse().unwrap(), true)].into(),
+            second_owners: BTreeSet::new(),
             floors: BTreeMap::new(),
             backends: backends.iter().map(|(name, backend)| (names(name), backend.clone())).collect(),
             interfaces: [("eth0".to_owned(), AttachedMode::Native)].into(),
@@ -159,6 +176,30 @@ mod tests {
                 r#"{"event":"ownership","vip":"192.0.2.1","answering":false}"#,
             ]
         );
+    }
+
+    #[test]
+    fn a_second_owner_is_told_of_and_why_it_is_no_more() {
+        let owner = SecondOwner {
+            mac: "02:00:00:00:00:09".into(),
+            interface: "eth0.10".into(),
+            vlan: Some(10),
+            host: None,
+        };
+        let vip: IpAddr = "192.0.2.1".parse().unwrap();
+        let with = |answering, owners: &[SecondOwner]| Observed {
+            vips: [(vip, answering)].into(),
+            second_owners: owners.iter().map(|owner| (vip, owner.clone())).collect(),
+            ..Observed::default()
+        };
+        let found = with(true, &[owner]);
+        let named = r#""vip":"192.0.2.1","mac":"02:00:00:00:00:09","interface":"eth0.10","vlan":10"#;
+        assert_eq!(words(&found.since(&with(true, &[]))), [format!(r#"{{"event":"second_owner",{named}}}"#)]);
+        assert_eq!(
+            words(&with(true, &[]).since(&found)),
+            [format!(r#"{{"event":"second_owner_gone",{named},"why":"it is heard no more"}}"#)]
+        );
+        assert!(words(&with(false, &[]).since(&found))[1].contains("this node no longer answers"));
     }
 
     #[test]

@@ -150,6 +150,14 @@ fn traffic(page: &mut Page, facts: &Facts) {
     for vip in &facts.status.vips {
         samples.sample(&[&vip.address.to_string()], vip.answering);
     }
+    let mut samples = page.metric(&VIP_SECOND_OWNERS);
+    for vip in &facts.status.vips {
+        samples.sample(&[&vip.address.to_string()], vip.second_owners.len() as u64);
+    }
+    let mut samples = page.metric(&VIP_SECOND_OWNERS_FOUND);
+    for vip in &facts.status.vips {
+        samples.sample(&[&vip.address.to_string()], vip.second_owners_found);
+    }
     vrrp(page, facts);
     let mut samples = page.metric(&PACKETS);
     for count in &facts.counters.verdicts {

@@ -51,6 +51,8 @@ fn samples_say_what_the_status_says() {
         "vip_lb_config_reloads_total{result=\"success\"} 3",
         "vip_lb_interface_attached{interface=\"eth1\",mode=\"generic\"} 1",
         "vip_lb_vip_answering{vip=\"2001:db8::10\"} 0",
+        "vip_lb_vip_second_owners{vip=\"192.0.2.10\"} 1",
+        "vip_lb_vip_second_owners_found_total{vip=\"192.0.2.10\"} 3",
         "vip_lb_vrrp_state{vip=\"2001:db8::10\",state=\"backup\"} 1",
         "vip_lb_vrrp_state{vip=\"2001:db8::10\",state=\"active\"} 0",
         "vip_lb_vrrp_priority{vip=\"2001:db8::10\"} 100",

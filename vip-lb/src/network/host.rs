@@ -8,11 +8,12 @@ use rtnetlink::{
         AddressFamily, RouteNetlinkMessage,
         address::{AddressAttribute, AddressMessage},
         link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage, LinkXdp, XdpAttached},
+        neighbour::NeighbourMessage,
         route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteType},
     },
 };
 
-use super::netlink::Network;
+use super::{neighbour::Entry, netlink::Network};
 
 /// The name of the loopback and its index, which is the same in every network namespace.
 pub const LOOPBACK: (&str, u32) = ("lo", 1);
@@ -146,6 +147,22 @@ impl Network {
             })
         };
         Ok(answers.iter().filter_map(read).collect())
+    }
+
+    /// The addresses by which the neighbour at a hardware address is known on an interface.
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not answer.
+    pub async fn addresses_at(&self, ifindex: u32, mac: [u8; 6]) -> io::Result<Vec<IpAddr>> {
+        let request = RouteNetlinkMessage::GetNeighbour(NeighbourMessage::default());
+        let answers = self.requests.send(request, NLM_F_DUMP).await?;
+        let entries = answers.iter().filter_map(|answer| match answer {
+            RouteNetlinkMessage::NewNeighbour(message) => Entry::from_message(message),
+            _ => None,
+        });
+        let there = entries.filter(|entry| entry.mac == Some(mac)).map(|entry| entry.neighbour);
+        Ok(there.filter(|there| there.ifindex == ifindex).map(|there| there.address).collect())
     }
 
     /// Gives the loopback an address of its own, of full length.

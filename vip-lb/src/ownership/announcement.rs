@@ -18,27 +18,26 @@ pub(super) const TIMES: [Duration; 5] = [
     Duration::from_millis(3000),
 ];
 
-const BROADCAST: [u8; 6] = [0xff; 6];
+pub(super) const BROADCAST: [u8; 6] = [0xff; 6];
 /// Of `ff02::1`, all nodes (RFC 2464 section 7).
-const ALL_NODES_MAC: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
+pub(super) const ALL_NODES_MAC: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
-const ICMPV6: u8 = 58;
-const ADVERTISEMENT: u8 = 136;
+pub(super) const ICMPV6: u8 = 58;
+pub(super) const SOLICITATION: u8 = 135;
+pub(super) const ADVERTISEMENT: u8 = 136;
 const OVERRIDE: u8 = 0x20;
-/// Bytes of an advertisement with the target's link-layer address.
-const ADVERTISEMENT_LEN: u16 = 32;
 
 /// The frame that says that `address` is at `mac`.
 pub(super) fn frame(address: IpAddr, mac: [u8; 6]) -> Vec<u8> {
     match address {
-        IpAddr::V4(address) => gratuitous_arp(address, mac),
+        // A request, which all stacks look at; some ignore a reply that nobody asked for.
+        IpAddr::V4(address) => arp_request(mac, address, address),
         IpAddr::V6(address) => unsolicited_advertisement(address, mac),
     }
 }
 
-/// A request, which all stacks look at; some ignore a reply that nobody asked for.
-fn gratuitous_arp(address: Ipv4Addr, mac: [u8; 6]) -> Vec<u8> {
-    let address = address.octets();
+/// A question to all of who has `target`, from `sender`.
+pub(super) fn arp_request(mac: [u8; 6], sender: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {
     [
         &BROADCAST[..],
         &mac,
@@ -46,36 +45,45 @@ fn gratuitous_arp(address: Ipv4Addr, mac: [u8; 6]) -> Vec<u8> {
         // Ethernet, IPv4, their lengths, request.
         &[0, 1, 8, 0, 6, 4, 0, 1],
         &mac,
-        &address,
+        &sender.octets(),
         &[0; 6],
-        &address,
+        &target.octets(),
     ]
     .concat()
 }
 
 fn unsolicited_advertisement(address: Ipv6Addr, mac: [u8; 6]) -> Vec<u8> {
-    let [high, low] = ADVERTISEMENT_LEN.to_be_bytes();
     let mut message = [ADVERTISEMENT, 0, 0, 0, OVERRIDE, 0, 0, 0].to_vec();
     message.extend(address.octets());
     // Option 2, target link-layer address, in units of eight bytes.
     message.extend([2, 1]);
     message.extend(mac);
-    let start = Sum::pseudo_header(
-        &Address::from(IpAddr::V6(address)),
-        &Address::from(IpAddr::V6(ALL_NODES)),
-        ADVERTISEMENT_LEN,
-        ICMPV6,
-    );
+    neighbour_message(ALL_NODES_MAC, mac, address, ALL_NODES, message)
+}
+
+/// A message of neighbour discovery as a frame; the checksum is put into the message.
+pub(super) fn neighbour_message(
+    to: [u8; 6],
+    from: [u8; 6],
+    source: Ipv6Addr,
+    destination: Ipv6Addr,
+    mut message: Vec<u8>,
+) -> Vec<u8> {
+    let length = message.len() as u16;
+    let [high, low] = length.to_be_bytes();
+    let [source_address, destination_address] =
+        [source, destination].map(|address| Address::from(IpAddr::V6(address)));
+    let start = Sum::pseudo_header(&source_address, &destination_address, length, ICMPV6);
     let (pairs, _) = message.as_chunks::<2>();
     let sum = pairs.iter().fold(start, |sum, &pair| sum.add(u16::from_be_bytes(pair))).finish();
     message[2..4].copy_from_slice(&sum.to_be_bytes());
     [
-        &ALL_NODES_MAC[..],
-        &mac,
+        &to[..],
+        &from,
         &[0x86, 0xdd],
         &[0x60, 0, 0, 0, high, low, ICMPV6, 255],
-        &address.octets(),
-        &ALL_NODES.octets(),
+        &source.octets(),
+        &destination.octets(),
         &message,
     ]
     .concat()
@@ -105,7 +113,7 @@ mod tests {
         assert_eq!((frame[21], frame[54], frame[58]), (255, ADVERTISEMENT, OVERRIDE));
         assert_eq!(frame[80..], MAC);
         let (pairs, _) = frame[22..].as_chunks::<2>();
-        let pseudo = Sum::new(0).add(ADVERTISEMENT_LEN).add(u16::from(ICMPV6));
+        let pseudo = Sum::new(0).add(32).add(u16::from(ICMPV6));
         let sum = pairs.iter().fold(pseudo, |sum, &pair| sum.add(u16::from_be_bytes(pair)));
         assert_eq!(sum.finish(), 0);
     }

@@ -10,7 +10,10 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, Socket, Type};
 
-use super::vrrp::{Advert, Router};
+use super::{
+    tap::{frame_socket, send_frame},
+    vrrp::{Advert, Router},
+};
 
 /// An interface as it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,9 +119,7 @@ impl Link {
     ) -> anyhow::Result<Self> {
         let adverts = advert_socket(name, &interface, router, multicast)
             .with_context(|| format!("cannot open a socket for VRRP on {name}"))?;
-        let frames = Socket::new(Domain::PACKET, Type::RAW, None)
-            .and_then(|frames| frames.set_nonblocking(true).map(|()| frames))
-            .with_context(|| format!("cannot open a packet socket on {name}"))?;
+        let frames = frame_socket().with_context(|| format!("cannot open a packet socket on {name}"))?;
         Ok(Self { interface, adverts, frames })
     }
 
@@ -177,22 +178,7 @@ impl Link {
 
     /// Sends an Ethernet frame.
     pub(super) fn send_frame(&self, frame: &[u8]) -> io::Result<()> {
-        // SAFETY: all zeros are a valid address.
-        let mut to: libc::sockaddr_ll = unsafe { mem::zeroed() };
-        to.sll_family = libc::AF_PACKET as u16;
-        to.sll_ifindex = self.interface.index as i32;
-        // SAFETY: frame and address live until the call returns, and are as long as is said.
-        let sent = unsafe {
-            libc::sendto(
-                self.frames.as_raw_fd(),
-                frame.as_ptr().cast(),
-                frame.len(),
-                0,
-                (&raw const to).cast(),
-                size_of_val(&to) as u32,
-            )
-        };
-        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        send_frame(&self.frames, self.interface.index, frame)
     }
 }
 

@@ -4,12 +4,20 @@
 //! made on purpose loses nothing, and neighbours that have not heard of it do no harm.
 //!
 //! [`vrrp`] decides, and is pure. [`Task`] is the edge: a thread with sockets and a clock, which gives the packet path its leases.
+//! [`Lookout`] looks who else is at a VIP that this node answers for; [`Others`] judges that, and is pure.
 
 mod announcement;
+mod claim;
 mod link;
+mod lookout;
+mod others;
 mod report;
+mod tap;
 mod task;
 pub mod vrrp;
 
+pub use claim::Claim;
+pub use lookout::Lookout;
+pub use others::{Ask, Other, Others, Place};
 pub use report::{Change, Discarded, RouterReport};
 pub use task::{GroupSetup, RouterSetup, Task};

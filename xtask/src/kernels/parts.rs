@@ -75,6 +75,7 @@ pub(super) const PARTS: &[Part] = &[
     lab("nat", &["nat"]),
     Part { target: Some("lab_vlan"), guests_only: true, ..lab("vlan", &[]) },
     Part { target: Some("lab_bond"), guests_only: true, ..lab("bond", &[]) },
+    Part { target: Some("lab_second_owner"), guests_only: true, ..lab("owners", &[]) },
 ];
 
 /// The names of all parts.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AttachedMode, FloorStatus, ForwardingState, HealthState};
+use super::{AttachedMode, FloorStatus, ForwardingState, HealthState, SecondOwner};
 use crate::health::passive::Question;
 
 /// Query of `GET /v1/events`.
@@ -77,6 +77,24 @@ pub enum Occurrence {
         /// Why, a lower-case phrase; absent where ownership is `always`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         why: Option<String>,
+    },
+    /// Somebody else answers for a VIP of this node, too.
+    SecondOwner {
+        /// The VIP.
+        vip: IpAddr,
+        /// Who.
+        #[serde(flatten)]
+        owner: SecondOwner,
+    },
+    /// What was told of a second owner is past.
+    SecondOwnerGone {
+        /// The VIP.
+        vip: IpAddr,
+        /// Who it was.
+        #[serde(flatten)]
+        owner: SecondOwner,
+        /// Why, a lower-case phrase.
+        why: String,
     },
     /// The checks of a backend came to another verdict.
     HealthChanged {

@@ -5,7 +5,7 @@ use std::{net::IpAddr, path::PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{change::OperatorOrder, node::NodeAdmin, vrrp::VrrpStatus};
+use super::{change::OperatorOrder, node::NodeAdmin, second_owner::SecondOwnerStatus, vrrp::VrrpStatus};
 
 pub use crate::{
     control::floor::{FloorState, FloorStatus},
@@ -178,6 +178,12 @@ pub struct VipStatus {
     /// How its virtual router is; absent where ownership is not by VRRP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vrrp: Option<VrrpStatus>,
+    /// Who else answers for it, as far as this node heard while it answers itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub second_owners: Vec<SecondOwnerStatus>,
+    /// How often somebody else was found since the daemon began.
+    #[serde(default)]
+    pub second_owners_found: u64,
     /// In the order of the configuration.
     pub services: Vec<ServiceStatus>,
 }

@@ -30,6 +30,12 @@ fn words(what: &Occurrence) -> (String, Tone, &[String]) {
                 if *answering { ("answers", Tone::Good) } else { ("no longer answers", Tone::Bad) };
             (format!("VIP {vip}: this node {text} for it{why}"), tone)
         }
+        Occurrence::SecondOwner { vip, owner } => {
+            (format!("VIP {vip}: it is also held by {owner}"), Tone::Bad)
+        }
+        Occurrence::SecondOwnerGone { vip, owner, why } => {
+            (format!("VIP {vip}: no longer held by {owner}: {why}"), Tone::Neutral)
+        }
         Occurrence::HealthChanged { service, backend, from, to, reason, lasted_ms, evidence } => {
             let mut change = changed(from.map(health), Some(health(*to)), reason.as_deref());
             change.push_str(&after(*lasted_ms));

@@ -23,6 +23,10 @@ fn block(vip: &VipStatus, now: u64, style: Style) -> String {
         None => text.push_str(&format!("  ownership {}\n", vip.ownership)),
         Some(vrrp) => text.push_str(&router(vrrp, now)),
     }
+    for other in &vip.second_owners {
+        let known = quantity::duration(now.saturating_sub(other.since_ms / 1000));
+        text.push_str(&format!("  ! it is also held by {}, for {known}\n", other.owner));
+    }
     text
 }
 
@@ -80,6 +84,7 @@ mod tests {
         let expected = "\
 192.0.2.10: this node answers
   ownership always
+  ! it is also held by 02:00:00:00:00:09 (192.0.2.77) on eth0, for 3m 0s
 
 2001:db8::10: this node does not answer: this node is drained by the operator
   vrrp 51 on eth0, priority 100, group all: backup for 1m 0s, heard last: fe80::1

@@ -12,6 +12,7 @@ mod handle;
 mod interfaces;
 mod lasted;
 mod listener;
+mod lookout;
 mod metrics;
 mod nat;
 mod news;
@@ -106,6 +107,8 @@ struct Daemon {
     floors: Floors,
     /// What this node wants of its VIPs, by which it answers for them.
     claims: BTreeMap<IpAddr, Claim>,
+    /// Who else answers for them.
+    looking: lookout::Looking,
     /// Speaks VRRP; none before the maps are filled, and once it has ended.
     vrrp: Option<Task>,
     /// Whether it is drained itself, as was last noted.
@@ -211,6 +214,7 @@ impl Daemon {
             orders,
             floors: Floors::default(),
             claims: BTreeMap::new(),
+            looking: lookout::Looking::default(),
             vrrp: None,
             node_drained: false,
             quiet: Quiet::new(started_at),

@@ -86,7 +86,7 @@ impl Daemon {
     }
 
     fn observe(&self) -> Observed {
-        let mut observed = Observed::default();
+        let mut observed = Observed { second_owners: self.second_owners(), ..Observed::default() };
         for vip in &self.config.vips {
             observed.vips.insert(vip.address, self.answers_for(vip.address));
             for service in &vip.services {

@@ -144,6 +144,7 @@ impl Running {
                 _ = ticks.tick() => {
                     daemon.tick();
                     daemon.refresh_probes().await;
+                    daemon.look_out().await;
                 }
                 () = sleep_until(daemon.closely.next_look().into()) => daemon.look_closely(),
                 Some(event) = health_events.recv() => {

@@ -61,6 +61,8 @@ impl Daemon {
                     .and_then(|claim| claim.withdrawal())
                     .map(|why| why.to_string()),
                 vrrp: self.vrrp_status(vip),
+                second_owners: self.second_owner_status(vip.address),
+                second_owners_found: self.second_owners_found(vip.address),
                 services: services.collect::<anyhow::Result<_>>()?,
             })
         };
@@ -91,7 +93,7 @@ impl Daemon {
                 .iter()
                 .cloned()
                 .chain(self.doubts())
-                .chain(self.conflicts())
+                .chain(self.second_owner_warnings())
                 .chain(self.problems())
                 .collect(),
         })

@@ -161,7 +161,7 @@ fn outer(ip: &[u8], len: usize) -> Option<String> {
     Some(format!("outer {family} {source} -> {destination}{udp}, {name} {hops}, {len} bytes more"))
 }
 
-pub(super) fn mac(bytes: &[u8]) -> String {
+pub(in crate::control) fn mac(bytes: &[u8]) -> String {
     let bytes: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     bytes.join(":")
 }
