@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, ensure};
 use vip_lb_tests::lab::{
     ConfigFile, Family, HttpLoad, LoadOptions, LongConnections, Mode, Node, Site, SiteOptions, VrrpConfig,
-    patience, vip, wait_for,
+    patience, wait_for,
 };
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -64,21 +64,21 @@ fn start(site: &mut Site, config: &ConfigFile) -> Result<()> {
         }
         config
     })?;
-    wait_state(site, 0, "active")?;
-    wait_state(site, 1, "backup")
+    site.wait_router(0, "active")?;
+    site.wait_router(1, "backup")
 }
 
 fn is_replaced(family: Family, signal: i32) -> Result<()> {
     let (mut site, config) = pair(family, 100)?;
     start(&mut site, &config)?;
-    found_at(&site, 0)?;
+    site.wait_found_at(0)?;
     let connections = LongConnections::open(&site.lab.client.namespace, site.echo(), 60)?;
-    let changes = site.daemons[1].status()?.vips[0].vrrp.clone().context("a router")?.changes.len();
+    let changes = site.router(1)?.changes.len();
 
     send(&site, 0, signal)?;
-    wait_state(&site, 1, "active")?;
+    site.wait_router(1, "active")?;
     let ended = lease_end(&site, 0)?;
-    let router = site.daemons[1].status()?.vips[0].vrrp.clone().context("a router")?;
+    let router = site.router(1)?;
     let taken = router.changes.last().context("a change")?;
     ensure!(taken.state == "active" && taken.why.starts_with("the active node was silent"), "{taken:?}");
     ensure!(
@@ -87,21 +87,21 @@ fn is_replaced(family: Family, signal: i32) -> Result<()> {
         taken.time_ms
     );
     // Neighbours are told; nobody has to forget anything.
-    found_at(&site, 1)?;
+    site.wait_found_at(1)?;
     connections.exchange(5)?;
     ensure!(connections.broken().is_empty(), "{:?}", connections.broken());
 
     if signal == libc::SIGSTOP {
         send(&site, 0, libc::SIGCONT)?;
-        wait_state(&site, 0, "backup")?;
+        site.wait_router(0, "backup")?;
         let vips = site.daemons[0].status()?.vips;
         ensure!(!vips[0].answering, "both answer");
     } else {
         site.daemons[0].kill()?;
         site.daemons[0].launch()?;
-        wait_state(&site, 0, "backup")?;
+        site.wait_router(0, "backup")?;
     }
-    let router = site.daemons[1].status()?.vips[0].vrrp.clone().context("a router")?;
+    let router = site.router(1)?;
     ensure!(router.changes.len() == changes + 1, "it changed again: {:?}", router.changes);
     connections.exchange(5)?;
     ensure!(connections.broken().is_empty(), "{:?}", connections.broken());
@@ -115,7 +115,7 @@ fn what_is_planned_loses_nothing() -> Result<()> {
     // Three of these are longer than a hand-over takes.
     let (mut site, config) = pair(Family::V4, 500)?;
     start(&mut site, &config)?;
-    found_at(&site, 0)?;
+    site.wait_found_at(0)?;
     for service in ["web", "echo", "echo-udp"] {
         for daemon in &site.daemons {
             daemon.wait_service(service, "its slots to close", LIMIT, |of| of.open_slots == 0)?;
@@ -125,13 +125,13 @@ fn what_is_planned_loses_nothing() -> Result<()> {
     let connections = LongConnections::open(&site.lab.client.namespace, site.echo(), 60)?;
 
     // An upgrade moves nothing: the lease goes on.
-    let before = site.daemons[1].status()?.vips[0].vrrp.clone().context("a router")?.changes.len();
+    let before = site.router(1)?.changes.len();
     site.daemons[0].hand_over()?;
-    wait_state(&site, 0, "active")?;
-    let router = site.daemons[0].status()?.vips[0].vrrp.clone().context("a router")?;
+    site.wait_router(0, "active")?;
+    let router = site.router(0)?;
     let why = &router.changes.last().context("a change")?.why;
     ensure!(why == "the daemon before was active, and its lease still lasted", "{why}");
-    let router = site.daemons[1].status()?.vips[0].vrrp.clone().context("a router")?;
+    let router = site.router(1)?;
     ensure!(router.changes.len() == before, "the upgrade moved the VIP: {:?}", router.changes);
     connections.exchange(5)?;
 
@@ -142,26 +142,26 @@ fn what_is_planned_loses_nothing() -> Result<()> {
     }
     site.daemons[0].reload(&lower)?;
     connections.exchange(5)?;
-    let changes = site.daemons[0].status()?.vips[0].vrrp.clone().context("a router")?.changes;
+    let changes = site.router(0)?.changes;
     ensure!(changes.len() == 2, "the reload moved the VIP: {changes:?}");
     site.daemons[0].reload(&config)?;
 
     // A drained node says so, and the other takes over.
     site.daemons[0].ask(&["drain", "--node"])?;
-    wait_state(&site, 1, "active")?;
-    let router = site.daemons[1].status()?.vips[0].vrrp.clone().context("a router")?;
+    site.wait_router(1, "active")?;
+    let router = site.router(1)?;
     let why = &router.changes.last().context("a change")?.why;
     ensure!(why.starts_with("the active node resigned"), "{why}");
-    found_at(&site, 1)?;
+    site.wait_found_at(1)?;
     ensure!(!site.daemons[0].status()?.vips[0].answering, "both answer");
     connections.exchange(5)?;
     site.daemons[0].ask(&["undrain", "--node"])?;
-    wait_state(&site, 0, "backup")?;
+    site.wait_router(0, "backup")?;
 
     // So does one that is stopped.
     ensure!(site.daemons[1].stop()?.is_none_or(|status| status.success()));
-    wait_state(&site, 0, "active")?;
-    found_at(&site, 0)?;
+    site.wait_router(0, "active")?;
+    site.wait_found_at(0)?;
     connections.exchange(5)?;
     ensure!(connections.broken().is_empty(), "{:?}", connections.broken());
     let report = load.finish();
@@ -231,33 +231,6 @@ fn wait_answering(site: &Site, expected: [bool; 2]) -> Result<()> {
         Ok(reached.then_some(()))
     })
     .with_context(|| format!("last seen as {last:?}"))
-}
-
-fn wait_state(site: &Site, edge: usize, state: &str) -> Result<()> {
-    let mut last = None;
-    wait_for(&format!("node {} to be {state}", edge + 1), LIMIT, || {
-        let vips = site.daemons[edge].status()?.vips;
-        let router = vips[0].vrrp.clone().context("a router")?;
-        let reached = router.state == state && vips[0].answering == (state == "active");
-        last = Some(router);
-        Ok(reached.then_some(()))
-    })
-    .with_context(|| format!("last seen as {last:?}"))
-}
-
-/// Waits until the client has the MAC address of a node for the VIP.
-fn found_at(site: &Site, edge: usize) -> Result<()> {
-    let links = site.lab.edges[edge].namespace.ip(&["-json", "link", "show", "dev", Node::DEVICE])?;
-    let links: serde_json::Value = serde_json::from_str(&links)?;
-    let mac = links[0]["address"].as_str().context("a MAC address")?.to_owned();
-    let (client, vip) = (&site.lab.client.namespace, vip(site.options.family).to_string());
-    wait_for(&format!("the client to find node {}", edge + 1), LIMIT, || {
-        // It asks if it knows nobody.
-        let _ = client.run("ping", &["-c", "1", "-W", "1", &vip]);
-        let neighbours: serde_json::Value =
-            serde_json::from_str(&client.ip(&["-json", "neigh", "show", &vip])?)?;
-        Ok((neighbours[0]["lladdr"].as_str() == Some(&mac)).then_some(()))
-    })
 }
 
 /// When the lease of a node ends or ended, in milliseconds since 1970.

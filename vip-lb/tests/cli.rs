@@ -23,9 +23,9 @@ use vip_lb::{
         model::{
             Action, ApiError, BackendChange, BackendSelector, ConfigInfo, ConfigRequest, Counters,
             DrainReport, DrainRequest, ErrorKind, EventsRequest, ExplainRequest, ExplainedService,
-            Explanation, Loss, NodeAdmin, NodeReport, Occurrence, Outcome, Plan, ReloadReport, Remaining,
-            RevisionInfo, Revisions, Status, Step, UpgradeReport, Verdict, VerdictCount, WatchRequest,
-            WatchdogStatus, Watched,
+            Explanation, HandoverReport, HandoverRequest, Loss, NodeAdmin, NodeReport, Occurrence, Outcome,
+            Plan, ReloadReport, Remaining, RevisionInfo, Revisions, Status, Step, TakeBackRequest,
+            UpgradeReport, Verdict, VerdictCount, WatchRequest, WatchdogStatus, Watched,
         },
         server::serve,
         socket::{SocketClaim, claim},
@@ -135,6 +135,20 @@ impl Control for Imitation {
         Ok(node_report(true, self.looks.fetch_add(1, Ordering::Relaxed) >= 1))
     }
 
+    async fn hand_over(&self, request: HandoverRequest) -> Result<HandoverReport, ApiError> {
+        Ok(HandoverReport {
+            vips: vec![request.vip],
+            changed: request.yes,
+            handed_over: request.yes,
+            translated: 12,
+            warnings: Vec::new(),
+        })
+    }
+
+    async fn take_back(&self, request: TakeBackRequest) -> Result<HandoverReport, ApiError> {
+        Err(ApiError::new(ErrorKind::Conflict, format!("{} was not handed over", request.vip)))
+    }
+
     async fn remaining(&self, backend: BackendSelector) -> Result<DrainReport, ApiError> {
         let drained = self.looks.fetch_add(1, Ordering::Relaxed) >= 2;
         report(&backend, if drained { "drained" } else { "draining" }, drained)
@@ -178,6 +192,8 @@ fn node_report(drained: bool, quiet: bool) -> NodeReport {
         admin: NodeAdmin { admin: NodeState::Enabled, ordered_since: drained.then_some(0) },
         quiet,
         seconds_left: drained.then_some(0),
+        vips: Vec::new(),
+        translated: 0,
         services: Vec::new(),
         warnings: Vec::new(),
     }
@@ -279,6 +295,8 @@ fn answers_are_text_or_json_and_the_code_is_0() {
         ("drain --node", "edge1: this node is drained by the operator"),
         ("drain --node --json", "\"quiet\": false"),
         ("undrain --node", "edge1: this node is in service\n"),
+        ("maintenance on", "edge1: this node is drained by the operator"),
+        ("maintenance off", "edge1: this node is in service\n"),
         ("plan", "nothing changes\n"),
         ("reload --dry-run", "nothing changes\n"),
         ("rollback --list", "7  "),
@@ -354,6 +372,21 @@ fn waiting_for_a_drain_ends_when_it_is_done_or_at_the_deadline() {
     let (code, stdout, _) = late("drain b1 --wait --deadline 1ms --force --json");
     assert_eq!(code, 0, "{stdout}");
     assert!(stdout.contains("\"now\": \"out\""), "what is left is cut: {stdout}");
+}
+
+#[test]
+fn a_hand_over_that_ends_connections_needs_consent() {
+    let (code, stdout, stderr) = Daemon::start().run("handover 192.0.2.10");
+    assert_eq!((code, stderr.as_str()), (11, ""));
+    assert!(
+        stdout.contains("12 translated connections") && stdout.ends_with("--yes accepts that\n"),
+        "{stdout}"
+    );
+    let (code, stdout, _) = Daemon::start().run("handover 192.0.2.10 --json");
+    assert_eq!(code, 11);
+    assert!(stdout.contains("\"outcome\": \"refused\""), "{stdout}");
+    let (code, _, stderr) = Daemon::start().run("handover 192.0.2.10 --back");
+    assert_eq!((code, stderr.as_str()), (1, "vip-lb: 192.0.2.10 was not handed over\n"));
 }
 
 #[test]

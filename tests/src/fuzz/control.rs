@@ -23,8 +23,9 @@ use vip_lb::{
         events::{Events, Subscription},
         model::{
             ApiError, BackendChange, BackendSelector, ConfigRequest, Counters, DrainReport, DrainRequest,
-            ErrorKind, EventsRequest, ExplainRequest, Explanation, NodeAdmin, NodeReport, Occurrence, Plan,
-            ReloadReport, Remaining, Revisions, Status, UpgradeReport, WatchRequest, Watched,
+            ErrorKind, EventsRequest, ExplainRequest, Explanation, HandoverReport, HandoverRequest,
+            NodeAdmin, NodeReport, Occurrence, Plan, ReloadReport, Remaining, Revisions, Status,
+            TakeBackRequest, UpgradeReport, WatchRequest, Watched,
         },
         server,
     },
@@ -196,11 +197,38 @@ impl Control for Fake {
     async fn drain_node(&self, drain: bool) -> Result<NodeReport, ApiError> {
         let admin = NodeAdmin { admin: NodeState::Enabled, ordered_since: drain.then_some(7) };
         let (node, services, warnings) = ("edge1".to_owned(), Vec::new(), Vec::new());
-        Ok(NodeReport { node, changed: true, admin, quiet: false, seconds_left: None, services, warnings })
+        Ok(NodeReport {
+            node,
+            changed: true,
+            admin,
+            quiet: false,
+            seconds_left: None,
+            vips: Vec::new(),
+            translated: 0,
+            services,
+            warnings,
+        })
     }
 
     async fn node_remaining(&self) -> Result<NodeReport, ApiError> {
         self.drain_node(true).await
+    }
+
+    async fn hand_over(
+        &self,
+        HandoverRequest { vip, yes, .. }: HandoverRequest,
+    ) -> Result<HandoverReport, ApiError> {
+        Ok(HandoverReport {
+            vips: vec![vip],
+            changed: yes,
+            handed_over: yes,
+            translated: 1,
+            warnings: Vec::new(),
+        })
+    }
+
+    async fn take_back(&self, request: TakeBackRequest) -> Result<HandoverReport, ApiError> {
+        Err(ApiError::new(ErrorKind::Conflict, request.vip.to_string()))
     }
 
     async fn remaining(&self, backend: BackendSelector) -> Result<DrainReport, ApiError> {

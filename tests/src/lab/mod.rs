@@ -36,6 +36,7 @@ mod new_connections;
 mod notifications;
 mod pace;
 mod raw_link;
+mod routers;
 mod scratch;
 mod settings;
 mod site;

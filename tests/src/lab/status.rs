@@ -111,6 +111,14 @@ pub struct SecondOwner {
 pub struct Vrrp {
     /// `initialize`, `backup` or `active`.
     pub state: String,
+    /// What its adverts say.
+    pub priority: u8,
+    /// The other node that is active.
+    #[serde(default)]
+    pub active: Option<VrrpSpeaker>,
+    /// That it was handed over.
+    #[serde(default)]
+    pub handed_over: Option<HandedOver>,
     /// What keeps it from taking part.
     #[serde(default)]
     pub hindrance: Option<String>,
@@ -119,11 +127,29 @@ pub struct Vrrp {
     pub heard: Option<IpAddr>,
     /// Its last changes, the newest last.
     pub changes: Vec<VrrpChange>,
+    /// Adverts of other nodes that were heard.
+    pub adverts_received: u64,
     /// Adverts that were not heard, by why.
     pub adverts_discarded: BTreeMap<String, u64>,
     /// Who speaks for it with other addresses.
     #[serde(default)]
     pub conflict: Option<String>,
+}
+
+/// Another node that is active.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct VrrpSpeaker {
+    /// Its own address.
+    pub address: IpAddr,
+    /// As it says.
+    pub priority: u8,
+}
+
+/// An order to hand over.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct HandedOver {
+    /// When it was given, milliseconds since 1970.
+    pub since_ms: u64,
 }
 
 /// A change of a virtual router.

@@ -21,8 +21,8 @@ use tokio::{
 
 use super::model::{
     ApiError, BackendRequest, BackendSelector, ConfigRequest, Counters, DrainReport, DrainRequest, Event,
-    EventsRequest, ExplainRequest, Explanation, Liveness, NodeReport, Plan, ReloadReport, Revisions, Status,
-    UpgradeReport, WatchRequest, Watched,
+    EventsRequest, ExplainRequest, Explanation, HandoverReport, HandoverRequest, Liveness, NodeReport, Plan,
+    ReloadReport, Revisions, Status, TakeBackRequest, UpgradeReport, WatchRequest, Watched,
 };
 
 /// A daemon that has said nothing for so long is not going to. Reloading thousands of services takes seconds.
@@ -232,6 +232,24 @@ impl Client {
     /// See [`ClientError`].
     pub async fn drain_node(&self, drain: bool) -> Result<NodeReport, ClientError> {
         self.post(if drain { "/v1/node/drain" } else { "/v1/node/undrain" }, &()).await
+    }
+
+    /// Hands a VIP over to another node.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn hand_over(&self, request: &HandoverRequest) -> Result<HandoverReport, ClientError> {
+        self.post("/v1/handover", request).await
+    }
+
+    /// Takes a VIP back that was handed over.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn take_back(&self, request: &TakeBackRequest) -> Result<HandoverReport, ClientError> {
+        self.post("/v1/handover/back", request).await
     }
 
     /// What still comes to the node.

@@ -8,8 +8,8 @@ use super::{
     events::Subscription,
     model::{
         ApiError, BackendSelector, ConfigRequest, Counters, DrainReport, DrainRequest, EventsRequest,
-        ExplainRequest, Explanation, NodeReport, Plan, ReloadReport, Revisions, Status, UpgradeReport,
-        WatchRequest, Watched,
+        ExplainRequest, Explanation, HandoverReport, HandoverRequest, NodeReport, Plan, ReloadReport,
+        Revisions, Status, TakeBackRequest, UpgradeReport, WatchRequest, Watched,
     },
 };
 use crate::metrics::Facts;
@@ -68,6 +68,27 @@ pub trait Control: Send + Sync + 'static {
 
     /// What still comes to this node. Changes nothing.
     fn node_remaining(&self) -> impl Future<Output = Result<NodeReport, ApiError>> + Send;
+
+    /// Hands a VIP over to another node, with all that move along. What comes of it is in the status.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`](super::model::ErrorKind::NotFound) if there is no such VIP,
+    /// [`ErrorKind::Conflict`](super::model::ErrorKind::Conflict) where it is not this node's to hand over, or not to that node.
+    fn hand_over(
+        &self,
+        request: HandoverRequest,
+    ) -> impl Future<Output = Result<HandoverReport, ApiError>> + Send;
+
+    /// Withdraws [`hand_over`](Self::hand_over), and takes the VIPs back.
+    ///
+    /// # Errors
+    ///
+    /// As [`hand_over`](Self::hand_over), and [`ErrorKind::Conflict`](super::model::ErrorKind::Conflict) where the node that has them is not to give way.
+    fn take_back(
+        &self,
+        request: TakeBackRequest,
+    ) -> impl Future<Output = Result<HandoverReport, ApiError>> + Send;
 
     /// Lets somebody watch packets, until the receiver is dropped.
     ///

@@ -13,6 +13,8 @@
 //! | `POST /v1/drain` | [`DrainRequest`](model::DrainRequest) | [`DrainReport`](model::DrainReport) |
 //! | `GET /v1/remaining?backend=..` | what backends still have | [`DrainReport`](model::DrainReport) |
 //! | `POST /v1/undrain` | [`BackendRequest`](model::BackendRequest) | [`DrainReport`](model::DrainReport) |
+//! | `POST /v1/handover` | [`HandoverRequest`](model::HandoverRequest) | [`HandoverReport`](model::HandoverReport) |
+//! | `POST /v1/handover/back` | [`TakeBackRequest`](model::TakeBackRequest) | the same |
 //! | `POST /v1/plan` | [`ConfigRequest`](model::ConfigRequest), or none for the file | [`Plan`](model::Plan) |
 //! | `POST /v1/reload` | the same, to be brought in force | [`ReloadReport`](model::ReloadReport) |
 //! | `GET /v1/revisions` | what was in force and is kept | [`Revisions`](model::Revisions) |

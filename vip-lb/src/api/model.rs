@@ -4,6 +4,7 @@ mod change;
 mod error;
 mod event;
 mod explain;
+mod handover;
 mod node;
 mod packet;
 mod plan;
@@ -17,12 +18,13 @@ pub use change::{
     OperatorOrder, OrderKind, ReloadReport, Remaining, UpgradeReport,
 };
 pub use error::{ApiError, ErrorKind};
-pub use event::{Event, EventsRequest, Evidence, Occurrence};
+pub use event::{Event, EventsRequest, Evidence, HandoverEnd, Occurrence};
 pub use explain::{
     ChosenBackend, ExplainRequest, ExplainedService, Explanation, FlowHash, NotAFlowHash, Slot, SlotState,
     Step,
 };
-pub use node::{NodeAdmin, NodeReport, ServiceQuiet};
+pub use handover::{HandoverReport, HandoverRequest, TakeBackRequest};
+pub use node::{NodeAdmin, NodeReport, ServiceQuiet, VipElsewhere};
 pub use packet::{NoSuchPacket, PacketKind};
 pub use plan::{
     BackendPlan, Change, ChangeAction, ConfigRequest, ConfigText, ConnectionFate, Loss, Outcome, Plan,
@@ -35,7 +37,7 @@ pub use status::{
     Liveness, PassiveStatus, Percentiles, ServiceStatus, Slower, Status, TableStatus, Traffic, Verdict,
     VerdictCount, VipStatus, WatchdogStatus,
 };
-pub use vrrp::{VrrpChange, VrrpState, VrrpStatus};
+pub use vrrp::{HandedOverStatus, VrrpChange, VrrpSpeaker, VrrpState, VrrpStatus};
 pub use watch::{DEFAULT_RATE, Frame, WatchRequest, Watched, WatchedPacket};
 
 #[cfg(test)]

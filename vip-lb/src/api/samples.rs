@@ -10,10 +10,10 @@ use std::{
 use super::model::{
     Action, AttachedMode, BackendStatus, BondMemberState, BondMemberStatus, BondStatus, ChosenBackend,
     ConfigInfo, Counters, ExplainRequest, ExplainedService, Explanation, FloorStatus, FlowHash, Forwarding,
-    ForwardingState, Frame, Health, HealthState, HostStatus, InterfaceStatus, NodeAdmin, OperatorOrder,
-    OrderKind, PassiveStatus, SecondOwner, SecondOwnerStatus, ServiceStatus, Slot, SlotState, Status, Step,
-    TableStatus, Traffic, Verdict, VerdictCount, VipStatus, VrrpChange, VrrpState, VrrpStatus,
-    WatchdogStatus, WatchedPacket,
+    ForwardingState, Frame, HandedOverStatus, Health, HealthState, HostStatus, InterfaceStatus, NodeAdmin,
+    OperatorOrder, OrderKind, PassiveStatus, SecondOwner, SecondOwnerStatus, ServiceStatus, Slot, SlotState,
+    Status, Step, TableStatus, Traffic, Verdict, VerdictCount, VipStatus, VrrpChange, VrrpSpeaker, VrrpState,
+    VrrpStatus, WatchdogStatus, WatchedPacket,
 };
 use crate::{
     config::model::{
@@ -292,6 +292,8 @@ fn vrrp() -> VrrpStatus {
         priority: 100,
         hindrance: None,
         heard: Some("fe80::1".parse().unwrap()),
+        active: Some(VrrpSpeaker { address: "fe80::1".parse().unwrap(), priority: 200 }),
+        handed_over: Some(HandedOverStatus { since_ms: 1_700_000_120_500 }),
         lease_ms: None,
         changes: vec![
             change(1_700_000_000_000, VrrpState::Backup, "it is able to forward"),

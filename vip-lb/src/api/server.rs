@@ -20,7 +20,9 @@ use tokio::{net::UnixListener, sync::oneshot};
 use super::{
     Control,
     limited::Limited,
-    model::{ApiError, BackendRequest, ErrorKind, ExplainRequest, Liveness},
+    model::{
+        ApiError, BackendRequest, ErrorKind, ExplainRequest, HandoverRequest, Liveness, TakeBackRequest,
+    },
     routes::{Refusal, Routes},
     token::Token,
 };
@@ -151,6 +153,16 @@ pub fn router<C: Control>(control: Arc<C>) -> Router {
         .get("/v1/node/remaining", "What still comes to this node", async |daemon: Arc<C>| {
             daemon.node_remaining().await
         })
+        .order(
+            "/v1/handover",
+            "Hand a VIP over to another node",
+            async |daemon: Arc<C>, request: HandoverRequest| daemon.hand_over(request).await,
+        )
+        .order(
+            "/v1/handover/back",
+            "Take a VIP back that was handed over",
+            async |daemon: Arc<C>, request: TakeBackRequest| daemon.take_back(request).await,
+        )
         .wordy_order(
             "/v1/plan",
             "What a configuration would change",

@@ -1,6 +1,7 @@
 //! The definition of the command line. Help texts are its documentation; docs/cli.md shows the output.
 
 mod drain;
+mod handover;
 mod host;
 mod packets;
 
@@ -9,6 +10,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 pub use drain::{BackendArgs, DrainArgs};
+pub use handover::{HandoverArgs, MaintenanceArgs, Switch};
 pub use host::{BackendCommand, DoctorArgs, GenerateCommand, SetupArgs, WishArgs};
 pub use packets::{CaptureArgs, ExplainArgs, FilterArgs};
 
@@ -33,7 +35,7 @@ Exit codes:
   4  the daemon cannot be reached
   5  `doctor` found warnings, and no problems
   6  `doctor` found problems
-`plan`, `drain --wait` and what they say of it have some of their own.";
+`plan`, `drain --wait`, `handover`, `maintenance` and what they say of it have some of their own.";
 
 const PLAN_CODES: &str = "\
 Exit codes:
@@ -203,6 +205,35 @@ Examples:
   vip-lb undrain web/b1
   vip-lb undrain 10.0.0.11")]
     Undrain(BackendArgs),
+
+    /// Hand a VIP over to another node, with nothing lost, and stay until that node answers
+    #[command(after_help = "\
+This node stops answering, says so, and preempts nobody until it is active again: because no other node took over, which
+takes two advert intervals to see, because the one that did falls silent, or because it takes the VIP back with --back.
+It forwards what comes all the while. The order outlives the daemon.
+
+Examples:
+  vip-lb handover 198.51.100.10                    to the other node of the highest priority
+  vip-lb handover 198.51.100.10 --to 192.0.2.12    to this one; only where `peers` are listed
+  vip-lb handover 198.51.100.10 --back             on the node that handed it over
+
+Exits with 11 if translated connections would end and --yes is not given, and with 13 if no other node took over, or not
+the one that was named.")]
+    Handover(HandoverArgs),
+
+    /// Take this load balancer out of service and back: it gives up its VIPs, and forwards what comes all the same
+    #[command(after_help = "\
+The same order as `drain --node`, by another name, which outlives the daemon; but it asks before translated connections
+end, and stays until other nodes answer for the VIPs that nodes agree on.
+
+Examples:
+  vip-lb maintenance on
+  vip-lb maintenance on --wait --deadline 10m   and stay until nothing comes any more
+  vip-lb maintenance off
+
+Exits with 11 if translated connections would end and --yes is not given, with 13 if no other node answers for a VIP, and
+with 12 if the deadline passed.")]
+    Maintenance(MaintenanceArgs),
 
     /// Count the packets by how they ended: every verdict by name
     #[command(after_help = "\
@@ -507,80 +538,4 @@ fn duration(text: &str) -> Result<Duration, &'static str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    #[test]
-    fn the_definition_is_consistent() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn decap_takes_lists_in_every_usual_way() {
-        for line in [
-            "vip-lb decap --interface eth0 --from 10.0.0.0/24 10.1.0.1 --vip 192.0.2.1 2001:db8::1",
-            "vip-lb decap --interface eth0 --from 10.0.0.0/24,10.1.0.1 --vip 192.0.2.1,2001:db8::1",
-            "vip-lb decap --vip 192.0.2.1 --from 10.0.0.0/24 --vip 2001:db8::1 --from 10.1.0.1 --interface eth0",
-        ] {
-            let cli = Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
-            let Command::Decap(args) = cli.command else { panic!("{line}") };
-            let from: Vec<_> = args.from.iter().map(ToString::to_string).collect();
-            assert_eq!(from, ["10.0.0.0/24", "10.1.0.1/32"], "{line}");
-            assert_eq!(args.vip.len(), 2, "{line}");
-            assert_eq!(args.gue_port, 6080, "{line}");
-        }
-    }
-
-    #[test]
-    fn lines_that_make_no_sense_are_usage_errors() {
-        for line in [
-            "vip-lb",
-            "vip-lb run",
-            "vip-lb check",
-            "vip-lb decap --interface eth0",
-            "vip-lb decap --interface eth0 --from 10.0.0.0/24",
-            "vip-lb decap --interface eth0 --unload --vip 192.0.2.1",
-            "vip-lb decap --interface eth0 --unload --gue-port 6081",
-            "vip-lb decap --interface eth0 --from 10.0.0.0/24 --vip 192.0.2.1 --gue-port 0",
-            "vip-lb drain /b1",
-            "vip-lb drain",
-            "vip-lb drain b1 --node",
-            "vip-lb drain --node --force",
-            "vip-lb undrain",
-            "vip-lb undrain b1 --node",
-            "vip-lb drain b1 --deadline 10m",
-            "vip-lb drain b1 --wait --deadline 10",
-            "vip-lb rollback one",
-            "vip-lb rollback 3 --list",
-            "vip-lb backend",
-            "vip-lb backend setup --vip 192.0.2.1 --mode tunnel",
-            "vip-lb backend setup --vip 192.0.2.1/32 --mode l2",
-            "vip-lb backend setup --vip 192.0.2.1 --mode l2 --apply --revert",
-            "vip-lb backend setup --revert --vip 192.0.2.1",
-            "vip-lb explain 10.0.0.1",
-            "vip-lb explain 10.0.0.1 192.0.2.1:80 --packet syn",
-            "vip-lb explain --live --packet fin",
-            "vip-lb explain --live 10.0.0.1 192.0.2.1:80",
-            "vip-lb explain --live --count 0",
-            "vip-lb explain --live --duration 30",
-            "vip-lb capture",
-            "vip-lb capture -w x --snap 13",
-            "vip-lb run --config a --log-format xml",
-            "vip-lb top --interval 0",
-            "vip-lb top --interval NaN",
-        ] {
-            let error = Cli::try_parse_from(line.split(' ')).expect_err(line);
-            assert_eq!(error.exit_code(), 2, "{line}: {error}");
-        }
-    }
-
-    #[test]
-    fn the_socket_may_stand_before_or_after_the_command() {
-        for line in ["vip-lb --socket /x status", "vip-lb status --socket /x"] {
-            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
-            assert_eq!(cli.socket, Some(PathBuf::from("/x")), "{line}");
-        }
-    }
-}
+mod tests;

@@ -52,7 +52,11 @@ fn drain_backends(client: &Client, backend: BackendSelector, args: &DrainArgs) -
 }
 
 fn drain_node(client: &Client, args: &DrainArgs) -> anyhow::Result<Exit> {
-    let mut report = ask(client.drain_node(true))?;
+    finish_node(client, ask(client.drain_node(true))?, args)
+}
+
+/// Waits, if that is wanted, until nothing comes to this node any more.
+pub(super) fn finish_node(client: &Client, mut report: NodeReport, args: &DrainArgs) -> anyhow::Result<Exit> {
     if args.wait {
         report = wait(report, args, || ask(client.node_remaining()))?;
     }
@@ -65,7 +69,7 @@ fn finish(report: &impl Progress, args: &DrainArgs) -> anyhow::Result<Exit> {
 }
 
 /// What is looked at again and again until it is over.
-trait Progress: Serialize {
+pub(super) trait Progress: Serialize {
     fn is_over(&self) -> bool;
 
     /// Who is not drained any more, because somebody has withdrawn the order.
@@ -140,7 +144,7 @@ fn wait<P: Progress>(
     Ok(report)
 }
 
-fn show(report: &impl Progress, json: bool) -> anyhow::Result<()> {
+pub(super) fn show(report: &impl Progress, json: bool) -> anyhow::Result<()> {
     if json { output::print_json(report) } else { output::print(&text(report)) }
 }
 

@@ -26,10 +26,12 @@ pub enum Exit {
     Problems,
     /// 10: a plan changes something and loses no connection.
     SafeChange,
-    /// 11: a plan loses connections.
+    /// 11: a plan or a hand-over loses connections.
     LossyChange,
     /// 12: the deadline of a drain passed.
     NotDrained,
+    /// 13: no other node took over a VIP, or not the one that was named.
+    NotTaken,
 }
 
 impl Exit {
@@ -76,6 +78,7 @@ impl From<Exit> for ExitCode {
             Exit::SafeChange => 10,
             Exit::LossyChange => 11,
             Exit::NotDrained => 12,
+            Exit::NotTaken => 13,
         })
     }
 }

@@ -10,6 +10,7 @@ mod doctor;
 mod drain;
 pub mod exit;
 mod generate;
+mod handover;
 mod logging;
 mod output;
 mod pcapng;
@@ -54,6 +55,8 @@ pub fn execute(cli: Cli) -> Exit {
         Command::Capture(args) => watch::capture(&client(), &args),
         Command::Drain(args) => drain::drain(&client(), &args),
         Command::Undrain(args) => drain::undrain(&client(), args),
+        Command::Handover(args) => handover::hand_over(&client(), &args),
+        Command::Maintenance(args) => handover::maintenance(&client(), &args),
         Command::Counters(args) => remote::counters(&client(), &args),
         Command::Top(args) => remote::run(top::top(&client(), &args)),
         Command::Events(args) => remote::events(&client(), &args),

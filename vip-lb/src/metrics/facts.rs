@@ -131,6 +131,10 @@ fn vrrp(page: &mut Page, facts: &Facts) {
             samples.sample(&[vip, reason], count);
         }
     }
+    let mut samples = page.metric(&VRRP_HANDED_OVER);
+    for (vip, router) in &routers {
+        samples.sample(&[vip], router.handed_over.is_some());
+    }
     let mut samples = page.metric(&VRRP_CONFLICT);
     for (vip, router) in &routers {
         samples.sample(&[vip], router.conflict.is_some());

@@ -19,5 +19,5 @@ pub mod vrrp;
 pub use claim::Claim;
 pub use lookout::Lookout;
 pub use others::{Ask, Other, Others, Place};
-pub use report::{Change, Discarded, RouterReport};
+pub use report::{Change, Discarded, HandedOver, RouterReport, Speaker};
 pub use task::{GroupSetup, RouterSetup, Task};

@@ -6,7 +6,7 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use super::vrrp::{Malformed, State};
+use super::vrrp::{Malformed, Priority, State};
 
 /// A virtual router on this node, as it is now.
 #[derive(Clone, Debug)]
@@ -23,6 +23,10 @@ pub struct RouterReport {
     pub priority: u8,
     /// The node heard last, by its own address.
     pub heard: Option<IpAddr>,
+    /// The other node that is active, as far as was heard.
+    pub speaker: Option<Speaker>,
+    /// What an operator ordered, and what became of it.
+    pub handed_over: Option<HandedOver>,
     /// Until when it may answer, while it is active.
     pub lease: Option<Instant>,
     /// Adverts that have left.
@@ -33,6 +37,26 @@ pub struct RouterReport {
     pub discarded: BTreeMap<&'static str, u64>,
     /// A node that speaks for this router but for other addresses, a lower-case phrase.
     pub conflict: Option<String>,
+}
+
+/// Another node that is active.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Speaker {
+    /// Its own address.
+    pub address: IpAddr,
+    /// As it said.
+    pub priority: Priority,
+    /// Until when it may be taken for active, if it says no more.
+    pub until: Instant,
+}
+
+/// An order to hand over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HandedOver {
+    /// By which it is known: when it was given, milliseconds since 1970.
+    pub since_ms: u64,
+    /// Whether this node has been active since, so that the order is carried out no more.
+    pub is_over: bool,
 }
 
 /// It became something.

@@ -56,6 +56,10 @@ pub struct RouterSetup {
 enum Command {
     Setup(Vec<GroupSetup>),
     Wanted(BTreeMap<IpAddr, bool>),
+    HandedOver {
+        since_ms: BTreeMap<IpAddr, u64>,
+        to: Option<IpAddr>,
+    },
     /// End: with a last word, or without a change, for another process to go on.
     End {
         last_word: bool,
@@ -107,6 +111,12 @@ impl Task {
     /// Tells which VIPs this node wants, and is able to forward.
     pub fn want(&self, wanted: BTreeMap<IpAddr, bool>) {
         self.order(Command::Wanted(wanted));
+    }
+
+    /// Tells which VIPs are handed over, and since when, which is the name of the order: milliseconds since 1970. A router gives way once
+    /// for each order, and with the last word to one node alone, if that is `to` and one of its peers. It takes back what is no longer ordered.
+    pub fn hand_over(&self, since_ms: BTreeMap<IpAddr, u64>, to: Option<IpAddr>) {
+        self.order(Command::HandedOver { since_ms, to });
     }
 
     /// All routers as they are.
@@ -171,6 +181,11 @@ impl Thread {
                             group.want(&wanted, &self.owners);
                         }
                     }
+                    Command::HandedOver { since_ms, to } => {
+                        for group in &mut self.groups {
+                            group.hand_over(&since_ms, to, &self.owners);
+                        }
+                    }
                     Command::End { last_word } => {
                         if last_word {
                             self.groups.drain(..).for_each(|group| group.shut_down(&self.owners));
@@ -228,8 +243,10 @@ impl Thread {
         let mut known = self.shared.reports.lock().unwrap_or_else(PoisonError::into_inner);
         let same = known.len() == reports.len()
             && known.iter().zip(&reports).all(|(known, new)| {
+                let speaker = |of: &RouterReport| of.speaker.map(|speaker| speaker.address);
                 (&known.vips, &known.changes, &known.hindrance, &known.conflict)
                     == (&new.vips, &new.changes, &new.hindrance, &new.conflict)
+                    && (known.handed_over, speaker(known)) == (new.handed_over, speaker(new))
             });
         *known = reports;
         drop(known);

@@ -57,6 +57,8 @@ pub struct Orders {
     hosts: BTreeMap<IpAddr, Order>,
     /// Since when this node is drained itself, Unix seconds.
     node: Option<u64>,
+    /// VIPs that another node is to have, and since when, milliseconds since 1970.
+    handed_over: BTreeMap<IpAddr, u64>,
 }
 
 impl Orders {
@@ -114,6 +116,24 @@ impl Orders {
         is_new
     }
 
+    /// VIPs that another node is to have, and since when, milliseconds since 1970, which tells orders apart.
+    #[must_use]
+    pub fn handed_over(&self) -> &BTreeMap<IpAddr, u64> {
+        &self.handed_over
+    }
+
+    /// Hands VIPs over.
+    pub fn hand_over(&mut self, vips: &[IpAddr], now_ms: u64) {
+        self.handed_over.extend(vips.iter().map(|&vip| (vip, now_ms)));
+    }
+
+    /// Takes VIPs back. Tells whether any was handed over.
+    pub fn take_back(&mut self, vips: &[IpAddr]) -> bool {
+        let before = self.handed_over.len();
+        self.handed_over.retain(|vip, _| !vips.contains(vip));
+        self.handed_over.len() != before
+    }
+
     /// Takes an order. One that holds already keeps its time. Tells whether it is something new.
     pub fn give(&mut self, key: OrderKey, kind: OrderKind, now: u64) -> bool {
         if self.of(&key).is_some_and(|order| order.kind == kind) {
@@ -157,6 +177,11 @@ impl From<Orders> for File {
     fn from(orders: Orders) -> Self {
         // A release that knows no such orders must not overlook them, and give a host in maintenance connections.
         let is_plain = orders.hosts.is_empty() && orders.node.is_none();
+        let version = match (orders.handed_over.is_empty(), is_plain) {
+            (false, _) => VERSION,
+            (true, false) => NODE_VERSION,
+            (true, true) => PLAIN_VERSION,
+        };
         let hosts = orders.hosts.into_iter().map(|(host, order)| HostRecord {
             host,
             order: order.kind,
@@ -171,10 +196,11 @@ impl From<Orders> for File {
             since: order.since,
         });
         Self {
-            version: if is_plain { PLAIN_VERSION } else { VERSION },
+            version,
             backends: backends.collect(),
             hosts: hosts.collect(),
             node_since: orders.node,
+            handed_over: orders.handed_over,
         }
     }
 }
@@ -193,12 +219,19 @@ impl TryFrom<File> for Orders {
             let key = OrderKey { service, backend: record.backend };
             (key, order(record.order, record.since))
         });
-        Ok(Self { backends: backends.collect(), hosts: hosts.collect(), node: file.node_since })
+        Ok(Self {
+            backends: backends.collect(),
+            hosts: hosts.collect(),
+            node: file.node_since,
+            handed_over: file.handed_over,
+        })
     }
 }
 
 /// Raised when a former release could not read what is written.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
+/// Of a file with orders about backends, hosts and the node.
+const NODE_VERSION: u32 = 2;
 /// Of a file with orders about backends alone, which is all that the first release knew.
 const PLAIN_VERSION: u32 = 1;
 
@@ -210,6 +243,8 @@ struct File {
     hosts: Vec<HostRecord>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     node_since: Option<u64>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    handed_over: BTreeMap<IpAddr, u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -252,8 +287,14 @@ mod tests {
         assert!(orders.drain_node(true, 4000));
         assert_eq!(Orders::from_file(&orders.to_file()).unwrap(), orders);
         assert!(is_of(&orders, 2), "and must not overlook this");
+        orders.hand_over(&["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()], 5000);
+        assert_eq!(Orders::from_file(&orders.to_file()).unwrap(), orders);
+        assert!(is_of(&orders, 3), "nor this");
+        assert!(orders.take_back(&["192.0.2.1".parse().unwrap()]));
+        assert!(!orders.take_back(&["192.0.2.1".parse().unwrap()]), "it was handed over no more");
+        assert_eq!(orders.handed_over().values().copied().collect::<Vec<_>>(), [5000]);
         for text in
-            ["", "{}", "[]", r#"{"version": 3, "backends": []}"#, r#"{"version": 1, "backends": [{}]}"#]
+            ["", "{}", "[]", r#"{"version": 4, "backends": []}"#, r#"{"version": 1, "backends": [{}]}"#]
         {
             assert!(Orders::from_file(text.as_bytes()).is_err(), "{text}");
         }

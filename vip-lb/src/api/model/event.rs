@@ -52,6 +52,16 @@ pub struct Evidence {
     pub last_latency_us: Option<u64>,
 }
 
+/// How an order to hand over ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HandoverEnd {
+    /// An operator took the VIPs back.
+    TakenBack,
+    /// This node is active again: no other node took over, or the one that did was silent or resigned.
+    Returned,
+}
+
 /// What can happen. Programs must expect words that they do not know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -202,6 +212,21 @@ pub enum Occurrence {
     NodeDrain,
     /// An operator withdrew that.
     NodeUndrain,
+    /// An operator handed VIPs over to another node.
+    HandedOver {
+        /// All that move.
+        vips: Vec<IpAddr>,
+        /// The node that is to take over, by its own address; absent for the one of the highest priority.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<IpAddr>,
+    },
+    /// Such an order holds no more.
+    HandoverEnded {
+        /// All that it was about.
+        vips: Vec<IpAddr>,
+        /// How it came to that.
+        end: HandoverEnd,
+    },
     /// A configuration came into force.
     ConfigReloaded {
         /// Its fingerprint.

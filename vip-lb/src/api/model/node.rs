@@ -40,11 +40,36 @@ pub struct NodeReport {
     /// Seconds until that can be so, unless a packet comes; absent while the node is not drained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds_left: Option<u64>,
+    /// The VIPs for which one of several nodes is active, while this one is drained: which other node has each of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vips: Vec<VipElsewhere>,
+    /// Translated connections (mode `nat`) of VIPs that would leave this node, or have: they end with that. A count of those whose client has
+    /// not said that it ends them.
+    #[serde(default)]
+    pub translated: u64,
     /// What still comes, in the order of the configuration.
     pub services: Vec<ServiceQuiet>,
     /// What else an operator should know, such as that no other node is configured.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+}
+
+impl NodeReport {
+    /// Whether another node is active for each VIP that nodes agree on.
+    #[must_use]
+    pub fn is_taken(&self) -> bool {
+        self.vips.iter().all(|vip| vip.active.is_some())
+    }
+}
+
+/// A VIP of a node that is drained.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct VipElsewhere {
+    /// The VIP.
+    pub vip: IpAddr,
+    /// The other node that is active for it, by its own address, as far as it is heard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active: Option<IpAddr>,
 }
 
 /// How quiet a service is.

@@ -25,6 +25,12 @@ pub struct VrrpStatus {
     /// The node heard last, by its own address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heard: Option<IpAddr>,
+    /// The other node that is active, as far as it was heard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active: Option<VrrpSpeaker>,
+    /// An operator's order that another node is to have the VIP, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handed_over: Option<HandedOverStatus>,
     /// For how long it may answer from now on, milliseconds; absent while it is not active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease_ms: Option<u64>,
@@ -39,6 +45,22 @@ pub struct VrrpStatus {
     /// A node that speaks for this router but for other addresses, a lower-case phrase.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conflict: Option<String>,
+}
+
+/// Another node that is active.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct VrrpSpeaker {
+    /// Its own address.
+    pub address: IpAddr,
+    /// As it says.
+    pub priority: u8,
+}
+
+/// An order to hand over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HandedOverStatus {
+    /// When it was given, milliseconds since 1970.
+    pub since_ms: u64,
 }
 
 /// What a virtual router is on a node (RFC 9568 section 6.4).

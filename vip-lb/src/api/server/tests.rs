@@ -17,9 +17,9 @@ use crate::{
         limited::CONNECTIONS,
         model::{
             BackendChange, BackendSelector, Change, ChangeAction, ConfigRequest, ConfigText, Counters,
-            DrainReport, DrainRequest, EventsRequest, Explanation, NodeAdmin, NodeReport, Occurrence,
-            Outcome, PacketKind, Plan, ReloadReport, Remaining, RevisionInfo, Revisions, Status, Subject,
-            UpgradeReport, WatchRequest, Watched,
+            DrainReport, DrainRequest, EventsRequest, Explanation, HandoverReport, NodeAdmin, NodeReport,
+            Occurrence, Outcome, PacketKind, Plan, ReloadReport, Remaining, RevisionInfo, Revisions, Status,
+            Subject, UpgradeReport, WatchRequest, Watched,
         },
         samples::{self, TempFolder},
         socket::{SocketClaim, claim},
@@ -97,11 +97,35 @@ impl Control for Fake {
     async fn drain_node(&self, drain: bool) -> Result<NodeReport, ApiError> {
         let admin = NodeAdmin { admin: NodeState::Enabled, ordered_since: drain.then_some(7) };
         let (node, services, warnings) = ("edge1".to_owned(), Vec::new(), Vec::new());
-        Ok(NodeReport { node, changed: true, admin, quiet: false, seconds_left: None, services, warnings })
+        Ok(NodeReport {
+            node,
+            changed: true,
+            admin,
+            quiet: false,
+            seconds_left: None,
+            vips: Vec::new(),
+            translated: 0,
+            services,
+            warnings,
+        })
     }
 
     async fn node_remaining(&self) -> Result<NodeReport, ApiError> {
         self.drain_node(true).await
+    }
+
+    async fn hand_over(&self, request: HandoverRequest) -> Result<HandoverReport, ApiError> {
+        Ok(HandoverReport {
+            vips: vec![request.vip],
+            changed: true,
+            handed_over: request.yes,
+            translated: 2,
+            warnings: Vec::new(),
+        })
+    }
+
+    async fn take_back(&self, request: TakeBackRequest) -> Result<HandoverReport, ApiError> {
+        Err(ApiError::new(ErrorKind::Conflict, format!("{} was not handed over", request.vip)))
     }
 
     async fn remaining(&self, backend: BackendSelector) -> Result<DrainReport, ApiError> {
@@ -272,6 +296,13 @@ async fn a_refusal_of_the_daemon_arrives_whole() {
     assert_eq!(client.drain_node(true).await.unwrap().admin.ordered_since, Some(7));
     assert_eq!(client.drain_node(false).await.unwrap().admin.ordered_since, None);
     assert!(client.node_remaining().await.unwrap().admin.is_drained());
+    let vip = "192.0.2.10".parse().unwrap();
+    let request = HandoverRequest { vip, to: None, yes: true };
+    assert_eq!(client.hand_over(&request).await.unwrap().vips, [vip]);
+    match client.take_back(&TakeBackRequest { vip }).await {
+        Err(ClientError::Refused(error)) => assert_eq!(error.error, "192.0.2.10 was not handed over"),
+        other => panic!("{other:?}"),
+    }
     match client.undrain("mail/b1".parse().unwrap()).await {
         Err(ClientError::Refused(error)) => {
             assert_eq!(error, ApiError::new(ErrorKind::NotFound, "no backend matches `mail/b1`"));

@@ -4,7 +4,9 @@ use std::{fmt, time::Duration};
 
 use super::{Style, Tone, Toned, status::floor_in_words};
 use crate::{
-    api::model::{AttachedMode, Event, Evidence, FloorState, ForwardingState, HealthState, Occurrence},
+    api::model::{
+        AttachedMode, Event, Evidence, FloorState, ForwardingState, HandoverEnd, HealthState, Occurrence,
+    },
     health::passive::Question,
 };
 
@@ -106,6 +108,17 @@ fn words(what: &Occurrence) -> (String, Tone, &[String]) {
         }
         Occurrence::NodeDrain => ("this node: an operator drains it".to_owned(), Tone::Neutral),
         Occurrence::NodeUndrain => ("this node: an operator no longer drains it".to_owned(), Tone::Neutral),
+        Occurrence::HandedOver { vips, to } => {
+            let to = to.map_or_else(|| "another node".to_owned(), |to| to.to_string());
+            (format!("VIP {}: an operator hands over to {to}", listed(vips)), Tone::Neutral)
+        }
+        Occurrence::HandoverEnded { vips, end } => {
+            let end = match end {
+                HandoverEnd::TakenBack => "an operator takes it back",
+                HandoverEnd::Returned => "it is here again, and not handed over any more",
+            };
+            (format!("VIP {}: {end}", listed(vips)), Tone::Neutral)
+        }
         Occurrence::ConfigReloaded { hash, changes, .. } if changes.is_empty() => {
             (format!("configuration reloaded, hash {hash}, nothing changed"), Tone::Neutral)
         }
@@ -207,6 +220,10 @@ fn date(days: u64) -> (u64, u64, u64) {
     let day = of_year - (153 * month_from_march + 2) / 5 + 1;
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+}
+
+fn listed(vips: &[std::net::IpAddr]) -> String {
+    vips.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

@@ -71,6 +71,12 @@ pub(in crate::cli) fn node(report: &NodeReport, now: u64) -> String {
         }
         Some(drained) => format!("{}: {drained}{unchanged}\n", report.node),
     };
+    for of in &report.vips {
+        match of.active {
+            Some(node) => text.push_str(&format!("  {}: {node} answers\n", of.vip)),
+            None => text.push_str(&format!("  {}: no other node is heard to answer\n", of.vip)),
+        }
+    }
     if report.admin.is_drained() && !report.quiet {
         for of in report.services.iter().filter(|of| of.seconds_left() > 0) {
             text.push_str(&format!(
@@ -138,7 +144,7 @@ mod tests {
     use crate::{
         api::model::{
             Change, ChangeAction, NodeAdmin, OperatorOrder, OrderKind, Plan, Remaining, RevisionInfo,
-            ServiceQuiet, Subject,
+            ServiceQuiet, Subject, VipElsewhere,
         },
         config::model::NodeState,
     };
@@ -219,6 +225,8 @@ mod tests {
             admin: NodeAdmin { admin: NodeState::Enabled, ordered_since: Some(NOW - 65) },
             quiet: false,
             seconds_left: Some(600),
+            vips: Vec::new(),
+            translated: 0,
             services: vec![of("web", 5.5, 0), of("mail", 0.0, 65), of("old", 0.0, 600)],
             warnings: vec!["no other node is configured".into()],
         };
@@ -230,6 +238,14 @@ mod tests {
                  0s\n  over in 10m 0s at the earliest\nwarning: no other node is configured\n"
             )
         );
+        let elsewhere = |active: Option<&str>| VipElsewhere {
+            vip: "192.0.2.10".parse().unwrap(),
+            active: active.map(|active| active.parse().unwrap()),
+        };
+        let vips = vec![elsewhere(Some("192.0.2.2")), elsewhere(None)];
+        let text = node(&NodeReport { vips, ..report.clone() }, NOW);
+        let lines = "  192.0.2.10: 192.0.2.2 answers\n  192.0.2.10: no other node is heard to answer\n";
+        assert!(text.starts_with(&format!("{drained}\n{lines}")), "{text}");
         let quiet = NodeReport {
             changed: false,
             quiet: true,

@@ -1,5 +1,7 @@
 //! Who answers for VIPs, as a page.
 
+use std::net::IpAddr;
+
 use super::{Style, Tone, Toned, event::Moment, quantity};
 use crate::api::model::{VipStatus, VrrpState, VrrpStatus};
 
@@ -21,7 +23,7 @@ fn block(vip: &VipStatus, now: u64, style: Style) -> String {
     let mut text = format!("{}: {answers}{withdrawn}\n", vip.address);
     match &vip.vrrp {
         None => text.push_str(&format!("  ownership {}\n", vip.ownership)),
-        Some(vrrp) => text.push_str(&router(vrrp, now)),
+        Some(vrrp) => text.push_str(&router(vip.address, vrrp, now)),
     }
     for other in &vip.second_owners {
         let known = quantity::duration(now.saturating_sub(other.since_ms / 1000));
@@ -30,7 +32,7 @@ fn block(vip: &VipStatus, now: u64, style: Style) -> String {
     text
 }
 
-fn router(vrrp: &VrrpStatus, now: u64) -> String {
+fn router(address: IpAddr, vrrp: &VrrpStatus, now: u64) -> String {
     let group = vrrp.group.as_ref().map_or_else(String::new, |group| format!(", group {group}"));
     let mut text = format!(
         "  vrrp {} on {}, priority {}{group}: {}",
@@ -45,10 +47,20 @@ fn router(vrrp: &VrrpStatus, now: u64) -> String {
     if let Some(lease) = vrrp.lease_ms {
         text.push_str(&format!(", lease for {lease} ms"));
     }
-    if let Some(heard) = vrrp.heard {
-        text.push_str(&format!(", heard last: {heard}"));
+    match (vrrp.active, vrrp.heard) {
+        (Some(active), _) => {
+            text.push_str(&format!(", {} is active with priority {}", active.address, active.priority));
+        }
+        (None, Some(heard)) => text.push_str(&format!(", heard last: {heard}")),
+        (None, None) => {}
     }
     text.push('\n');
+    if let Some(order) = vrrp.handed_over {
+        let ago = quantity::duration(now.saturating_sub(order.since_ms / 1000));
+        text.push_str(&format!(
+            "  handed over by the operator {ago} ago: `vip-lb handover {address} --back` takes it back\n"
+        ));
+    }
     let discarded: Vec<_> =
         vrrp.adverts_discarded.iter().map(|(why, count)| format!("{count} as {why}")).collect();
     let discarded = if discarded.is_empty() { "none".to_owned() } else { discarded.join(", ") };
@@ -87,7 +99,8 @@ mod tests {
   ! it is also held by 02:00:00:00:00:09 (192.0.2.77) on eth0, for 3m 0s
 
 2001:db8::10: this node does not answer: this node is drained by the operator
-  vrrp 51 on eth0, priority 100, group all: backup for 1m 0s, heard last: fe80::1
+  vrrp 51 on eth0, priority 100, group all: backup for 1m 0s, fe80::1 is active with priority 200
+  handed over by the operator 1m 0s ago: `vip-lb handover 2001:db8::10 --back` takes it back
   adverts: 600 sent, 7 received, discarded 2 as ttl
   2023-11-14T22:13:20.000Z backup: it is able to forward
   2023-11-14T22:14:20.000Z active: the active node was silent (fe80::1)

@@ -7,8 +7,8 @@ use crate::api::{
     events::{Events, Subscription},
     model::{
         ApiError, BackendSelector, ConfigRequest, Counters, DrainReport, DrainRequest, ErrorKind,
-        EventsRequest, ExplainRequest, Explanation, NodeReport, Plan, ReloadReport, Revisions, Status,
-        UpgradeReport, WatchRequest, Watched,
+        EventsRequest, ExplainRequest, Explanation, HandoverReport, HandoverRequest, NodeReport, Plan,
+        ReloadReport, Revisions, Status, TakeBackRequest, UpgradeReport, WatchRequest, Watched,
     },
 };
 use crate::{metrics::Facts, state::History};
@@ -27,6 +27,8 @@ pub(super) enum Order {
     Remaining(BackendSelector, Answer<DrainReport>),
     DrainNode(bool, Answer<NodeReport>),
     NodeRemaining(Answer<NodeReport>),
+    HandOver(HandoverRequest, Answer<HandoverReport>),
+    TakeBack(TakeBackRequest, Answer<HandoverReport>),
     Plan(ConfigRequest, Answer<Plan>),
     Reload(ConfigRequest, Answer<ReloadReport>),
     Revisions(Answer<Revisions>),
@@ -113,6 +115,14 @@ impl Control for Handle {
 
     async fn node_remaining(&self) -> Result<NodeReport, ApiError> {
         self.ask(Order::NodeRemaining).await
+    }
+
+    async fn hand_over(&self, request: HandoverRequest) -> Result<HandoverReport, ApiError> {
+        self.ask(|answer| Order::HandOver(request, answer)).await
+    }
+
+    async fn take_back(&self, request: TakeBackRequest) -> Result<HandoverReport, ApiError> {
+        self.ask(|answer| Order::TakeBack(request, answer)).await
     }
 
     async fn plan(&self, request: ConfigRequest) -> Result<Plan, ApiError> {

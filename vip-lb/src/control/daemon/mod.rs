@@ -9,6 +9,7 @@ mod drains;
 mod floors;
 mod follow;
 mod handle;
+mod handover;
 mod interfaces;
 mod lasted;
 mod listener;

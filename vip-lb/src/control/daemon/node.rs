@@ -4,9 +4,9 @@ use std::time::UNIX_EPOCH;
 
 use tracing::info;
 
-use super::{Daemon, handle::Answer, now, wall_clock};
+use super::{Daemon, handle::Answer, handover::speaker, now, wall_clock};
 use crate::{
-    api::model::{NodeAdmin, NodeReport, Occurrence, ServiceQuiet},
+    api::model::{NodeAdmin, NodeReport, Occurrence, ServiceQuiet, VipElsewhere},
     config::model::{NodeState, Ownership, Vip},
     control::desired::ServiceKey,
 };
@@ -79,12 +79,35 @@ impl Daemon {
                     .to_owned(),
             );
         }
+        let elected = self.config.vips.iter().filter(|vip| vip.ownership == Ownership::Vrrp);
+        let vips: Vec<_> = elected
+            .filter(|_| admin.is_drained())
+            .map(|vip| VipElsewhere {
+                vip: vip.address,
+                active: self.router_of(vip.address).and_then(|report| speaker(&report)),
+            })
+            .collect();
+        let leaving: Vec<_> = self
+            .config
+            .vips
+            .iter()
+            .filter(|vip| {
+                vip.ownership == Ownership::Vrrp && (admin.is_drained() || self.answers_for(vip.address))
+            })
+            .map(|vip| vip.address)
+            .collect();
+        let translated = self.translated(&leaving).unwrap_or_else(|error| {
+            warnings.push(error.to_string());
+            0
+        });
         NodeReport {
             node: self.config.node.name.clone(),
             changed,
             admin,
             quiet: admin.is_drained() && left == 0,
             seconds_left: admin.is_drained().then_some(left),
+            vips,
+            translated,
             services,
             warnings,
         }

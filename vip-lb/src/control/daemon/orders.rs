@@ -42,6 +42,8 @@ impl Daemon {
             }
             Order::DrainNode(drain, answer) => self.order_node_drain(drain, answer),
             Order::NodeRemaining(answer) => drop(answer.send(Ok(self.node_report(false)))),
+            Order::HandOver(request, answer) => self.order_hand_over(&request, answer),
+            Order::TakeBack(request, answer) => self.order_take_back(&request, answer),
             Order::Plan(request, answer) => drop(answer.send(self.plan(&request).await)),
             Order::Reload(request, answer) => self.order_reload(&request, answer).await,
             Order::Revisions(answer) => self.list_revisions(answer),
@@ -109,7 +111,7 @@ impl Daemon {
         self.file = file;
         self.file_doubt = None;
         let keys: std::collections::BTreeSet<_> = self.backend_keys().map(|(key, ..)| key).collect();
-        if self.orders.retain(|key| keys.contains(key)) {
+        if self.orders.retain(|key| keys.contains(key)) | self.forget_hand_overs() {
             // Nobody waits for that; if it fails, status says so.
             drop(self.keeper.keep_orders(self.orders.clone()));
         }

@@ -8,7 +8,7 @@ use std::{
 
 use super::{Daemon, now};
 use crate::{
-    api::model::{VrrpChange, VrrpState, VrrpStatus},
+    api::model::{HandedOverStatus, VrrpChange, VrrpSpeaker, VrrpState, VrrpStatus},
     config::{
         Config,
         model::{Checksum, Ownership, Preempt, Vip, Vrrp},
@@ -25,6 +25,8 @@ impl Daemon {
         if let Some(task) = &self.vrrp {
             task.set_up(groups(&self.config));
         }
+        // Before they take part.
+        self.tell_handed_over(None);
         self.want_vips();
     }
 
@@ -65,7 +67,7 @@ impl Daemon {
         })
     }
 
-    fn router_of(&self, vip: IpAddr) -> Option<RouterReport> {
+    pub(super) fn router_of(&self, vip: IpAddr) -> Option<RouterReport> {
         let reports = self.vrrp.as_ref()?.reports();
         reports.into_iter().find(|report| report.vips.contains(&vip))
     }
@@ -93,6 +95,15 @@ impl Daemon {
             priority: report.priority,
             hindrance: report.hindrance,
             heard: report.heard,
+            active: report
+                .speaker
+                .filter(|speaker| now() < speaker.until)
+                .map(|speaker| VrrpSpeaker { address: speaker.address, priority: speaker.priority.get() }),
+            handed_over: self
+                .orders
+                .handed_over()
+                .get(&vip.address)
+                .map(|&since_ms| HandedOverStatus { since_ms }),
             lease_ms: lease.map(|lease| lease.as_millis() as u64),
             changes: report.changes.iter().map(change).collect(),
             adverts_sent: report.sent,
@@ -122,7 +133,7 @@ fn state(state: State) -> VrrpState {
 }
 
 /// The routers of a configuration: the VIPs of one interface, family and identifier make one, those of one group name move together.
-fn groups(config: &Config) -> Vec<GroupSetup> {
+pub(super) fn groups(config: &Config) -> Vec<GroupSetup> {
     let mut routers: BTreeMap<(&str, Router), (RouterSetup, Option<&str>)> = BTreeMap::new();
     for vip in &config.vips {
         let Some(vrrp) = &vip.vrrp else { continue };

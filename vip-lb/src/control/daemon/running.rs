@@ -160,7 +160,10 @@ impl Running {
                         daemon.network_changed(&network::NetworkEvent::Overrun).await;
                     }
                 },
-                () = daemon.ownership_changed() => daemon.tell_changes(),
+                () = daemon.ownership_changed() => {
+                    daemon.note_hand_overs();
+                    daemon.tell_changes();
+                }
                 Some(order) = waiting.recv() => daemon.order(order).await,
                 Some(asker) = wanted_successors.recv() => succession.begin(&claim, &daemon, Some(asker)),
                 _ = signals.upgrade.recv() => succession.begin(&claim, &daemon, None),

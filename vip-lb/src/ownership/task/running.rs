@@ -14,7 +14,7 @@ use crate::{
     ownership::{
         announcement,
         link::{Interface, Link, Received},
-        report::{Change, Discarded, RouterReport},
+        report::{Change, Discarded, HandedOver, RouterReport, Speaker},
         vrrp::{Action, Addresses, Advert, Group, GroupEvent, Heard, Order, Priority, Profile, State, Why},
     },
 };
@@ -29,6 +29,10 @@ pub(super) struct Running {
     machine: Option<Group>,
     routers: Vec<RouterState>,
     wanted: BTreeMap<IpAddr, bool>,
+    /// The order to hand over that was heard last, unless it was withdrawn.
+    handed_over: Option<u64>,
+    /// Who alone is to hear the last word.
+    heir: Option<IpAddr>,
 }
 
 struct RouterState {
@@ -50,6 +54,8 @@ impl Running {
                 hindrance: None,
                 priority: router.profile.priority.get(),
                 heard: None,
+                speaker: None,
+                handed_over: None,
                 lease: None,
                 sent: 0,
                 received: 0,
@@ -58,7 +64,7 @@ impl Running {
             },
         };
         let routers = setup.routers.iter().map(router).collect();
-        Self { setup, machine: None, routers, wanted: BTreeMap::new() }
+        Self { setup, machine: None, routers, wanted: BTreeMap::new(), handed_over: None, heir: None }
     }
 
     /// Whether it is the same group, of which other things are configured.
@@ -97,7 +103,9 @@ impl Running {
     }
 
     pub(super) fn reports(&self) -> impl Iterator<Item = RouterReport> {
-        self.routers.iter().map(|router| router.report.clone())
+        let is_over = self.machine.as_ref().is_some_and(|machine| !machine.has_handed_over());
+        let handed_over = self.handed_over.map(|since_ms| HandedOver { since_ms, is_over });
+        self.routers.iter().map(move |router| RouterReport { handed_over, ..router.report.clone() })
     }
 
     /// When something is to be done.
@@ -110,6 +118,29 @@ impl Running {
     pub(super) fn want(&mut self, wanted: &BTreeMap<IpAddr, bool>, owners: &Owners) {
         self.wanted.clone_from(wanted);
         self.tell_ready(owners);
+    }
+
+    /// Which VIPs are handed over, by the orders' names.
+    pub(super) fn hand_over(
+        &mut self,
+        since_ms: &BTreeMap<IpAddr, u64>,
+        to: Option<IpAddr>,
+        owners: &Owners,
+    ) {
+        let vips = self.setup.routers.iter().flat_map(|router| &router.vips);
+        let order = vips.filter_map(|vip| since_ms.get(vip)).max().copied();
+        if order == self.handed_over {
+            return;
+        }
+        self.handed_over = order;
+        if let Some(mut machine) = self.machine.take() {
+            let event = if order.is_some() { GroupEvent::HandOver } else { GroupEvent::TakeBack };
+            let orders = machine.on(event, now());
+            self.heir = to;
+            self.carry_out(&mut machine, orders, owners);
+            self.heir = None;
+            self.machine = Some(machine);
+        }
     }
 
     /// Looks at the interfaces again. A router that lost its own takes no part until it is back.
@@ -141,7 +172,12 @@ impl Running {
             let profiles = self.setup.routers.iter().zip(self.links());
             let profiles =
                 profiles.map(|(setup, link)| Profile { source: link.interface.source, ..setup.profile });
-            self.machine = Some(Group::new(profiles.collect::<Vec<_>>()));
+            let mut machine = Group::new(profiles.collect::<Vec<_>>());
+            if self.handed_over.is_some() {
+                // It takes no part yet, so there is nothing to do about it.
+                machine.on(GroupEvent::HandOver, now());
+            }
+            self.machine = Some(machine);
             self.tell_ready(owners);
         }
     }
@@ -237,6 +273,11 @@ impl Running {
         }
         state.report.received += 1;
         state.report.heard = Some(*source);
+        state.report.speaker = advert.priority.map(|priority| Speaker {
+            address: *source,
+            priority,
+            until: now() + advert.interval.down(priority),
+        });
         Some(Heard { priority: advert.priority, interval: advert.interval, source: *source })
     }
 
@@ -332,7 +373,9 @@ impl Running {
         };
         let advert = Advert { router: setup.router, priority, interval: setup.profile.interval, addresses };
         let group = [setup.router.group()];
-        let to = if setup.peers.is_empty() { &group[..] } else { &setup.peers };
+        let all = if setup.peers.is_empty() { &group[..] } else { &setup.peers };
+        let heir = self.heir.filter(|heir| priority.is_none() && all.contains(heir));
+        let to = heir.as_ref().map_or(all, std::slice::from_ref);
         let mut left = false;
         for &to in to {
             let bytes = advert.encode(link.interface.source, to, setup.pseudo_header);
@@ -369,6 +412,9 @@ impl RouterState {
 
     fn became(&mut self, state: State, why: String) {
         self.report.state = state;
+        if state == State::Active {
+            self.report.speaker = None;
+        }
         self.report.changes.push(change(state, why));
         let surplus = self.report.changes.len().saturating_sub(REMEMBERED);
         self.report.changes.drain(..surplus);

@@ -5,7 +5,7 @@
 //!   lives, and a node that took over for the other family alone would be driven out again by the first, over and over.
 //! * The group is able while all its routers are.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{Action, Event, Heard, Machine, Priority, Profile, State};
 
@@ -52,7 +52,9 @@ pub enum GroupEvent {
     /// Something else is configured of each router, as [`Event::Profile`]; what lowers priorities is told anew.
     Profiles(Vec<Profile>),
     /// As [`Event::HandOver`].
-    HandOver(Duration),
+    HandOver,
+    /// As [`Event::TakeBack`].
+    TakeBack,
     /// As [`Event::Shutdown`].
     Shutdown,
 }
@@ -90,6 +92,12 @@ impl Group {
         Some(self.routers.get(router)?.machine.priority())
     }
 
+    /// Whether it leaves the place to another node.
+    #[must_use]
+    pub fn has_handed_over(&self) -> bool {
+        self.routers.iter().any(|router| router.machine.has_handed_over())
+    }
+
     /// When [`GroupEvent::Timer`] is due; `None` while it takes no part.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
@@ -125,7 +133,8 @@ impl Group {
                     self.one(router, Event::Profile(profile), now, &mut orders);
                 }
             }
-            GroupEvent::HandOver(pause) => self.all(Event::HandOver(pause), now, &mut orders),
+            GroupEvent::HandOver => self.all(Event::HandOver, now, &mut orders),
+            GroupEvent::TakeBack => self.all(Event::TakeBack, now, &mut orders),
             GroupEvent::Shutdown => self.all(Event::Shutdown, now, &mut orders),
         }
         orders

@@ -45,6 +45,13 @@ impl Interval {
         self.lease() + self.skew(priority)
     }
 
+    /// How long a node that hands over waits for another one: the longest skew of all, and as long for that node to run and its advert to come,
+    /// a tenth of a second at least. No RFC says so.
+    #[must_use]
+    pub fn offer(self) -> Duration {
+        self.duration() + self.duration().max(Duration::from_millis(100))
+    }
+
     /// For how long one advert entitles its sender to answer: less than any node waits that heard it.
     #[must_use]
     pub const fn lease(self) -> Duration {

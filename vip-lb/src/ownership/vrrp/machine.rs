@@ -8,7 +8,8 @@
 //! * **Readiness.** A node that could not forward does not take part ([`Event::Ready`]): it resigns, and begins anew once it can.
 //! * **Preemption** may be delayed: until a node has been able for this long it lets nodes of lower priority stay active. One that is
 //!   silent is replaced at once, delay or not.
-//! * **Handing over** ([`Event::HandOver`]) is a resignation after which this node takes part as a backup that preempts nobody for a while.
+//! * **Handing over** ([`Event::HandOver`]) is a resignation after which this node takes part as a backup that preempts nobody, until it is active
+//!   again: because nobody else took its place, because who did fell silent, or because it takes it back ([`Event::TakeBack`]).
 //!
 //! Pure: it sees no clock and no socket. Where two things happen at once, what was heard comes before the timer.
 
@@ -70,8 +71,10 @@ pub enum Event {
     Priority(Priority),
     /// Something else is configured. What it is stays; the source does, too.
     Profile(Profile),
-    /// An operator wants another node to be active, and this one to preempt nobody for so long.
-    HandOver(Duration),
+    /// An operator wants another node to be active, as long as there is one.
+    HandOver,
+    /// That is withdrawn: this node takes the place of a lower one that is active, whatever is configured of preemption.
+    TakeBack,
     /// Another router of the same group became active, or ceased to be: this one follows.
     Follow(bool),
     /// The daemon ends, and lets others take over.
@@ -129,6 +132,10 @@ pub enum Why {
     LeaseEnded,
     /// An operator asked for it.
     HandOver,
+    /// It handed over, and no other node took its place.
+    NobodyElse,
+    /// An operator wanted it back.
+    TakesBack,
     /// Another router of its group did.
     Follows,
     /// The daemon ends.
@@ -161,6 +168,8 @@ impl fmt::Display for Why {
             Self::HigherAddress => "a node of the same priority and a higher address is active",
             Self::LeaseEnded => "its lease ended before it could send",
             Self::HandOver => "it handed over",
+            Self::NobodyElse => "it handed over, and no other node took its place",
+            Self::TakesBack => "it takes back what it handed over",
             Self::Follows => "it follows another router of its group",
             Self::Shutdown => "the daemon ends",
         })
@@ -195,6 +204,19 @@ enum Wait {
     Down,
     /// Until it is this node's turn after the active one said that it stops: Skew_Time.
     Skew,
+    /// Until nobody has taken what this node handed over.
+    Offer,
+}
+
+/// What an operator wants of who is active.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    /// Nothing: the protocol decides.
+    None,
+    /// Another node.
+    Another,
+    /// This one again.
+    Back,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,6 +235,7 @@ impl Backup {
             + match self.wait {
                 Wait::Down => self.theirs.down(priority),
                 Wait::Skew => self.theirs.skew(priority),
+                Wait::Offer => self.theirs.offer(),
             }
     }
 
@@ -221,6 +244,7 @@ impl Backup {
             (_, true) => Why::Preempts,
             (Wait::Skew, false) => Why::Resigned,
             (Wait::Down, false) => Why::Silence,
+            (Wait::Offer, false) => Why::NobodyElse,
         }
     }
 }
@@ -232,13 +256,14 @@ pub struct Machine {
     /// The profile's, or what tracking made of it.
     priority: Priority,
     role: Role,
+    wish: Wish,
 }
 
 impl Machine {
     /// Takes no part yet.
     #[must_use]
     pub const fn new(profile: Profile) -> Self {
-        Self { priority: profile.priority, profile, role: Role::Initialize }
+        Self { priority: profile.priority, profile, role: Role::Initialize, wish: Wish::None }
     }
 
     /// What this node is.
@@ -255,6 +280,12 @@ impl Machine {
     #[must_use]
     pub const fn priority(&self) -> Priority {
         self.priority
+    }
+
+    /// Whether it leaves the place to another node, as [`Event::HandOver`] asked for.
+    #[must_use]
+    pub fn has_handed_over(&self) -> bool {
+        self.wish == Wish::Another
     }
 
     /// When [`Event::Timer`] is due; `None` while it takes no part.
@@ -280,7 +311,15 @@ impl Machine {
                 Vec::new()
             }
             (_, Event::Heard(heard)) if heard.source == self.profile.source => Vec::new(),
-            (Role::Initialize, Event::Resume(lease)) if now < lease => {
+            (Role::Initialize, Event::HandOver) => {
+                self.wish = Wish::Another;
+                Vec::new()
+            }
+            (Role::Initialize | Role::Active(_), Event::TakeBack) => {
+                self.wish = Wish::None;
+                Vec::new()
+            }
+            (Role::Initialize, Event::Resume(lease)) if now < lease && !self.has_handed_over() => {
                 let active = Active { advert_at: now, lease, announced: true };
                 let mut actions = vec![Action::Became(State::Active, Why::Resumed)];
                 actions.append(&mut self.advertise(active, now));
@@ -307,7 +346,7 @@ impl Machine {
 
     /// RFC 9568 section 6.4.1.
     fn begin(&mut self, now: Instant) -> Vec<Action> {
-        if self.priority == Priority::OWNER {
+        if self.priority == Priority::OWNER && !self.has_handed_over() {
             self.take_over(Why::Owner, now)
         } else {
             self.back_up(Why::Ready, self.profile.interval, self.profile.preempt_delay, now)
@@ -318,8 +357,10 @@ impl Machine {
     fn as_backup(&mut self, mut backup: Backup, event: Event, now: Instant) -> Vec<Action> {
         match event {
             Event::Timer { last_heard } => {
-                let missed = last_heard.filter(|&at| at > backup.since && backup.why() == Why::Silence);
-                backup.since = missed.unwrap_or(backup.since);
+                let waits = matches!(backup.why(), Why::Silence | Why::NobodyElse);
+                if let Some(missed) = last_heard.filter(|&at| at > backup.since && waits) {
+                    backup = Backup { since: missed, wait: Wait::Down, ..backup };
+                }
                 if now >= backup.deadline(self.priority) {
                     return self.take_over(backup.why(), now);
                 }
@@ -328,15 +369,30 @@ impl Machine {
                 backup = Backup { since: now, wait: Wait::Skew, lower: false, ..backup };
             }
             Event::Heard(Heard { priority: Some(theirs), .. })
+                if theirs < self.priority && self.wish == Wish::Back =>
+            {
+                return self.take_over(Why::TakesBack, now);
+            }
+            Event::Heard(Heard { priority: Some(theirs), .. })
                 if theirs < self.priority && self.preempts() && now >= backup.preempts_from =>
             {
                 backup.lower = true;
             }
             Event::Heard(Heard { interval, .. }) => {
+                if self.wish == Wish::Back {
+                    // Somebody else became active who is not to give way.
+                    self.wish = Wish::None;
+                }
                 backup = Backup { since: now, wait: Wait::Down, theirs: interval, lower: false, ..backup };
             }
-            Event::HandOver(pause) => {
-                backup.preempts_from = backup.preempts_from.max(now + pause);
+            Event::TakeBack => {
+                // Only what was handed over can be taken back.
+                if self.has_handed_over() {
+                    self.wish = Wish::Back;
+                }
+            }
+            Event::HandOver => {
+                self.wish = Wish::Another;
                 if backup.lower {
                     // It did not count that node's adverts until now.
                     backup = Backup { since: now, lower: false, ..backup };
@@ -376,9 +432,13 @@ impl Machine {
             }
             // Asserts itself at once, towards one that stops and one that is wrong.
             Event::Heard(_) => self.advertise(active, now),
-            Event::HandOver(pause) => self.resign(Why::HandOver, pause, now),
-            Event::Follow(false) => self.resign(Why::Follows, Duration::ZERO, now),
+            Event::HandOver => {
+                self.wish = Wish::Another;
+                self.resign(Why::HandOver, Wait::Offer, now)
+            }
+            Event::Follow(false) => self.resign(Why::Follows, Wait::Down, now),
             Event::Follow(true)
+            | Event::TakeBack
             | Event::Ready(_)
             | Event::Resume(_)
             | Event::Priority(_)
@@ -388,7 +448,8 @@ impl Machine {
     }
 
     const fn preempts(&self) -> bool {
-        self.profile.preempt || matches!(self.priority, Priority::OWNER)
+        let may = self.profile.preempt || matches!(self.priority, Priority::OWNER);
+        may && !matches!(self.wish, Wish::Another)
     }
 
     fn advertise(&mut self, active: Active, now: Instant) -> Vec<Action> {
@@ -398,6 +459,7 @@ impl Machine {
     }
 
     fn take_over(&mut self, why: Why, now: Instant) -> Vec<Action> {
+        self.wish = Wish::None;
         let active = Active { advert_at: now, lease: now + self.profile.interval.lease(), announced: false };
         let mut actions = vec![Action::Became(State::Active, why)];
         actions.append(&mut self.advertise(active, now));
@@ -405,10 +467,13 @@ impl Machine {
     }
 
     fn back_up(&mut self, why: Why, theirs: Interval, pause: Duration, now: Instant) -> Vec<Action> {
-        let preempts_from = now + pause;
-        self.role =
-            Role::Backup(Backup { since: now, wait: Wait::Down, theirs, lower: false, preempts_from });
+        self.watch(theirs, Wait::Down, pause, now);
         vec![Action::Became(State::Backup, why)]
+    }
+
+    fn watch(&mut self, theirs: Interval, wait: Wait, pause: Duration, now: Instant) {
+        let preempts_from = now + pause;
+        self.role = Role::Backup(Backup { since: now, wait, theirs, lower: false, preempts_from });
     }
 
     /// Becomes a backup without a word: nobody may rely on what this node said last.
@@ -419,10 +484,9 @@ impl Machine {
     }
 
     /// Becomes a backup and says so, so that others need not wait.
-    fn resign(&mut self, why: Why, pause: Duration, now: Instant) -> Vec<Action> {
-        let mut actions = vec![Action::EndLease, Action::Send(None)];
-        actions.append(&mut self.back_up(why, self.profile.interval, pause, now));
-        actions
+    fn resign(&mut self, why: Why, wait: Wait, now: Instant) -> Vec<Action> {
+        self.watch(self.profile.interval, wait, Duration::ZERO, now);
+        vec![Action::EndLease, Action::Send(None), Action::Became(State::Backup, why)]
     }
 
     /// Takes no part any more.

@@ -31,8 +31,8 @@ const TROUBLE: Range<u64> = 0..4000;
 const LONGEST: u64 = 1500;
 
 /// Milliseconds after the last trouble within which one node is active for good: twice the slowest node's down interval (what was
-/// lost, and preemption), and the pause of who handed over.
-const SETTLED: u64 = 2 * 400 + link::PAUSE_MS + 200;
+/// lost, and preemption).
+const SETTLED: u64 = 2 * 400 + 200;
 
 fn profiles(nodes: u8, preempt: bool) -> Vec<Profile> {
     (1..=nodes)

@@ -1,6 +1,9 @@
 //! Two routers that move together.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
 
 use super::{
     super::{Interval, Why},

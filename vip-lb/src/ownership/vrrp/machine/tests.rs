@@ -137,7 +137,8 @@ fn who_takes_no_part_does_nothing() {
         resigned(),
         Event::Sent,
         Event::Ready(false),
-        Event::HandOver(centis(1)),
+        Event::HandOver,
+        Event::TakeBack,
         Event::Follow(true),
         Event::Shutdown,
     ];
@@ -338,19 +339,72 @@ fn preemption_waits_for_its_delay_and_silence_does_not() {
     assert_eq!(bench.expire(), takes_over(Why::Silence));
 }
 
-#[test]
-fn a_node_that_hands_over_lets_lower_ones_be_active_for_a_while() {
-    let mut bench = Bench::active(profile());
+/// A node that has handed over to a lower one.
+fn handed_over(profile: Profile) -> Bench {
+    let mut bench = match profile.priority {
+        Priority::OWNER => {
+            let mut bench = Bench::new(profile);
+            bench.on(Event::Ready(true));
+            bench
+        }
+        _ => Bench::active(profile),
+    };
     let expected = [Action::EndLease, Action::Send(None), becomes(State::Backup, Why::HandOver)];
-    assert_eq!(bench.on(Event::HandOver(centis(1000))), expected);
+    assert_eq!(bench.on(Event::HandOver), expected);
+    assert!(bench.wait() > INTERVAL.skew(priority(1)), "all others have their turn before");
     bench.pass(centis(60));
-    bench.on(lower());
-    assert_eq!(bench.wait(), INTERVAL.down(Priority::DEFAULT));
-    for _ in 0..10 {
-        bench.pass(centis(100));
-        bench.on(lower());
+    assert_eq!(bench.on(lower()), []);
+    assert!(bench.machine.has_handed_over());
+    bench
+}
+
+#[test]
+fn a_node_that_handed_over_lets_lower_ones_be_active_and_replaces_silent_ones() {
+    for priority in [Priority::DEFAULT, Priority::OWNER] {
+        let mut bench = handed_over(Profile { priority, ..profile() });
+        for _ in 0..10 {
+            bench.pass(centis(100));
+            bench.on(lower());
+            assert_eq!(bench.wait(), INTERVAL.down(priority));
+        }
+        let expected = [becomes(State::Active, Why::Silence), Action::Send(Some(priority))];
+        assert_eq!(bench.expire(), expected);
+        assert!(!bench.machine.has_handed_over(), "it is over");
     }
-    assert!(bench.wait() < INTERVAL.down(Priority::DEFAULT), "it preempts again");
+}
+
+#[test]
+fn what_was_handed_over_is_taken_back_from_a_lower_node_at_its_next_advert() {
+    let mut bench = handed_over(Profile { preempt: false, ..profile() });
+    assert_eq!(bench.on(Event::TakeBack), []);
+    assert!(!bench.machine.has_handed_over());
+    bench.pass(centis(40));
+    assert_eq!(bench.on(lower()), takes_over(Why::TakesBack));
+    let mut bench = handed_over(profile());
+    bench.on(Event::TakeBack);
+    bench.on(higher());
+    assert_eq!(bench.wait(), INTERVAL.down(Priority::DEFAULT), "a higher one stays");
+    let mut bench = Bench::backup(Profile { preempt: false, ..profile() });
+    bench.on(Event::TakeBack);
+    assert_eq!(bench.on(lower()), [], "there was nothing to take back");
+}
+
+/// As a daemon is told that begins anew.
+#[test]
+fn who_handed_over_before_it_was_able_begins_as_backup() {
+    for priority in [Priority::DEFAULT, Priority::OWNER] {
+        for event in [|_| Event::Ready(true), |lease| Event::Resume(lease)] {
+            let mut bench = Bench::new(Profile { priority, ..profile() });
+            assert_eq!(bench.on(Event::HandOver), []);
+            assert_eq!(bench.on(event(bench.now + centis(100))), [becomes(State::Backup, Why::Ready)]);
+            bench.on(lower());
+            assert_eq!(bench.wait(), INTERVAL.down(priority));
+        }
+    }
+    let mut bench = Bench::new(profile());
+    bench.on(Event::HandOver);
+    bench.on(Event::TakeBack);
+    assert!(!bench.machine.has_handed_over());
 }
 
 /// It has ignored the adverts of the lower one, and must not take their absence for silence.
@@ -360,15 +414,22 @@ fn a_backup_about_to_preempt_that_is_to_let_be_waits_anew() {
     bench.pass(centis(200));
     bench.on(lower());
     bench.pass(centis(50));
-    bench.on(Event::HandOver(centis(1000)));
+    bench.on(Event::HandOver);
     assert_eq!(bench.wait(), INTERVAL.down(Priority::DEFAULT));
 }
 
 #[test]
 fn who_hands_over_to_nobody_takes_the_place_again() {
     let mut bench = Bench::active(profile());
-    bench.on(Event::HandOver(centis(1000)));
-    assert_eq!(bench.expire(), takes_over(Why::Silence));
+    bench.on(Event::HandOver);
+    let seen = bench.now + centis(150);
+    bench.now = bench.machine.deadline().expect("a deadline");
+    assert_eq!(bench.on(Event::Timer { last_heard: Some(seen) }), [], "somebody was seen to speak");
+    let mut bench = Bench::active(profile());
+    bench.on(Event::HandOver);
+    assert_eq!(bench.wait(), INTERVAL.offer());
+    assert_eq!(bench.expire(), takes_over(Why::NobodyElse));
+    assert!(!bench.machine.has_handed_over());
 }
 
 /// An operator who raises a priority moves nothing that need not move.

@@ -10,9 +10,6 @@ const SLOWEST_MS: u64 = 3;
 /// How much tracking lowers a priority: 75 between nodes that differ by 50, so the order changes and no two are equal.
 const LOWERED: u8 = 75;
 
-/// For how long a node that handed over preempts nobody.
-pub(super) const PAUSE_MS: u64 = 1000;
-
 /// Something that goes wrong.
 #[derive(Clone, Debug)]
 pub(super) struct Trouble {
@@ -35,7 +32,7 @@ pub(super) enum TroubleKind {
     Cut { from: usize, to: usize },
     /// What it sends does not leave it, and it knows.
     Mute { node: usize },
-    /// An operator asks it to hand over.
+    /// An operator asks it to hand over, and wants that back in the end.
     HandOver { node: usize },
     /// Tracking lowers its priority.
     Lowered { node: usize },
@@ -50,6 +47,7 @@ struct Node {
     gone_until: Option<Instant>,
     mute_until: Instant,
     lowered_until: Option<Instant>,
+    handed_over_until: Option<Instant>,
 }
 
 impl Node {
@@ -104,6 +102,7 @@ impl Link {
                     gone_until: None,
                     mute_until: now,
                     lowered_until: None,
+                    handed_over_until: None,
                 }
             })
             .collect();
@@ -151,7 +150,8 @@ impl Link {
             }
             TroubleKind::HandOver { node } => {
                 if self.nodes[node].runs(self.now) {
-                    self.tell(node, Event::HandOver(Duration::from_millis(PAUSE_MS)));
+                    self.nodes[node].handed_over_until = Some(until);
+                    self.tell(node, Event::HandOver);
                 }
             }
             TroubleKind::Lowered { node } => {
@@ -181,6 +181,10 @@ impl Link {
                 self.nodes[node].gone_until = None;
                 // Its socket is a new one.
                 self.packets.retain(|packet| packet.to != node);
+                // The orders of operators are kept.
+                if self.nodes[node].handed_over_until.is_some() {
+                    self.tell(node, Event::HandOver);
+                }
                 // What its predecessor left still holds or is over.
                 self.tell(node, Event::Resume(self.nodes[node].lease));
             }
@@ -203,6 +207,13 @@ impl Link {
         if self.nodes[node].lowered_until.is_some_and(|until| now >= until) {
             self.nodes[node].lowered_until = None;
             self.tell(node, Event::Priority(self.nodes[node].profile.priority));
+        }
+        if self.nodes[node].handed_over_until.is_some_and(|until| now >= until) {
+            self.nodes[node].handed_over_until = None;
+            self.tell(node, Event::TakeBack);
+        } else if !self.nodes[node].machine.has_handed_over() {
+            // It is over, as the daemon notes.
+            self.nodes[node].handed_over_until = None;
         }
         if self.nodes[node].machine.deadline().is_some_and(|due| now >= due) {
             let actions = self.tell(node, Event::Timer { last_heard: None });

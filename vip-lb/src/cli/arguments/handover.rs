@@ -1,0 +1,64 @@
+//! Arguments of `handover` and `maintenance`.
+
+use std::{net::IpAddr, time::Duration};
+
+use clap::{Args, ValueEnum};
+
+use super::duration;
+
+/// Arguments of `handover`.
+#[derive(Debug, Args)]
+pub struct HandoverArgs {
+    /// The VIP; those of the same virtual router and of its group move along
+    #[arg(value_name = "VIP")]
+    pub vip: IpAddr,
+
+    /// The node that is to take over, by its own address: one of the router's `peers`
+    #[arg(long, value_name = "NODE", conflicts_with = "back")]
+    pub to: Option<IpAddr>,
+
+    /// Take back what this node handed over
+    #[arg(long)]
+    pub back: bool,
+
+    /// Although translated connections (mode nat) end, which live on this node
+    #[arg(long, conflicts_with = "back")]
+    pub yes: bool,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `maintenance`.
+#[derive(Debug, Args)]
+pub struct MaintenanceArgs {
+    /// Whether this load balancer is to be in maintenance
+    #[arg(value_name = "on|off", hide_possible_values = true)]
+    pub switch: Switch,
+
+    /// Stay until nothing has come for one idle timeout
+    #[arg(long)]
+    pub wait: bool,
+
+    /// Stay no longer than this, such as 90s or 10m
+    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "wait")]
+    pub deadline: Option<Duration>,
+
+    /// Although translated connections (mode nat) end, which live on this node
+    #[arg(long)]
+    pub yes: bool,
+
+    /// Print JSON; with --wait only when the waiting is over
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// It is to be.
+    On,
+    /// It is not to be any more.
+    Off,
+}

@@ -1,0 +1,88 @@
+//! What came of handing a VIP over, as lines.
+
+use std::net::IpAddr;
+
+use crate::{
+    api::model::HandoverReport,
+    cli::handover::{Moved, Outcome},
+};
+
+/// One line, then the warnings.
+pub(in crate::cli) fn moved(moved: &Moved, vip: IpAddr, to: Option<IpAddr>) -> String {
+    let Moved { report, outcome, active } = moved;
+    let HandoverReport { vips, changed, translated, warnings, .. } = report;
+    let along: Vec<_> = vips.iter().filter(|&&other| other != vip).map(ToString::to_string).collect();
+    let along = if along.is_empty() { String::new() } else { format!(" with {}", along.join(", ")) };
+    let node = active.map_or_else(|| "another node".to_owned(), |active| active.to_string());
+    let unchanged = if *changed { "" } else { " (unchanged)" };
+    let mut text = match outcome {
+        Outcome::Refused => format!(
+            "{vip}: nothing was done: {translated} translated connections of mode nat live on this node and would end: --yes accepts that\n"
+        ),
+        Outcome::Moved => format!("{vip}{along}: handed over, {node} answers{unchanged}\n"),
+        Outcome::Elsewhere => {
+            let to = to.map_or_else(String::new, |to| format!(" and not {to}"));
+            format!("{vip}{along}: handed over, but {node}{to} answers\n")
+        }
+        Outcome::Kept => {
+            format!("{vip}{along}: no other node took over: this node answers as before\n")
+        }
+        Outcome::Back => format!("{vip}{along}: back, this node answers\n"),
+        Outcome::Unknown => format!("{vip}{along}: nobody is seen to answer\n"),
+    };
+    for warning in warnings {
+        text.push_str(&format!("warning: {warning}\n"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_outcome_has_its_words() {
+        let [vip, other, node]: [IpAddr; 3] =
+            ["192.0.2.10", "192.0.2.11", "192.0.2.12"].map(|text| text.parse().unwrap());
+        let line = |outcome, active, to| {
+            let report = HandoverReport {
+                vips: vec![vip, other],
+                changed: true,
+                handed_over: true,
+                translated: 7,
+                warnings: vec!["so".to_owned()],
+            };
+            moved(&Moved { report, outcome, active }, vip, to)
+        };
+        for (outcome, active, to, expected) in [
+            (
+                Outcome::Refused,
+                None,
+                None,
+                "192.0.2.10: nothing was done: 7 translated connections of mode nat live on this node and would end: --yes accepts that\n",
+            ),
+            (
+                Outcome::Moved,
+                Some(node),
+                None,
+                "192.0.2.10 with 192.0.2.11: handed over, 192.0.2.12 answers\n",
+            ),
+            (
+                Outcome::Elsewhere,
+                Some(node),
+                Some(vip),
+                "192.0.2.10 with 192.0.2.11: handed over, but 192.0.2.12 and not 192.0.2.10 answers\n",
+            ),
+            (
+                Outcome::Kept,
+                None,
+                None,
+                "192.0.2.10 with 192.0.2.11: no other node took over: this node answers as before\n",
+            ),
+            (Outcome::Back, None, None, "192.0.2.10 with 192.0.2.11: back, this node answers\n"),
+            (Outcome::Unknown, None, None, "192.0.2.10 with 192.0.2.11: nobody is seen to answer\n"),
+        ] {
+            assert_eq!(line(outcome, active, to), format!("{expected}warning: so\n"));
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Orders to hand VIPs over to another node, and to take them back.
+
+use std::{collections::BTreeSet, net::IpAddr, time::UNIX_EPOCH};
+
+use tracing::info;
+use vip_lb_common::abi::NatMarks;
+
+use super::{Daemon, handle::Answer, now, ownership::groups, wall_clock};
+use crate::{
+    api::model::{
+        ApiError, ErrorKind, HandoverEnd, HandoverReport, HandoverRequest, Occurrence, TakeBackRequest,
+    },
+    config::model::Ownership,
+    control::desired::ServiceKey,
+    ownership::{HandedOver, RouterReport, RouterSetup, vrrp::State},
+    state::Kept,
+};
+
+impl Daemon {
+    /// Hands VIPs over, and answers once the order is kept. What comes of it is in the status.
+    pub(super) fn order_hand_over(&mut self, request: &HandoverRequest, answer: Answer<HandoverReport>) {
+        match self.hand_over(request) {
+            Ok((report, kept)) => finish(report, kept, answer),
+            Err(error) => drop(answer.send(Err(error))),
+        }
+    }
+
+    /// Takes VIPs back, likewise.
+    pub(super) fn order_take_back(&mut self, request: &TakeBackRequest, answer: Answer<HandoverReport>) {
+        match self.take_back(request.vip) {
+            Ok((report, kept)) => finish(report, Some(kept), answer),
+            Err(error) => drop(answer.send(Err(error))),
+        }
+    }
+
+    fn hand_over(
+        &mut self,
+        &HandoverRequest { vip, to, yes }: &HandoverRequest,
+    ) -> Result<(HandoverReport, Option<Kept<()>>), ApiError> {
+        let (routers, report) = self.routers_with(vip)?;
+        let vips: Vec<IpAddr> = routers.iter().flat_map(|router| &router.vips).copied().collect();
+        let mut answer = HandoverReport {
+            translated: self.translated(&vips)?,
+            vips,
+            changed: false,
+            handed_over: true,
+            warnings: Vec::new(),
+        };
+        if answer.vips.iter().all(|vip| self.orders.handed_over().contains_key(vip)) {
+            return Ok((answer, None));
+        }
+        if report.state != State::Active {
+            return Err(conflict(match speaker(&report) {
+                Some(other) => format!("this node is not active for {vip}: {other} is, hand it over there"),
+                None => format!("this node is not active for {vip}: there is nothing to hand over"),
+            }));
+        }
+        if let Some(to) = to {
+            check_heir(&routers, to)?;
+        }
+        if answer.translated > 0 && !yes {
+            answer.handed_over = false;
+            return Ok((answer, None));
+        }
+        answer.changed = true;
+        let since_ms = wall_clock().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+        info!(?answer.vips, ?to, "handing over, as the operator ordered");
+        self.orders.hand_over(&answer.vips, since_ms);
+        self.tell(Occurrence::HandedOver { vips: answer.vips.clone(), to });
+        self.tell_handed_over(to);
+        Ok((answer, Some(self.keeper.keep_orders(self.orders.clone()))))
+    }
+
+    fn take_back(&mut self, vip: IpAddr) -> Result<(HandoverReport, Kept<()>), ApiError> {
+        let (routers, report) = self.routers_with(vip)?;
+        let vips: Vec<IpAddr> = routers.iter().flat_map(|router| &router.vips).copied().collect();
+        if !vips.iter().any(|vip| self.orders.handed_over().contains_key(vip)) {
+            return Err(conflict(format!(
+                "this node has not handed {vip} over: to have it moved, run `vip-lb handover {vip}` on the node that answers for it"
+            )));
+        }
+        if report.state == State::Initialize {
+            let why = report.hindrance.or_else(|| {
+                let withdrawal = vips.iter().find_map(|vip| self.claims.get(vip)?.withdrawal());
+                withdrawal.map(|why| why.to_string())
+            });
+            let why = why.unwrap_or_else(|| "it is not able to forward".to_owned());
+            return Err(conflict(format!("this node takes no part for {vip}: {why}")));
+        }
+        let higher = report.speaker.filter(|other| other.priority.get() >= report.priority);
+        if let Some(other) = higher.filter(|_| report.state == State::Backup) {
+            return Err(conflict(format!(
+                "{} is active for {vip} with priority {}, and this node's is not higher but {}: run `vip-lb handover {vip}` there",
+                other.address,
+                other.priority.get(),
+                report.priority
+            )));
+        }
+        info!(?vips, "taking back, as the operator ordered");
+        self.end_hand_over(&vips, HandoverEnd::TakenBack);
+        let answer =
+            HandoverReport { vips, changed: true, handed_over: false, translated: 0, warnings: Vec::new() };
+        Ok((answer, self.keeper.keep_orders(self.orders.clone())))
+    }
+
+    /// Notes which hand-overs have ended by themselves: this node is active again.
+    pub(super) fn note_hand_overs(&mut self) {
+        let reports = self.vrrp.as_ref().map(crate::ownership::Task::reports).unwrap_or_default();
+        let ended = |report: &RouterReport| {
+            let HandedOver { since_ms, is_over } = report.handed_over?;
+            let given = report.vips.iter().filter_map(|vip| self.orders.handed_over().get(vip)).max();
+            (is_over && given == Some(&since_ms)).then(|| report.vips.clone())
+        };
+        let vips: Vec<IpAddr> = reports.iter().filter_map(ended).flatten().collect();
+        if !vips.is_empty() {
+            info!(?vips, "what was handed over is here again");
+            self.end_hand_over(&vips, HandoverEnd::Returned);
+            // Nobody waits for that; if it fails, status says so.
+            drop(self.keeper.keep_orders(self.orders.clone()));
+        }
+    }
+
+    fn end_hand_over(&mut self, vips: &[IpAddr], end: HandoverEnd) {
+        if self.orders.take_back(vips) {
+            self.tell(Occurrence::HandoverEnded { vips: vips.to_vec(), end });
+        }
+        self.tell_handed_over(None);
+    }
+
+    /// Tells the thread that speaks VRRP.
+    pub(super) fn tell_handed_over(&self, to: Option<IpAddr>) {
+        if let Some(task) = &self.vrrp {
+            task.hand_over(self.orders.handed_over().clone(), to);
+        }
+    }
+
+    /// Forgets orders about VIPs that nobody is elected for any more. Tells whether there were any.
+    pub(super) fn forget_hand_overs(&mut self) -> bool {
+        let elected: BTreeSet<IpAddr> =
+            self.config.vips.iter().filter(|vip| vip.vrrp.is_some()).map(|vip| vip.address).collect();
+        let gone: Vec<IpAddr> =
+            self.orders.handed_over().keys().filter(|vip| !elected.contains(vip)).copied().collect();
+        self.orders.take_back(&gone)
+    }
+
+    /// All routers that move with a VIP, and how its own is.
+    fn routers_with(&self, vip: IpAddr) -> Result<(Vec<RouterSetup>, RouterReport), ApiError> {
+        let Some(configured) = self.config.vips.iter().find(|of| of.address == vip) else {
+            return Err(ApiError::new(ErrorKind::NotFound, format!("there is no VIP {vip}")));
+        };
+        if configured.ownership != Ownership::Vrrp {
+            return Err(conflict(format!(
+                "nobody is elected for {vip}: this node always answers for it, unless it is in maintenance"
+            )));
+        }
+        let has = |router: &RouterSetup| router.vips.contains(&vip);
+        let group = groups(&self.config).into_iter().find(|group| group.routers.iter().any(has));
+        let routers = group.map(|group| group.routers).unwrap_or_default();
+        let report = self.router_of(vip).ok_or_else(|| {
+            ApiError::new(ErrorKind::Unavailable, format!("the virtual router of {vip} is being set up"))
+        })?;
+        Ok((routers, report))
+    }
+
+    /// Translated connections of VIPs whose client has not said that it ends them.
+    pub(super) fn translated(&self, vips: &[IpAddr]) -> Result<u64, ApiError> {
+        let of_vip = |key: &ServiceKey| vips.contains(&key.vip);
+        let services: BTreeSet<u16> = self
+            .engine
+            .services()
+            .filter(|(key, _)| of_vip(key))
+            .map(|(_, service)| service.reference.id)
+            .collect();
+        if services.is_empty() {
+            return Ok(0);
+        }
+        let flows = self.dataplane.nat_flows().map_err(super::orders::internal)?;
+        let goes_on = |marks: u16| marks & (NatMarks::FIN | NatMarks::RST) == 0;
+        let count = flows.iter().filter(|(key, flow)| services.contains(&key.service) && goes_on(flow.marks));
+        Ok(count.count() as u64)
+    }
+}
+
+/// Answers once the disk has it, for which the daemon has no time to wait.
+fn finish(mut report: HandoverReport, kept: Option<Kept<()>>, answer: Answer<HandoverReport>) {
+    tokio::spawn(async move {
+        if let Some(kept) = kept
+            && let Err(error) = kept.wait().await
+        {
+            report.warnings.push(format!(
+                "the order holds, but may not outlive the daemon, because it cannot be kept: {error}"
+            ));
+        }
+        answer.send(Ok(report))
+    });
+}
+
+fn conflict(why: String) -> ApiError {
+    ApiError::new(ErrorKind::Conflict, why)
+}
+
+/// The other node that is active, if it is not silent.
+pub(super) fn speaker(report: &RouterReport) -> Option<IpAddr> {
+    report.speaker.filter(|speaker| now() < speaker.until).map(|speaker| speaker.address)
+}
+
+/// A last word reaches one node alone only where adverts go to each by itself.
+fn check_heir(routers: &[RouterSetup], to: IpAddr) -> Result<(), ApiError> {
+    let peers: BTreeSet<IpAddr> = routers.iter().flat_map(|router| &router.peers).copied().collect();
+    if peers.is_empty() {
+        return Err(conflict(format!(
+            "{to} cannot be chosen: adverts go to all nodes at once, and the one of the highest priority takes over; list `peers` in `vrrp` \
+             to have a choice"
+        )));
+    }
+    if peers.contains(&to) {
+        return Ok(());
+    }
+    let known: Vec<_> = peers.iter().map(ToString::to_string).collect();
+    Err(conflict(format!("{to} is none of the peers of this router: known are {}", known.join(", "))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ownership::vrrp::{Interval, Priority, Profile, PseudoHeader, Router};
+
+    fn router(peers: &[&str]) -> RouterSetup {
+        RouterSetup {
+            router: Router::V4(51),
+            interface: "eth0".to_owned(),
+            profile: Profile {
+                priority: Priority::DEFAULT,
+                interval: Interval::DEFAULT,
+                preempt: true,
+                preempt_delay: std::time::Duration::ZERO,
+                source: "192.0.2.10".parse().unwrap(),
+            },
+            peers: peers.iter().map(|peer| peer.parse().unwrap()).collect(),
+            pseudo_header: PseudoHeader::Included,
+            vips: vec!["192.0.2.10".parse().unwrap()],
+        }
+    }
+
+    #[test]
+    fn only_a_peer_can_be_chosen() {
+        let to = |text: &str| text.parse().unwrap();
+        let multicast = check_heir(&[router(&[])], to("192.0.2.12")).unwrap_err().error;
+        assert!(multicast.contains("adverts go to all nodes at once"), "{multicast}");
+        let routers = [router(&["192.0.2.12"]), router(&["fe80::12"])];
+        assert_eq!(check_heir(&routers, to("192.0.2.12")), Ok(()));
+        assert_eq!(check_heir(&routers, to("fe80::12")), Ok(()));
+        let stranger = check_heir(&routers, to("192.0.2.13")).unwrap_err().error;
+        assert_eq!(
+            stranger,
+            "192.0.2.13 is none of the peers of this router: known are 192.0.2.12, fe80::12"
+        );
+    }
+}
