@@ -9,8 +9,8 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use vip_lb_tests::lab::{
-    ConfigFile, Daemon, Family, Mode, Node, Site, SiteOptions, VrrpConfig, edge_address, patience, vip,
-    wait_for,
+    ConfigFile, Daemon, Family, Keepalived, Mode, Node, Site, SiteOptions, VrrpConfig, edge_address,
+    patience, vip, wait_for,
 };
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -48,12 +48,32 @@ fn frr_over_ipv6() -> Result<()> {
 
 /// The other node. Dropped, it ends.
 struct Other {
-    /// In the order in which they end.
-    children: Vec<Child>,
+    program: Program,
     has_vip: fn(&Site) -> Result<bool>,
 }
 
-impl Drop for Other {
+enum Program {
+    Keepalived(Keepalived),
+    Frr(Frr),
+}
+
+impl Program {
+    /// What it has said.
+    fn log(&self) -> String {
+        match self {
+            Self::Keepalived(keepalived) => keepalived.log(),
+            Self::Frr(frr) => fs::read_to_string(&frr.log).unwrap_or_default(),
+        }
+    }
+}
+
+struct Frr {
+    /// In the order in which they end.
+    children: Vec<Child>,
+    log: PathBuf,
+}
+
+impl Drop for Frr {
     fn drop(&mut self) {
         for child in &mut self.children {
             // SAFETY: the process is a child of this one and has not been waited for.
@@ -76,14 +96,9 @@ fn start_keepalived(site: &Site, priority: u8, more: &str) -> Result<Other> {
         0.1 * f64::from(patience()),
         vip(site.options.family),
     );
-    let file = write(site, "keepalived.conf", &text)?;
-    let mut command = site.lab.edges[OTHER].namespace.command("keepalived");
-    command.args(["--dont-fork", "--log-console", "--log-detail", "--vrrp", "--use-file"]).arg(file);
-    for (option, name) in [("--pid", "keepalived.pid"), ("--vrrp_pid", "keepalived-vrrp.pid")] {
-        command.arg(option).arg(site.lab.scratch.path().join(name));
-    }
+    let keepalived = Keepalived::start(&site.lab.edges[OTHER], &site.lab.scratch, &text)?;
     Ok(Other {
-        children: vec![spawn(site, command)?],
+        program: Program::Keepalived(keepalived),
         has_vip: |site| {
             let addresses = site.lab.edges[OTHER].namespace.ip(&["addr", "show", "dev", Node::DEVICE])?;
             Ok(addresses.contains(&format!("{}/", vip(site.options.family))))
@@ -119,18 +134,19 @@ fn frr(site: &Site, priority: u8) -> Result<Other> {
     fs::create_dir(&folder)?;
     let files = [("zebra", write(site, "zebra.conf", "")?), ("vrrpd", write(site, "vrrpd.conf", &text)?)];
     node.run("chown", &["frr:frr", folder.to_str().context("a path in UTF-8")?])?;
+    let log = site.lab.scratch.path().join("frr.log");
     let mut children = Vec::new();
     for (daemon, file) in files {
         let mut command = node.command(Path::new("/usr/lib/frr").join(daemon));
         command.arg("-f").arg(file).arg("-i").arg(folder.join(format!("{daemon}.pid")));
         command.arg("-z").arg(folder.join("zserv.api")).arg("--vty_socket").arg(&folder);
         command.args(["-P", "0", "--log", "stdout"]);
-        children.insert(0, spawn(site, command)?);
+        children.insert(0, spawn(&log, command)?);
         let socket = folder.join(format!("{daemon}.vty"));
         wait_for(daemon, LIMIT, || Ok(socket.exists().then_some(())))?;
     }
     Ok(Other {
-        children,
+        program: Program::Frr(Frr { children, log }),
         has_vip: |site| {
             let mut ask = site.lab.edges[OTHER].namespace.command("vtysh");
             ask.arg("--vty_socket").arg(frr_folder(site)).args(["-d", "vrrpd", "-c", "show vrrp json"]);
@@ -152,9 +168,8 @@ fn write(site: &Site, name: &str, text: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn spawn(site: &Site, mut command: Command) -> Result<Child> {
-    let log =
-        fs::File::options().create(true).append(true).open(site.lab.scratch.path().join("other.log"))?;
+fn spawn(log: &Path, mut command: Command) -> Result<Child> {
+    let log = fs::File::options().create(true).append(true).open(log)?;
     let child = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn();
     child.with_context(|| format!("start {}", command.get_program().display()))
 }
@@ -216,8 +231,5 @@ fn settle(site: &Site, other: &Other, ours: bool, when: &str) -> Result<()> {
         last = Some((found, theirs, status.vips[0].vrrp.clone()));
         Ok((found == ours && theirs != ours).then_some(()))
     })
-    .with_context(|| {
-        let log = fs::read_to_string(site.lab.scratch.path().join("other.log")).unwrap_or_default();
-        format!("last seen as {last:?}; the other says\n{log}")
-    })
+    .with_context(|| format!("last seen as {last:?}; the other says\n{}", other.program.log()))
 }

@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum as _};
 use vip_lb_tests::{
-    health::{Options, Scenario},
+    health::{Balancer, Options, Scenario},
     lab::interrupt,
 };
 use xtask::figures::Report;
@@ -19,6 +19,9 @@ struct Arguments {
     /// Only this. Can be given several times.
     #[arg(long, value_name = "SCENARIO", value_enum)]
     only: Vec<Scenario>,
+    /// Whose black hole is measured; everybody's whom this kernel can run if not given. Can be given several times.
+    #[arg(long, value_name = "BALANCER", value_enum)]
+    balancer: Vec<Balancer>,
     /// Removals and returns to measure.
     #[arg(long, value_name = "N", default_value_t = 20)]
     runs: usize,
@@ -53,7 +56,12 @@ fn run(arguments: &Arguments) -> Result<bool> {
     }
     let trouble =
         Duration::try_from_secs_f64(arguments.minutes * 60.0).context("read the number of minutes")?;
-    let options = Options { runs: arguments.runs, trouble, backends: arguments.backends };
+    let options = Options {
+        runs: arguments.runs,
+        trouble,
+        backends: arguments.backends,
+        balancers: arguments.balancer.clone(),
+    };
     let mut figures = Vec::new();
     for scenario in Scenario::value_variants() {
         if arguments.only.is_empty() || arguments.only.contains(scenario) {

@@ -49,12 +49,7 @@ impl Ipvs {
 
     fn prepare(&self, index: usize, node: &Node) -> Result<()> {
         let namespace = &node.namespace;
-        for scope in ["all", Node::DEVICE] {
-            namespace.sysctl(&format!("net/ipv4/conf/{scope}/arp_ignore"), "1")?;
-            namespace.sysctl(&format!("net/ipv4/conf/{scope}/send_redirects"), "0")?;
-        }
-        namespace.sysctl("net/ipv4/ip_forward", "1")?;
-        namespace.ip(&["addr", "add", &format!("{}/32", vip(Family::V4)), "dev", "lo"])?;
+        make_director(namespace)?;
         for service in services() {
             admin(namespace, &[&["-A", "-t", service.as_str()][..], self.scheduler.options()].concat())?;
         }
@@ -196,6 +191,17 @@ impl Balancer for Ipvs {
     fn settle(&mut self) -> Result<()> {
         Ok(())
     }
+}
+
+/// Lets a node take packets to the VIP, without answering ARP for it, and forward them.
+pub(crate) fn make_director(namespace: &Namespace) -> Result<()> {
+    for scope in ["all", Node::DEVICE] {
+        namespace.sysctl(&format!("net/ipv4/conf/{scope}/arp_ignore"), "1")?;
+        namespace.sysctl(&format!("net/ipv4/conf/{scope}/send_redirects"), "0")?;
+    }
+    namespace.sysctl("net/ipv4/ip_forward", "1")?;
+    namespace.ip(&["addr", "add", &format!("{}/32", vip(Family::V4)), "dev", "lo"])?;
+    Ok(())
 }
 
 /// Address and port of the services, as ipvsadm wants them.

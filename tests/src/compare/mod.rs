@@ -13,6 +13,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 use anyhow::{Result, ensure};
 
 pub use event::Event;
+pub(crate) use ipvs::make_director;
 pub use ipvs::{Ipvs, Scheduler};
 pub use table::Comparison;
 pub use vip_lb::VipLb;

@@ -4,6 +4,7 @@
 //! them, `lab_health_figures` short versions.
 
 mod black_hole;
+mod director;
 mod fault;
 mod flood;
 mod haproxy;
@@ -43,7 +44,7 @@ const RISE: u32 = 2;
 const SLACK: Duration = Duration::from_millis(50);
 
 /// How much of everything.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Removals and returns, and backends that fall silent.
     pub runs: usize,
@@ -51,6 +52,8 @@ pub struct Options {
     pub trouble: Duration,
     /// How many are checked at once.
     pub backends: usize,
+    /// Whose black hole is measured; none: everybody's whom this kernel can run.
+    pub balancers: Vec<Balancer>,
 }
 
 /// What is played.
@@ -81,7 +84,7 @@ impl Scenario {
             Self::Times => times(options.runs, tell),
             Self::BlackHole => {
                 let mut figures = Vec::new();
-                for balancer in Balancer::ALL {
+                for balancer in Balancer::chosen(&options.balancers, tell)? {
                     figures.extend(black_hole(balancer, options.runs, tell)?);
                 }
                 Ok(figures)
@@ -126,13 +129,16 @@ fn start(mode: Mode) -> Result<Site> {
     Site::start(options, &config)
 }
 
-/// As checks are by default: what passes for a failure on the way must not be one to them.
+/// Checks as by default, which look at once where clients meet a failure: what only passes for one must not be one to them.
 fn start_with_usual_checks() -> Result<Site> {
     let options = SiteOptions::new(Mode::L2, Family::V4)?;
     let mut config = options.config(&[100, 100, 100]);
     for health in config.services_mut().filter_map(|service| service.health.as_mut()) {
         (health.interval, health.timeout) = ("2s".to_owned(), "1s".to_owned());
         (health.fall, health.rise) = (3, 2);
+    }
+    for service in config.services_mut() {
+        service.passive = Some("on".to_owned());
     }
     Site::start(options, &config)
 }

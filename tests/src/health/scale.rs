@@ -1,6 +1,6 @@
 //! Many backends, each probed once a second: what that costs, and whether every probe begins in time.
 
-use std::{fs, net::Ipv4Addr, time::Duration};
+use std::{net::Ipv4Addr, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use xtask::figures::Figure;
@@ -10,7 +10,8 @@ use super::{
     moments::{Change, Moment, changes},
 };
 use crate::lab::{
-    Daemon, Family, Mode, Node, Site, SiteOptions, config::BackendConfig, config::ConfigFile, patience,
+    Daemon, Family, Mode, Node, ProcessUsage, Site, SiteOptions, config::BackendConfig, config::ConfigFile,
+    patience,
 };
 
 /// Where the backends' own addresses are: all of them are those of one machine, behind the lab's segment as seen from the balancer, whose
@@ -50,8 +51,8 @@ pub fn scale(backends: usize, time: Duration, tell: &mut dyn FnMut(&str)) -> Res
     ensure!(removals == 0, "{removals} healthy backends were removed");
     let (probes, late) = (after.probes - before.probes, after.late - before.late);
     let rate = probes as f64 / time.as_secs_f64();
-    let share = (after.processor - before.processor).as_secs_f64() / time.as_secs_f64() * 100.0;
-    let memory = after.resident / (1024.0 * 1024.0);
+    let share = after.process.share_since(&before.process);
+    let memory = after.process.resident as f64 / (1024.0 * 1024.0);
     tell(&format!(
         "{backends} backends through the VIP, {rate:.0} probes/s for {time:?}: {late} late, {share:.1} % of a processor, {memory:.0} MiB"
     ));
@@ -91,8 +92,7 @@ fn config(options: &SiteOptions, backends: usize) -> Result<ConfigFile> {
 struct Usage {
     probes: u64,
     late: u64,
-    processor: Duration,
-    resident: f64,
+    process: ProcessUsage,
 }
 
 impl Usage {
@@ -102,20 +102,10 @@ impl Usage {
             let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
             value.with_context(|| format!("no {name} among the metrics"))?.parse().context("read a counter")
         };
-        let pid = daemon.pid().context("the daemon runs")?;
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).context("read what the daemon used")?;
-        // proc_pid_stat(5): behind the name the 12th and 13th value are ticks of the clock.
-        let values: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let value = |index: usize| values.get(index).and_then(|value| value.parse::<u64>().ok());
-        let ticks = value(11).zip(value(12)).map(|(user, system)| user + system).context("read the ticks")?;
-        // SAFETY: a plain system call.
-        let [per_second, page_size] =
-            [libc::_SC_CLK_TCK, libc::_SC_PAGESIZE].map(|name| unsafe { libc::sysconf(name) } as f64);
         Ok(Self {
             probes: counter("vip_lb_probes_total")?,
             late: counter("vip_lb_probes_late_total")?,
-            processor: Duration::from_secs_f64(ticks as f64 / per_second),
-            resident: value(21).context("read the resident pages")? as f64 * page_size,
+            process: ProcessUsage::of(daemon.pid().context("the daemon runs")?)?,
         })
     }
 }

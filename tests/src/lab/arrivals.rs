@@ -1,7 +1,7 @@
-//! When new flows arrive at a machine, seen on its wire.
+//! New flows that arrive at a machine, seen on its wire.
 
 use std::{
-    collections::HashMap,
+    collections::HashSet,
     io,
     net::{IpAddr, Ipv4Addr},
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
@@ -10,7 +10,6 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
-    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
@@ -20,7 +19,7 @@ use super::namespace::Namespace;
 /// One look takes this long at most.
 static LOOK: libc::timeval = libc::timeval { tv_sec: 0, tv_usec: 20_000 };
 
-/// Notes the first SYN of every IPv4 flow to a port that comes in at a machine, until it is dropped. It is looked at before the
+/// Counts the IPv4 flows to a port that comes in at a machine, until it is dropped. It is looked at before the
 /// machine's stack, so it is seen whatever that makes of it.
 #[derive(Debug)]
 pub struct Arrivals {
@@ -32,7 +31,7 @@ pub struct Arrivals {
 struct Shared {
     stop: AtomicBool,
     /// By source and destination.
-    first: Mutex<HashMap<(IpAddr, u16, IpAddr), Instant>>,
+    flows: Mutex<HashSet<(IpAddr, u16, IpAddr)>>,
 }
 
 impl Arrivals {
@@ -58,8 +57,7 @@ impl Arrivals {
                 if let Some((key, to)) = syn(packet)
                     && to == port
                 {
-                    let mut first = state.first.lock().expect("no panic while locked");
-                    first.entry(key).or_insert_with(Instant::now);
+                    state.flows.lock().expect("no panic while locked").insert(key);
                 }
             }
         })?;
@@ -69,20 +67,7 @@ impl Arrivals {
     /// How many new flows have come.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.shared.first.lock().expect("no panic while locked").len()
-    }
-
-    /// Waits until no new flow has come for `quiet`, and says when the last one did.
-    ///
-    /// # Errors
-    ///
-    /// They still come after `limit`, or none has come.
-    pub fn wait_for_the_last(&self, quiet: Duration, limit: Duration) -> Result<Instant> {
-        super::wait_for("the last new flow", limit, || {
-            let first = self.shared.first.lock().expect("no panic while locked");
-            let last = first.values().max().context("no flow has come")?;
-            Ok((last.elapsed() > quiet).then_some(*last))
-        })
+        self.shared.flows.lock().expect("no panic while locked").len()
     }
 }
 

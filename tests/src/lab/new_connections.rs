@@ -3,11 +3,12 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
+    pin::pin,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Result;
@@ -23,6 +24,9 @@ use super::namespace::{NamedThread, Namespace};
 /// How long a client waits for its answer.
 const LIMIT: Duration = Duration::from_secs(3);
 
+/// An answer within this was not waited for. A SYN is sent again after a second.
+const PROMPT: Duration = Duration::from_millis(700);
+
 /// Clients that come at a steady rate: each connects, sends a line, reads the answer and leaves. They come until this is dropped.
 #[derive(Debug)]
 pub struct NewConnections {
@@ -35,6 +39,8 @@ struct Counts {
     stop: AtomicBool,
     answered: AtomicU64,
     failed: AtomicU64,
+    /// When the latest of those came that were not answered promptly.
+    last_unserved: Mutex<Option<Instant>>,
 }
 
 impl NewConnections {
@@ -42,13 +48,15 @@ impl NewConnections {
     ///
     /// # Errors
     ///
-    /// The namespace cannot be entered.
+    /// The namespace cannot be entered, or its settings not be changed.
     pub fn start(
         from: &Namespace,
         source: Option<IpAddr>,
         target: SocketAddr,
         per_second: u32,
     ) -> Result<Self> {
+        // Or its ports are used up after half a minute, by connections of before that the kernel remembers for a whole one.
+        from.sysctl("net/ipv4/tcp_tw_reuse", "1")?;
         let counts = Arc::new(Counts::default());
         let shared = Arc::clone(&counts);
         let thread = from.spawn("new connections", move || async move {
@@ -59,7 +67,15 @@ impl NewConnections {
                 pace.tick().await;
                 let counts = Arc::clone(&shared);
                 clients.spawn(async move {
-                    let outcome = timeout(LIMIT, ask(source, target)).await;
+                    let came = Instant::now();
+                    let mut asked = pin!(ask(source, target));
+                    let mut outcome = timeout(PROMPT, &mut asked).await;
+                    if !matches!(outcome, Ok(Ok(()))) {
+                        counts.was_not_served(came);
+                    }
+                    if outcome.is_err() {
+                        outcome = timeout(LIMIT - PROMPT, asked).await;
+                    }
                     let count = if matches!(outcome, Ok(Ok(()))) { &counts.answered } else { &counts.failed };
                     count.fetch_add(1, Ordering::Relaxed);
                 });
@@ -79,6 +95,34 @@ impl NewConnections {
     #[must_use]
     pub fn failed(&self) -> u64 {
         self.counts.failed.load(Ordering::Relaxed)
+    }
+
+    /// Waits until for `quiet` everybody who came has been answered promptly, and says when the last one came who was not. `None`: nobody
+    /// since `from`.
+    ///
+    /// # Errors
+    ///
+    /// There still are some after `limit`.
+    pub fn wait_for_the_last_unserved(
+        &self,
+        from: Instant,
+        quiet: Duration,
+        limit: Duration,
+    ) -> Result<Option<Instant>> {
+        // Who came just now is known of only when it is no longer prompt.
+        let quiet = quiet + PROMPT;
+        super::wait_for("clients to be served again", limit, || {
+            let last =
+                self.counts.last_unserved.lock().expect("no panic while locked").filter(|last| *last > from);
+            Ok((last.unwrap_or(from).elapsed() > quiet).then_some(last))
+        })
+    }
+}
+
+impl Counts {
+    fn was_not_served(&self, came: Instant) {
+        let mut last = self.last_unserved.lock().expect("no panic while locked");
+        *last = (*last).max(Some(came));
     }
 }
 
