@@ -1,6 +1,6 @@
 //! When some backends look bad, or all: tiers that fail over and back, a service that fails open or closed, and a cap on what checks may remove at once.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use vip_lb_tests::lab::{
@@ -103,6 +103,9 @@ fn when_all_checks_fail_everybody_is_served_on() -> Result<()> {
     ensure!(answers_of(&site)? == ALL);
     let text = site.daemon().ask(&["status"])?;
     ensure!(text.contains("0 of 3 backends healthy, 1 needed: fails open"), "{text}");
+    let client = SocketAddr::from((site.lab.client.address(Family::V6), 40_000)).to_string();
+    let text = site.daemon().ask(&["explain", &client, &site.web().to_string()])?;
+    ensure!(text.contains("kept although its check fails: too few are healthy"), "{text}");
     // One that is healthy is enough, and is trusted alone.
     site.http_server("backend-2")?.set_healthy(true)?;
     wait(&site, "the service to trust its checks again", |of| {
@@ -163,7 +166,7 @@ fn a_service_that_fails_closed_answers_nothing_and_gives_up_its_vip() -> Result<
 
 #[test]
 fn checks_remove_no_more_at_once_than_they_may() -> Result<()> {
-    let (site, mut config) = site(Family::V4)?;
+    let (mut site, mut config) = site(Family::V4)?;
     for service in config.services_mut() {
         service.max_removed = Some("30%".to_owned());
     }
@@ -182,6 +185,10 @@ fn checks_remove_no_more_at_once_than_they_may() -> Result<()> {
         events.lines().any(|line| line.contains("floor_changed") && line.contains("\"held\":1")),
         "{events}"
     );
+    // A successor knows that one was removed just now.
+    site.daemon_mut().hand_over()?;
+    let service = site.daemon().status()?.service("web")?.clone();
+    ensure!(service.floor.held == 1 && in_ring(&service).len() == 2, "{service:?}");
     // Both are bad for good: the other one's turn comes, half a minute later.
     let limit = LIMIT + Duration::from_secs(30);
     site.daemon()
@@ -204,6 +211,11 @@ fn a_backend_that_returns_gets_its_weight_in_steps() -> Result<()> {
     let connections = LongConnections::open(&site.lab.client.namespace, site.echo(), 60)?;
     let load = HttpLoad::start(&site.lab.client.namespace, LoadOptions::steady(site.web()))?;
     site.start_servers("backend-3")?;
+    wait(&site, "its first steps", |of| {
+        of.backend("backend-3").is_some_and(|backend| backend.is_in_ring() && backend.weight_percent >= 20)
+    })?;
+    // The successor goes on with them.
+    site.daemon_mut().hand_over()?;
     let mut steps: Vec<(u8, f64)> = Vec::new();
     site.daemon().wait_service("web", "the whole weight", LIMIT, |of| {
         let Some(backend) = of.backend("backend-3").filter(|backend| backend.is_in_ring()) else {

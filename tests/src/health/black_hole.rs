@@ -54,7 +54,7 @@ impl Balancer {
         let mut chosen = Self::value_variants().to_vec();
         if !director::is_possible()? {
             tell(
-                "black hole of keepalived: this kernel has no IPVS; `cargo xtask compare --only black-hole` runs it in a virtual machine",
+                "black hole of keepalived: this kernel has no IPVS; `cargo xtask compare --black-hole 3` runs it in a virtual machine",
             );
             chosen.retain(|balancer| *balancer != Self::Keepalived);
         }

@@ -6,6 +6,7 @@ use std::{
     num::NonZeroU16,
 };
 
+use serde::{Deserialize, Serialize};
 use vip_lb_common::{
     abi::{Backend, LinkAddress, Mode, Peer, RingClass, ServiceOptions, ServiceRef, Vip},
     headers::outer_checksum_base,
@@ -28,7 +29,7 @@ use crate::{
 };
 
 /// What clients dial: names a service for ever.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ServiceKey {
     /// The VIP.
     pub vip: IpAddr,

@@ -37,6 +37,9 @@ pub trait Names {
     /// The backend with this index.
     fn backend(&self, index: u16) -> Option<BackendName>;
 
+    /// Why the backend with this index gets no new connections, or gets them although its check fails. `None`: it is in service as it should.
+    fn standing(&self, index: u16) -> Option<String>;
+
     /// The kernel's name of the interface with this index.
     fn interface(&self, index: u32) -> Option<String>;
 }

@@ -116,6 +116,15 @@ impl fmt::Display for Kept {
     }
 }
 
+/// What a daemon knows of a service's removals, in a form that the next one can go on with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FloorMemory {
+    /// Whether there were enough.
+    pub state: FloorState,
+    /// Those that checks took out, and for how many milliseconds they are, if they were in service before.
+    pub removed: BTreeMap<IpAddr, Option<u64>>,
+}
+
 /// The memory of one service.
 #[derive(Clone, Debug, Default)]
 pub struct Floor {
@@ -129,10 +138,20 @@ pub struct Floor {
 }
 
 impl Floor {
-    /// A service that is taken over with these backends in its ring.
+    /// A service that is taken over with these backends in its ring, and with what the former daemon knew of it, if it could be asked.
     #[must_use]
-    pub fn taking_over(serving: BTreeSet<IpAddr>) -> Self {
-        Self { serving, ..Self::default() }
+    pub fn taking_over(serving: BTreeSet<IpAddr>, memory: FloorMemory, now: Instant) -> Self {
+        let at = |age: u64| now.checked_sub(Duration::from_millis(age));
+        let removed = memory.removed.into_iter().map(|(address, age)| (address, age.and_then(at)));
+        Self { serving, removed: removed.collect(), state: memory.state, next: None }
+    }
+
+    /// What the next daemon should know.
+    #[must_use]
+    pub fn memory(&self, now: Instant) -> FloorMemory {
+        let age = |at: &Instant| now.saturating_duration_since(*at).as_millis() as u64;
+        let removed = self.removed.iter().map(|(address, at)| (*address, at.as_ref().map(age)));
+        FloorMemory { state: self.state, removed: removed.collect() }
     }
 
     /// When to decide again although nothing has changed.

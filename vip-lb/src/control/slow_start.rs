@@ -23,6 +23,21 @@ pub struct SlowStart {
 }
 
 impl SlowStart {
+    /// What the former daemon knew: who began, and how many milliseconds ago.
+    #[must_use]
+    pub fn taking_over(begun: &BTreeMap<IpAddr, u64>, now: Instant) -> Self {
+        let at = |age: u64| now.checked_sub(Duration::from_millis(age));
+        let begun = begun.iter().filter_map(|(address, age)| Some((*address, at(*age)?)));
+        Self { begun: begun.collect(), ..Self::default() }
+    }
+
+    /// What the next daemon should know, as [`SlowStart::taking_over`] wants it.
+    #[must_use]
+    pub fn memory(&self, now: Instant) -> BTreeMap<IpAddr, u64> {
+        let age = |begun: &Instant| now.saturating_duration_since(*begun).as_millis() as u64;
+        self.begun.iter().map(|(address, begun)| (*address, age(begun))).collect()
+    }
+
     /// Takes in what was decided, as of `now`; `over` is the time that a whole weight takes. Without a decision `before` the service is new, or the
     /// daemon is: nobody returns.
     pub fn advance(&mut self, over: Duration, before: Option<&Decision>, after: &Decision, now: Instant) {
@@ -146,6 +161,20 @@ mod tests {
         let mut story = Story::new(OVER);
         story.at(0, "ss.");
         assert_eq!(story.at(1, "sss").0, [10, 10, 1]);
+    }
+
+    #[test]
+    fn the_next_daemon_goes_on_with_the_steps() {
+        let mut story = Story::new(OVER);
+        story.at(0, "ssx");
+        story.at(100, "sss");
+        let after = |seconds| story.start + Duration::from_secs(seconds);
+        let memory = story.slow.memory(after(125));
+        assert_eq!(memory, BTreeMap::from([(address(3), 25_000)]));
+        let slow = SlowStart::taking_over(&memory, after(126));
+        let mut next = Story { slow, last: None, ..story };
+        assert_eq!(next.at(127, "sss"), (vec![10, 10, 3], Some(131)));
+        assert_eq!(next.at(131, "sss"), (vec![10, 10, 4], Some(141)));
     }
 
     #[test]

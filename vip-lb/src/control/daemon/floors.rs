@@ -13,7 +13,8 @@ use crate::{
     config::{Config, model},
     control::{
         desired::ServiceKey,
-        floor::{Candidate, Decided, Decision, Floor, FloorState, FloorStatus},
+        floor::{Candidate, Decided, Decision, Floor, FloorMemory, FloorState, FloorStatus},
+        hand_over::ServiceMemory,
         slow_start::{SlowStart, WHOLE},
         standing::Standing,
     },
@@ -25,6 +26,8 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub(super) struct Floors {
     services: BTreeMap<ServiceKey, Of>,
+    /// What the former daemon knew of services that were not decided on yet.
+    remembered: BTreeMap<ServiceKey, (FloorMemory, BTreeMap<IpAddr, u64>)>,
 }
 
 /// What there is of one service.
@@ -36,6 +39,22 @@ struct Of {
 }
 
 impl Floors {
+    /// Goes on with what the former daemon knew.
+    pub(super) fn taking_over(memories: Vec<ServiceMemory>) -> Self {
+        let remembered = memories.into_iter().map(|of| (of.service, (of.floor, of.slow_start)));
+        Self { services: BTreeMap::new(), remembered: remembered.collect() }
+    }
+
+    /// What the next daemon should know.
+    pub(super) fn memories(&self, now: Instant) -> Vec<ServiceMemory> {
+        let memory = |(key, of): (&ServiceKey, &Of)| ServiceMemory {
+            service: *key,
+            floor: of.floor.memory(now),
+            slow_start: of.slow_start.memory(now),
+        };
+        self.services.iter().map(memory).collect()
+    }
+
     /// Decides anew. `stand` tells of a backend where it stands by itself, and whether it is wanted in service; `found` of a service that comes new who
     /// is in the ring that was found for it.
     pub(super) fn decide(
@@ -57,7 +76,11 @@ impl Floors {
                 .collect();
             let (mut floor, mut slow_start, last) = match before.remove(&key) {
                 Some(Of { floor, slow_start, decision }) => (floor, slow_start, Some(decision)),
-                None => (Floor::taking_over(found(&key, service)), SlowStart::default(), None),
+                None => {
+                    let (floor, begun) = self.remembered.remove(&key).unwrap_or_default();
+                    let floor = Floor::taking_over(found(&key, service), floor, now);
+                    (floor, SlowStart::taking_over(&begun, now), None)
+                }
             };
             let decision = floor.decide(&service.floor, &candidates, now);
             slow_start.advance(service.slow_start, last.as_ref(), &decision, now);

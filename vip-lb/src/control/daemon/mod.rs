@@ -15,6 +15,7 @@ mod lasted;
 mod listener;
 mod lookout;
 mod metrics;
+mod names;
 mod nat;
 mod news;
 mod next_hops;
@@ -213,7 +214,7 @@ impl Daemon {
             service_arrivals: Arrivals::default(),
             backend_arrivals: Arrivals::default(),
             orders,
-            floors: Floors::default(),
+            floors: Floors::taking_over(legacy.services),
             claims: BTreeMap::new(),
             looking: lookout::Looking::default(),
             vrrp: None,

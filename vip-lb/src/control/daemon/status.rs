@@ -11,7 +11,7 @@ use vip_lb_common::abi::{BackendRef, FlowKey, NatFlow};
 use super::{Daemon, interfaces::attached_mode, plan::find_service, target};
 use crate::control::{
     desired::{Facts as _, Path, ServiceKey},
-    explain::{BackendName, Names, ServiceName, explain},
+    explain::explain,
     service::{Member, Service},
     slow_start::WHOLE,
     standing::Standing,
@@ -249,7 +249,7 @@ impl Daemon {
         self.interfaces.name_of(index).unwrap_or_else(|| format!("interface {index}"))
     }
 
-    fn configured(&self, key: &ServiceKey) -> Option<&Configured> {
+    pub(super) fn configured(&self, key: &ServiceKey) -> Option<&Configured> {
         find_service(&self.config, key)
     }
 
@@ -307,30 +307,6 @@ fn connections(flows: &[(FlowKey, NatFlow)]) -> HashMap<BackendRef, u64> {
         *connections.entry(flow.backend).or_default() += 1;
     }
     connections
-}
-
-impl Names for Daemon {
-    fn service(&self, id: u16) -> Option<ServiceName> {
-        let (key, _) = self.engine.services().find(|(_, service)| service.reference.id == id)?;
-        let name = self.configured(key)?.name.clone();
-        Some(ServiceName { name, ports: key.ports })
-    }
-
-    fn backend(&self, index: u16) -> Option<BackendName> {
-        let mut services = self.engine.services();
-        let (key, member) = services.find_map(|(key, service)| Some((key, service.member(index)?)))?;
-        let service = self.configured(key)?;
-        let address = member.address?;
-        let name = service.backends.iter().find(|backend| backend.address == address).map_or_else(
-            || format!("{address} (removed from the configuration)"),
-            |backend| backend.name.clone(),
-        );
-        Some(BackendName { name, address, service: service.name.clone() })
-    }
-
-    fn interface(&self, index: u32) -> Option<String> {
-        self.interfaces.name_of(index)
-    }
 }
 
 fn member<'s>(published: Option<&'s Service>, key: &ServiceKey, backend: &Backend) -> Option<&'s Member> {

@@ -6,7 +6,7 @@ use anyhow::bail;
 use tracing::{error, info, warn};
 
 use super::{
-    Candidate, Daemon, Observed, Started, handle::Answer, lasted::Lasted, running::notify, wall_clock,
+    Candidate, Daemon, Observed, Started, handle::Answer, lasted::Lasted, now, running::notify, wall_clock,
 };
 use crate::{
     api::{
@@ -190,6 +190,7 @@ impl Daemon {
         State {
             socket: self.config.node.socket.clone(),
             checks: self.health.memories(),
+            services: self.floors.memories(now()),
             orders: Some(self.orders.clone()),
             // The end of this daemon, which is told to those who still listen to it.
             last_event: self.events.last() + 1,

@@ -38,6 +38,10 @@ impl Names for Book {
         })
     }
 
+    fn standing(&self, _: u16) -> Option<String> {
+        None
+    }
+
     fn interface(&self, index: u32) -> Option<String> {
         (index < 10).then(|| format!("eth{index}"))
     }
@@ -374,7 +378,7 @@ fn addresses_of_translated_connections_are_told_apart() {
 }
 
 #[test]
-fn a_range_is_told_with_its_service() {
+fn a_range_is_told_with_its_service_and_a_backend_with_where_it_stands() {
     struct Ranges;
     impl Names for Ranges {
         fn service(&self, _: u16) -> Option<ServiceName> {
@@ -385,6 +389,10 @@ fn a_range_is_told_with_its_service() {
             Book.backend(index)
         }
 
+        fn standing(&self, index: u16) -> Option<String> {
+            (index == 1).then(|| "draining: drained by the operator".to_owned())
+        }
+
         fn interface(&self, index: u32) -> Option<String> {
             Book.interface(index)
         }
@@ -393,6 +401,7 @@ fn a_range_is_told_with_its_service() {
     let explanation =
         explain_over(&syn(), ARRIVAL, &Ranges, open, |tables| Ok(tables.steps.into_inner())).unwrap();
     assert_eq!(texts(&explanation, "service"), ["192.0.2.10:80/tcp is web, which takes the ports 80-99"]);
+    assert_eq!(texts(&explanation, "standing"), ["b1: draining: drained by the operator"]);
 }
 
 #[test]

@@ -199,7 +199,11 @@ impl<N: Names, T: Tables> Words<'_, N, T> {
             }
             Step::Chosen { backend, reason } => {
                 let reason = self.reason(*backend, *reason, run);
-                vec![step("backend", format!("{}: {reason}", self.label(*backend)))]
+                let name = self.label(*backend);
+                let standing = live(self.tables, *backend).and_then(|_| self.names.standing(backend.index));
+                let mut steps = vec![step("backend", format!("{name}: {reason}"))];
+                steps.extend(standing.map(|standing| step("standing", format!("{name}: {standing}"))));
+                steps
             }
             Step::Translation { from, to, is_new } => {
                 let [from, to] = [from, to].map(|(address, port)| SocketAddr::new((*address).into(), *port));

@@ -198,11 +198,17 @@ fn a_backend_that_comes_new_does_not_end_the_panic_of_the_others() {
 }
 
 #[test]
-fn a_successor_takes_over_who_is_in_the_ring() {
+fn a_successor_takes_over_who_is_in_the_ring_and_when_others_left_it() {
     let mut before = story(policy(Least::Count(1), BelowMin::FailOpen, 50), &[0; 4]);
     before.at(0, "uuuu");
-    assert_eq!(before.at(1, "dddu"), "xxks");
+    assert_eq!(before.at(10, "dddu"), "xxks");
+    let now = before.start + Duration::from_secs(30);
+    let serving = || before.floor.serving.clone();
     let mut after = story(before.policy, &[0; 4]);
-    after.floor = Floor::taking_over(before.floor.serving.clone());
-    assert_eq!(after.at(0, "dddu"), "xxxs", "the one that was held is removed, as one of a new window");
+    after.start = before.start;
+    after.floor = Floor::taking_over(serving(), before.floor.memory(now), now);
+    assert_eq!(after.at(31, "dddu"), "xxks", "those that left count as before");
+    assert_eq!(after.at(40, "dddu"), "xxxs");
+    after.floor = Floor::taking_over(serving(), FloorMemory::default(), now);
+    assert_eq!(after.at(31, "dddu"), "xxxs", "by somebody who knows nothing, as one of a new window");
 }

@@ -16,7 +16,9 @@
 mod predecessor;
 mod successor;
 
-use std::{fmt, os::fd::RawFd, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    collections::BTreeMap, fmt, net::IpAddr, os::fd::RawFd, path::PathBuf, str::FromStr, time::Duration,
+};
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -28,6 +30,7 @@ use tokio::{
     },
 };
 
+use super::{desired::ServiceKey, floor::FloorMemory};
 use crate::{health::Memory, state::Orders};
 
 pub use predecessor::Predecessor;
@@ -43,11 +46,25 @@ pub struct State {
     pub socket: PathBuf,
     /// The checks, with their counters.
     pub checks: Vec<Memory>,
+    /// What became of each service's backends.
+    #[serde(default)]
+    pub services: Vec<ServiceMemory>,
     /// The orders of operators, which a disk that takes nothing does not have.
     pub orders: Option<Orders>,
     /// Number of the last event that was told; they are numbered on.
     #[serde(default)]
     pub last_event: u64,
+}
+
+/// What was decided of a service beyond what its checks say, as the next decision rests on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceMemory {
+    /// Which one.
+    pub service: ServiceKey,
+    /// Whom checks removed, and when.
+    pub floor: FloorMemory,
+    /// Who is on its way to its whole weight, and for how many milliseconds.
+    pub slow_start: BTreeMap<IpAddr, u64>,
 }
 
 /// What a predecessor says.

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     config::model::{Ports, Protocol},
-    control::desired::ServiceKey,
+    control::{desired::ServiceKey, floor::FloorState},
     health::memory::Remembered,
     state::{OrderKey, OrderKind},
 };
@@ -42,6 +42,14 @@ async fn messages_arrive_as_they_were_sent() {
             streak: None,
             flaps: 2,
             held: Some(4000),
+        }],
+        services: vec![ServiceMemory {
+            service,
+            floor: FloorMemory {
+                state: FloorState::Open,
+                removed: BTreeMap::from([("10.0.0.1".parse().unwrap(), Some(250))]),
+            },
+            slow_start: BTreeMap::from([("10.0.0.2".parse().unwrap(), 1500)]),
         }],
         orders: Some(orders),
         last_event: 815,
