@@ -8,8 +8,8 @@ use vip_lb::{
         model::{
             AdminState, Affinity, AttachMode, Backend, BelowMin, CheckKind, Checksum, Dialogue, FloorPolicy,
             ForwardMode, HashSeed, HealthCheck, HttpCheck, Interface, Least, Nat, OnDown, OnExit, Ownership,
-            Passive, Ports, Preempt, Protocol, RingSize, Tables, UnknownService, Vrrp, Watchdog,
-            WatchdogAction,
+            Passive, Ports, Preempt, Protocol, RingSize, Tables, Track, TrackEffect, Tracked, TrackedCommand,
+            UnknownService, Vrrp, Watchdog, WatchdogAction,
         },
     },
     ownership::vrrp::{Interval, Priority},
@@ -107,7 +107,9 @@ vips:
   - address: 2001:db8:100::10
     ownership: vrrp
     vrrp: {router_id: 7, interface: eth1, priority: 200, interval: 100ms, preempt: never, preempt_delay: 30s,
-           peers: [2001:db8::12], group: all, checksum: plain}
+           peers: [2001:db8::12], group: all, checksum: plain,
+           track: [{interface: eth2, priority: -50}, {healthy: 50%, fault: true}, {command: [/bin/ok, -v], priority: -1},
+                   {command: [/bin/ok], interval: 1s, timeout: 300ms, rise: 1, fall: 4, fault: true}]}
     unknown_service: pass
     services:
       - name: dns
@@ -158,6 +160,33 @@ vips:
         preempt_delay: Duration::from_secs(30),
         peers: vec!["2001:db8::12".parse().unwrap()],
         group: Some("all".to_owned()),
+        track: vec![
+            Track {
+                what: Tracked::Interface("eth2".to_owned()),
+                effect: TrackEffect::Lower(NonZeroU8::new(50).unwrap()),
+            },
+            Track { what: Tracked::Healthy(Least::Percent(50)), effect: TrackEffect::Fault },
+            Track {
+                what: Tracked::Command(TrackedCommand {
+                    command: vec!["/bin/ok".to_owned(), "-v".to_owned()],
+                    interval: Duration::from_secs(5),
+                    timeout: Duration::from_secs(2),
+                    rise: 2,
+                    fall: 2,
+                }),
+                effect: TrackEffect::Lower(NonZeroU8::MIN),
+            },
+            Track {
+                what: Tracked::Command(TrackedCommand {
+                    command: vec!["/bin/ok".to_owned()],
+                    interval: Duration::from_secs(1),
+                    timeout: Duration::from_millis(300),
+                    rise: 1,
+                    fall: 4,
+                }),
+                effect: TrackEffect::Fault,
+            },
+        ],
         checksum: Checksum::Plain,
     };
     assert_eq!(vip.vrrp, Some(router));

@@ -113,6 +113,11 @@ pub struct Vrrp {
     pub state: String,
     /// What its adverts say.
     pub priority: u8,
+    /// What is configured.
+    pub base_priority: u8,
+    /// What it depends on.
+    #[serde(default)]
+    pub trackers: Vec<Tracker>,
     /// The other node that is active.
     #[serde(default)]
     pub active: Option<VrrpSpeaker>,
@@ -134,6 +139,18 @@ pub struct Vrrp {
     /// Who speaks for it with other addresses.
     #[serde(default)]
     pub conflict: Option<String>,
+}
+
+/// Something that a virtual router depends on.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Tracker {
+    /// What it is.
+    pub tracker: String,
+    /// Whether it is not well.
+    pub failing: bool,
+    /// Why.
+    #[serde(default)]
+    pub reason: Option<String>,
 }
 
 /// Another node that is active.

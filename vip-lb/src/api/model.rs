@@ -37,7 +37,7 @@ pub use status::{
     Liveness, PassiveStatus, Percentiles, ServiceStatus, Slower, Status, TableStatus, Traffic, Verdict,
     VerdictCount, VipStatus, WatchdogStatus,
 };
-pub use vrrp::{HandedOverStatus, VrrpChange, VrrpSpeaker, VrrpState, VrrpStatus};
+pub use vrrp::{HandedOverStatus, TrackerStatus, VrrpChange, VrrpSpeaker, VrrpState, VrrpStatus};
 pub use watch::{DEFAULT_RATE, Frame, WatchRequest, Watched, WatchedPacket};
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ use super::model::{
     ConfigInfo, Counters, ExplainRequest, ExplainedService, Explanation, FloorStatus, FlowHash, Forwarding,
     ForwardingState, Frame, HandedOverStatus, Health, HealthState, HostStatus, InterfaceStatus, NodeAdmin,
     OperatorOrder, OrderKind, PassiveStatus, SecondOwner, SecondOwnerStatus, ServiceStatus, Slot, SlotState,
-    Status, Step, TableStatus, Traffic, Verdict, VerdictCount, VipStatus, VrrpChange, VrrpSpeaker, VrrpState,
-    VrrpStatus, WatchdogStatus, WatchedPacket,
+    Status, Step, TableStatus, TrackerStatus, Traffic, Verdict, VerdictCount, VipStatus, VrrpChange,
+    VrrpSpeaker, VrrpState, VrrpStatus, WatchdogStatus, WatchedPacket,
 };
 use crate::{
     config::model::{
@@ -290,6 +290,23 @@ fn vrrp() -> VrrpStatus {
         group: Some("all".into()),
         state: VrrpState::Backup,
         priority: 100,
+        base_priority: 150,
+        trackers: vec![
+            TrackerStatus {
+                tracker: "interface eth1".into(),
+                failing: true,
+                reason: Some("it is down or has no link".into()),
+                priority: Some(-50),
+                fault: false,
+            },
+            TrackerStatus {
+                tracker: "healthy 50%".into(),
+                failing: false,
+                reason: None,
+                priority: None,
+                fault: true,
+            },
+        ],
         hindrance: None,
         heard: Some("fe80::1".parse().unwrap()),
         active: Some(VrrpSpeaker { address: "fe80::1".parse().unwrap(), priority: 200 }),

@@ -155,6 +155,20 @@ pub(super) const MIN_HEALTHY: Kind<Least> = Kind::new(
         _ => percent(node).map(Least::Percent),
     },
 );
+pub(super) const TRACKED_HEALTHY: Kind<Least> = Kind::new(
+    "a number of backends between 1 and 65535, or a share of them between 1% and 100%",
+    Shape::IntegerOrText((1, 65_535), PERCENT),
+    |node| (MIN_HEALTHY.read)(node).filter(|least| !matches!(least, Least::Count(0) | Least::Percent(0))),
+);
+/// By how much; what is written is what is added.
+pub(super) const LOWERED: Kind<NonZeroU8> = Kind::new(
+    "a number between -254 and -1, which is added to the priority",
+    Shape::Integer(-254, -1),
+    |node| match node.value {
+        Value::Integer(added @ -254..=-1) => u8::try_from(-added).ok().and_then(NonZeroU8::new),
+        _ => None,
+    },
+);
 pub(super) const MAX_REMOVED: Kind<u8> =
     Kind::new("a share between 1% and 100%", Shape::Text(PERCENT), |node| {
         percent(node).filter(|percent| *percent > 0)
@@ -370,6 +384,17 @@ mod tests {
             ("half", None),
         ] {
             assert_eq!(read(&MIN_HEALTHY, text), expected, "{text}");
+        }
+        for text in ["0", "0%", "-1"] {
+            assert_eq!(read(&TRACKED_HEALTHY, text), None, "{text}");
+        }
+        assert_eq!(read(&TRACKED_HEALTHY, "50%"), Some(Least::Percent(50)));
+        assert_eq!(
+            (read(&LOWERED, "-50"), read(&LOWERED, "-254")),
+            (NonZeroU8::new(50), NonZeroU8::new(254))
+        );
+        for text in ["0", "50", "-255", "-1%"] {
+            assert_eq!(read(&LOWERED, text), None, "{text}");
         }
         assert_eq!((read(&MAX_REMOVED, "0%"), read(&MAX_REMOVED, "1%")), (None, Some(1)));
         assert_eq!((read(&TIER, "9"), read(&TIER, "10")), (Some(9), None));

@@ -55,9 +55,11 @@ macro_rules! named {
 
 mod check;
 mod floor;
+mod track;
 mod vrrp;
 
 pub use floor::{FloorPolicy, Least};
+pub use track::{Track, TrackEffect, Tracked, TrackedCommand};
 pub use vrrp::Vrrp;
 
 pub use check::{

@@ -20,9 +20,11 @@ use super::{
 };
 
 mod check;
+mod track;
 mod vrrp;
 
 pub(super) use check::{RawCheck, RawHealth};
+pub(super) use track::RawTrack;
 pub(super) use vrrp::RawVrrp;
 
 const NODE: &str = "a mapping that describes this machine, with at least interfaces and seed";

@@ -18,6 +18,7 @@ use crate::config::model::HealthCheck;
 pub use latency::{Histogram, Latencies, Percentiles, Slower, slower};
 pub use memory::Memory;
 pub use monitor::{HealthEvent, Monitor, TargetHealth};
+pub use probe::run_command;
 pub use punctuality::ProbeCounts;
 pub use threshold::{Connections, Down, DownCause, Outcome, State, Transition};
 pub use way::{Approach, Probed, Way, Ways};

@@ -56,6 +56,7 @@ metrics! {
     VRRP_PRIORITY: Gauge "vrrp_priority" ["vip"] "The priority that this node's adverts say.";
     VRRP_ADVERTS: Counter "vrrp_adverts_total" ["vip", "direction"] "Adverts of the VIP's virtual router: sent by this node, and received of others.";
     VRRP_DISCARDED: Counter "vrrp_adverts_discarded_total" ["vip", "reason"] "Packets of VRRP on the VIP's link that were not heard, by why.";
+    VRRP_TRACKER: Gauge "vrrp_tracker_failing" ["vip", "tracker"] "Whether something is not well that the VIP's virtual router depends on.";
     VRRP_HANDED_OVER: Gauge "vrrp_handed_over" ["vip"] "Whether an operator handed the VIP over from this node to another one.";
     VRRP_CONFLICT: Gauge "vrrp_conflict" ["vip"] "Whether another node speaks for the VIP's virtual router, but for other addresses.";
     PACKETS: Counter "packets_total" ["verdict", "action"] "Packets by how they ended: the verdict, and what it means for the packet.";

@@ -131,6 +131,12 @@ fn vrrp(page: &mut Page, facts: &Facts) {
             samples.sample(&[vip, reason], count);
         }
     }
+    let mut samples = page.metric(&VRRP_TRACKER);
+    for (vip, router) in &routers {
+        for tracker in &router.trackers {
+            samples.sample(&[vip, &tracker.tracker], tracker.failing);
+        }
+    }
     let mut samples = page.metric(&VRRP_HANDED_OVER);
     for (vip, router) in &routers {
         samples.sample(&[vip], router.handed_over.is_some());

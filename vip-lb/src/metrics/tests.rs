@@ -58,6 +58,8 @@ fn samples_say_what_the_status_says() {
         "vip_lb_vrrp_priority{vip=\"2001:db8::10\"} 100",
         "vip_lb_vrrp_adverts_total{vip=\"2001:db8::10\",direction=\"received\"} 7",
         "vip_lb_vrrp_adverts_discarded_total{vip=\"2001:db8::10\",reason=\"ttl\"} 2",
+        "vip_lb_vrrp_tracker_failing{vip=\"2001:db8::10\",tracker=\"interface eth1\"} 1",
+        "vip_lb_vrrp_handed_over{vip=\"2001:db8::10\"} 1",
         "vip_lb_vrrp_conflict{vip=\"2001:db8::10\"} 0",
         "vip_lb_packets_total{verdict=\"unknown_service\",action=\"drop\"} 17",
         "vip_lb_probes_total 4711",

@@ -16,9 +16,24 @@ pub fn interface_name(index: u32) -> Option<String> {
     CStr::from_bytes_until_nul(&name).ok()?.to_str().ok().map(str::to_owned)
 }
 
+/// Whether the interface with this name in the network namespace of the calling thread is up and has a link (`IFF_UP` and `IFF_RUNNING`,
+/// netdevice(7)). One that is not there has none.
+#[must_use]
+pub fn interface_runs(name: &str) -> bool {
+    let runs = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    // SAFETY: the call leaves the flags there.
+    ask(name, libc::SIOCGIFFLAGS).is_some_and(|answer| unsafe { answer.ifr_ifru.ifru_flags } & runs == runs)
+}
+
 /// The MTU of the interface with this name in the network namespace of the calling thread, in bytes.
 #[must_use]
 pub fn interface_mtu(name: &str) -> Option<u32> {
+    // SAFETY: the call leaves the MTU there.
+    u32::try_from(unsafe { ask(name, libc::SIOCGIFMTU)?.ifr_ifru.ifru_mtu }).ok()
+}
+
+/// What a request about an interface leaves behind; nothing if it fails.
+fn ask(name: &str, what: libc::Ioctl) -> Option<libc::ifreq> {
     let mut request =
         libc::ifreq { ifr_name: [0; libc::IFNAMSIZ], ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_mtu: 0 } };
     if name.len() >= request.ifr_name.len() {
@@ -29,12 +44,8 @@ pub fn interface_mtu(name: &str) -> Option<u32> {
     }
     let socket = Socket::new(Domain::UNIX, Type::DGRAM, None).ok()?;
     // SAFETY: the request lives through the call, which writes only into it.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFMTU as _, &raw mut request) };
-    if result < 0 {
-        return None;
-    }
-    // SAFETY: the call succeeded and left the MTU there.
-    u32::try_from(unsafe { request.ifr_ifru.ifru_mtu }).ok()
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), what, &raw mut request) };
+    (result >= 0).then_some(request)
 }
 
 #[cfg(test)]
@@ -46,6 +57,7 @@ mod tests {
         assert_eq!(interface_name(1).as_deref(), Some("lo"));
         assert!(interface_mtu("lo").is_some_and(|mtu| mtu >= 1280));
         assert_eq!(interface_name(1_000_000), None);
+        assert!(interface_runs("lo") && !interface_runs("no-such-device"));
         assert_eq!(interface_mtu("no-such-device"), None);
         assert_eq!(interface_mtu("a-name-that-is-too-long"), None);
     }

@@ -51,7 +51,7 @@ mod resolver;
 mod sysctl;
 mod xdp_features;
 
-pub use device::{interface_mtu, interface_name};
+pub use device::{interface_mtu, interface_name, interface_runs};
 pub use driver::{Channels, Offload, channels, indirection, offloads};
 pub use ethtool::{
     OffloadError, VlanRxFeatures, VlanRxOffload, restore_vlan_rx_offload, turn_off_vlan_rx_offload,

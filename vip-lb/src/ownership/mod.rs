@@ -14,6 +14,7 @@ mod others;
 mod report;
 mod tap;
 mod task;
+pub mod tracking;
 pub mod vrrp;
 
 pub use claim::Claim;

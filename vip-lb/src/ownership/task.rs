@@ -56,6 +56,7 @@ pub struct RouterSetup {
 enum Command {
     Setup(Vec<GroupSetup>),
     Wanted(BTreeMap<IpAddr, bool>),
+    Lowered(BTreeMap<IpAddr, u8>),
     HandedOver {
         since_ms: BTreeMap<IpAddr, u64>,
         to: Option<IpAddr>,
@@ -111,6 +112,12 @@ impl Task {
     /// Tells which VIPs this node wants, and is able to forward.
     pub fn want(&self, wanted: BTreeMap<IpAddr, bool>) {
         self.order(Command::Wanted(wanted));
+    }
+
+    /// Tells by how much the priorities of the routers of VIPs are lowered now; not at all where nothing is said. Routers of a group are lowered by
+    /// the most that one of them is.
+    pub fn lower(&self, by: BTreeMap<IpAddr, u8>) {
+        self.order(Command::Lowered(by));
     }
 
     /// Tells which VIPs are handed over, and since when, which is the name of the order: milliseconds since 1970. A router gives way once
@@ -181,6 +188,11 @@ impl Thread {
                             group.want(&wanted, &self.owners);
                         }
                     }
+                    Command::Lowered(by) => {
+                        for group in &mut self.groups {
+                            group.lower(&by, &self.owners);
+                        }
+                    }
                     Command::HandedOver { since_ms, to } => {
                         for group in &mut self.groups {
                             group.hand_over(&since_ms, to, &self.owners);
@@ -246,7 +258,8 @@ impl Thread {
                 let speaker = |of: &RouterReport| of.speaker.map(|speaker| speaker.address);
                 (&known.vips, &known.changes, &known.hindrance, &known.conflict)
                     == (&new.vips, &new.changes, &new.hindrance, &new.conflict)
-                    && (known.handed_over, speaker(known)) == (new.handed_over, speaker(new))
+                    && (known.handed_over, speaker(known), known.priority)
+                        == (new.handed_over, speaker(new), new.priority)
             });
         *known = reports;
         drop(known);

@@ -80,3 +80,63 @@ fn vips_of_one_router_agree() {
         "{found}"
     );
 }
+
+#[test]
+fn what_is_tracked_has_one_subject_and_one_effect() {
+    let of = |priority: u8, items: &str| {
+        let text = replaced(
+            ADDRESS,
+            &format!(
+                "{ADDRESS}    ownership: vrrp\n    vrrp: {{router_id: 7, priority: {priority}, track: [{items}]}}\n"
+            ),
+        );
+        errors(&text).to_string()
+    };
+    for (items, expected) in [
+        (
+            "{priority: -5}",
+            "track[0]: found nothing to track, expected one of interface, healthy and command",
+        ),
+        (
+            "{interface: a, healthy: 1, fault: true}",
+            "track[0]: found interface and healthy, expected one of interface, healthy and command",
+        ),
+        (
+            "{interface: a}",
+            "track[0]: found nothing that follows from it, expected `priority: -N`, or `fault: true`, beside it",
+        ),
+        (
+            "{interface: a, priority: -5, fault: true}",
+            "track[0].priority: found priority beside fault, expected one of the two",
+        ),
+        (
+            "{interface: a, priority: 5}",
+            "track[0].priority: found 5, expected a number between -254 and -1, which is added to the priority",
+        ),
+        (
+            "{healthy: 0%, fault: true}",
+            "track[0].healthy: found \"0%\", expected a number of backends between 1 and 65535, or a share of them between 1% and 100%",
+        ),
+        (
+            "{interface: a, rise: 2, fault: true}",
+            "track[0].rise: found it with interface, expected it only with command",
+        ),
+        (
+            "{command: [check], fault: true}",
+            "track[0].command[0]: found \"check\", expected the absolute path of a program",
+        ),
+        (
+            "{command: [/c], interval: 1s, timeout: 2s, fault: true}",
+            "track[0].timeout: found a timeout longer than interval, expected at most interval",
+        ),
+        (
+            "{interface: a, priority: -5}, {interface: a, fault: true}",
+            "track[1]: found interface a, expected each once (vips[0].vrrp.track[0] in line 7)",
+        ),
+    ] {
+        let all = of(100, items);
+        assert!(all.contains(&format!("vips[0].vrrp.{expected}")), "{items}: {all}");
+    }
+    let owner = of(255, "{interface: a, priority: -5}");
+    assert!(owner.contains("found a priority to be lowered from 255, expected fault instead"), "{owner}");
+}

@@ -212,6 +212,24 @@ pub enum Occurrence {
     NodeDrain,
     /// An operator withdrew that.
     NodeUndrain,
+    /// What a virtual router depends on is not well, or is again.
+    TrackerChanged {
+        /// The VIPs of the router.
+        vips: Vec<IpAddr>,
+        /// What it depends on, as in the status.
+        tracker: String,
+        /// Whether it is not well.
+        failing: bool,
+        /// Why, a lower-case phrase.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// What is added to the priority meanwhile.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        priority: Option<i16>,
+        /// Whether this node takes no part meanwhile.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        fault: bool,
+    },
     /// An operator handed VIPs over to another node.
     HandedOver {
         /// All that move.

@@ -17,8 +17,13 @@ pub struct VrrpStatus {
     pub group: Option<String>,
     /// What it is.
     pub state: VrrpState,
-    /// What its adverts say.
+    /// What its adverts say, after all that lowered it.
     pub priority: u8,
+    /// What is configured.
+    pub base_priority: u8,
+    /// What it depends on, in the order of the configuration.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trackers: Vec<TrackerStatus>,
     /// What keeps it from taking part, a lower-case phrase.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hindrance: Option<String>,
@@ -61,6 +66,24 @@ pub struct VrrpSpeaker {
 pub struct HandedOverStatus {
     /// When it was given, milliseconds since 1970.
     pub since_ms: u64,
+}
+
+/// Something that a virtual router depends on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TrackerStatus {
+    /// What it is: `interface eth1`, `healthy 50%`, `command /usr/local/bin/check -v`.
+    pub tracker: String,
+    /// Whether it is not well.
+    pub failing: bool,
+    /// Why, a lower-case phrase.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What is added to the priority while it is not well, a negative number; absent where the node takes no part instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<i16>,
+    /// Whether the node takes no part while it is not well.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fault: bool,
 }
 
 /// What a virtual router is on a node (RFC 9568 section 6.4).

@@ -108,6 +108,17 @@ fn words(what: &Occurrence) -> (String, Tone, &[String]) {
         }
         Occurrence::NodeDrain => ("this node: an operator drains it".to_owned(), Tone::Neutral),
         Occurrence::NodeUndrain => ("this node: an operator no longer drains it".to_owned(), Tone::Neutral),
+        Occurrence::TrackerChanged { vips, tracker, failing: true, reason, priority, fault: _ } => {
+            let reason = reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
+            let effect = priority.map_or_else(
+                || "this node takes no part".to_owned(),
+                |priority| format!("priority {priority}"),
+            );
+            (format!("VIP {}: {tracker} fails{reason}: {effect}", listed(vips)), Tone::Bad)
+        }
+        Occurrence::TrackerChanged { vips, tracker, .. } => {
+            (format!("VIP {}: {tracker} is well again", listed(vips)), Tone::Good)
+        }
         Occurrence::HandedOver { vips, to } => {
             let to = to.map_or_else(|| "another node".to_owned(), |to| to.to_string());
             (format!("VIP {}: an operator hands over to {to}", listed(vips)), Tone::Neutral)
@@ -287,6 +298,18 @@ mod tests {
             }),
             "reload refused: cannot reload a.yaml\n  line 3: one\n  line 9: two\n"
         );
+        let tracked = |failing, priority| Occurrence::TrackerChanged {
+            vips: vec!["192.0.2.10".parse().unwrap(), "192.0.2.11".parse().unwrap()],
+            tracker: "interface eth1".into(),
+            failing,
+            reason: failing.then(|| "it is down".into()),
+            priority,
+            fault: priority.is_none(),
+        };
+        let of = "VIP 192.0.2.10, 192.0.2.11: interface eth1";
+        assert_eq!(line(tracked(true, Some(-50))), format!("{of} fails (it is down): priority -50\n"));
+        assert_eq!(line(tracked(true, None)), format!("{of} fails (it is down): this node takes no part\n"));
+        assert_eq!(line(tracked(false, None)), format!("{of} is well again\n"));
         assert_eq!(line(Occurrence::Lost { events: 12 }), "12 events are not shown: too many at once\n");
     }
 }

@@ -34,8 +34,10 @@ fn block(vip: &VipStatus, now: u64, style: Style) -> String {
 
 fn router(address: IpAddr, vrrp: &VrrpStatus, now: u64) -> String {
     let group = vrrp.group.as_ref().map_or_else(String::new, |group| format!(", group {group}"));
+    let lowered = vrrp.priority != vrrp.base_priority;
+    let of = if lowered { format!(" of {}", vrrp.base_priority) } else { String::new() };
     let mut text = format!(
-        "  vrrp {} on {}, priority {}{group}: {}",
+        "  vrrp {} on {}, priority {}{of}{group}: {}",
         vrrp.router_id,
         vrrp.interface,
         vrrp.priority,
@@ -60,6 +62,12 @@ fn router(address: IpAddr, vrrp: &VrrpStatus, now: u64) -> String {
         text.push_str(&format!(
             "  handed over by the operator {ago} ago: `vip-lb handover {address} --back` takes it back\n"
         ));
+    }
+    for tracker in &vrrp.trackers {
+        let effect = tracker.priority.map_or_else(|| "takes no part".to_owned(), |by| by.to_string());
+        let reason = tracker.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+        let (mark, state) = if tracker.failing { ("!", effect) } else { ("-", "well".to_owned()) };
+        text.push_str(&format!("  {mark} {}: {state}{reason}\n", tracker.tracker));
     }
     let discarded: Vec<_> =
         vrrp.adverts_discarded.iter().map(|(why, count)| format!("{count} as {why}")).collect();
@@ -99,8 +107,10 @@ mod tests {
   ! it is also held by 02:00:00:00:00:09 (192.0.2.77) on eth0, for 3m 0s
 
 2001:db8::10: this node does not answer: this node is drained by the operator
-  vrrp 51 on eth0, priority 100, group all: backup for 1m 0s, fe80::1 is active with priority 200
+  vrrp 51 on eth0, priority 100 of 150, group all: backup for 1m 0s, fe80::1 is active with priority 200
   handed over by the operator 1m 0s ago: `vip-lb handover 2001:db8::10 --back` takes it back
+  ! interface eth1: -50: it is down or has no link
+  - healthy 50%: well
   adverts: 600 sent, 7 received, discarded 2 as ttl
   2023-11-14T22:13:20.000Z backup: it is able to forward
   2023-11-14T22:14:20.000Z active: the active node was silent (fe80::1)

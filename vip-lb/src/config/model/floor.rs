@@ -5,7 +5,7 @@ use std::fmt;
 use super::BelowMin;
 
 /// How many of some.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Least {
     /// That many, however many there are.
     Count(u16),

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, num::NonZeroU8, time::Duration};
 
-use super::{Checksum, Preempt};
+use super::{Checksum, Preempt, Track};
 use crate::ownership::vrrp::{Interval, Priority};
 
 /// What this node's part in the virtual router of a VIP is.
@@ -24,6 +24,8 @@ pub struct Vrrp {
     pub peers: Vec<IpAddr>,
     /// Routers of the same name move together.
     pub group: Option<String>,
+    /// What it depends on beside its own link.
+    pub track: Vec<Track>,
     /// Of adverts over IPv4.
     pub checksum: Checksum,
 }

@@ -13,7 +13,7 @@ use super::super::{
 
 const STATUSES: List = List::not_empty("a list of at least one status code or range, such as [200-399]");
 const HEADERS: List = List::any("a list of headers, such as [\"X-Probe: 1\"]");
-const COMMAND: List = List::not_empty(
+pub(super) const COMMAND: List = List::not_empty(
     "a list of a program's absolute path and its arguments, such as [/usr/local/bin/check, -v]",
 );
 const HEALTH: &str = "none, one of tcp, http, https, grpc, udp, icmp, or a mapping that describes a check";

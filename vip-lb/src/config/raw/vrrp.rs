@@ -9,7 +9,10 @@ use super::super::{
     model::{Checksum, Preempt},
     tree::Node,
 };
-use super::PEERS;
+use super::{
+    PEERS,
+    track::{RawTrack, TRACK, track},
+};
 use crate::ownership::vrrp::{Interval, Priority};
 
 pub(in crate::config) struct RawVrrp {
@@ -21,6 +24,7 @@ pub(in crate::config) struct RawVrrp {
     pub(in crate::config) preempt_delay: Field<Duration>,
     pub(in crate::config) peers: Field<Vec<At<IpAddr>>>,
     pub(in crate::config) group: Field<String>,
+    pub(in crate::config) track: Field<Vec<RawTrack>>,
     pub(in crate::config) checksum: Field<Checksum>,
 }
 
@@ -34,6 +38,7 @@ pub(super) fn vrrp(node: &Node, place: Place, issues: &mut Issues) -> Option<Raw
         "preempt_delay",
         "peers",
         "group",
+        "track",
         "checksum",
     ];
     let fields = Fields::open(node, place, KEYS, "a mapping with at least router_id", issues)?;
@@ -47,6 +52,7 @@ pub(super) fn vrrp(node: &Node, place: Place, issues: &mut Issues) -> Option<Raw
         peers: fields
             .list("peers", &PEERS, issues, |node, place, issues| kinds::ADDRESS.decode(node, place, issues)),
         group: fields.optional("group", &kinds::NAME, issues),
+        track: fields.list("track", &TRACK, issues, track),
         checksum: fields.optional("checksum", &kinds::CHECKSUM, issues),
     })
 }

@@ -8,6 +8,7 @@ mod floor;
 mod health;
 mod host;
 mod service;
+mod track;
 mod vrrp;
 
 use std::{

@@ -81,15 +81,18 @@ impl<'a> Validator<'a> {
                 self.issues.error(&peer.place, peer.value.to_string(), expected);
             }
         }
+        let priority = said.priority.or(Priority::DEFAULT);
+        let track = self.tracks(said.track.value().map_or(&[][..], Vec::as_slice), priority);
         Some(Vrrp {
             router_id: *said.router_id.value()?,
             interface: interface?,
-            priority: said.priority.or(Priority::DEFAULT),
+            priority,
             interval: said.interval.or(Interval::DEFAULT),
             preempt: said.preempt.or(Preempt::Higher),
             preempt_delay: said.preempt_delay.or(std::time::Duration::ZERO),
             peers: peers.iter().map(|peer| peer.value).collect(),
             group: said.group.value().cloned(),
+            track,
             checksum: said.checksum.or(Checksum::PseudoHeader),
         })
     }
@@ -117,6 +120,7 @@ fn differing(a: &Vrrp, b: &Vrrp) -> &'static str {
         ("preempt_delay", a.preempt_delay != b.preempt_delay),
         ("peers", a.peers != b.peers),
         ("group", a.group != b.group),
+        ("track", a.track != b.track),
     ]
     .into_iter()
     .find_map(|(key, differs)| differs.then_some(key))

@@ -32,6 +32,7 @@ mod remaining;
 mod running;
 mod status;
 mod succession;
+mod tracking;
 mod watching;
 
 use std::{
@@ -135,6 +136,7 @@ struct Daemon {
     health_changes: BTreeMap<(String, String), u64>,
     watching: Watching,
     closely: Closely,
+    tracking: tracking::Tracking,
     network: Network,
     /// Configured sources of translated packets that the host has not: the program alone answers for them.
     foreign_sources: BTreeSet<IpAddr>,
@@ -233,6 +235,7 @@ impl Daemon {
             health_changes,
             watching,
             closely: Closely::new(started_at),
+            tracking: tracking::Tracking::default(),
             network,
             foreign_sources: BTreeSet::new(),
             ticker: Ticker::new(tick, Duration::ZERO),

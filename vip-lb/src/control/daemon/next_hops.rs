@@ -25,6 +25,9 @@ impl Daemon {
             self.reconcile();
             self.report_problems();
         }
+        if self.may_move_trackers(event) {
+            self.want_vips();
+        }
         if *event == network::NetworkEvent::Overrun {
             if let Err(error) = self.interfaces.refresh(&self.network).await {
                 warn!(%error, "what bonds consist of is not known");

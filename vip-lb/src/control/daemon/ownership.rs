@@ -13,6 +13,7 @@ use crate::{
         Config,
         model::{Checksum, Ownership, Preempt, Vip, Vrrp},
     },
+    control::ownership::Claim,
     ownership::{
         GroupSetup, RouterReport, RouterSetup,
         vrrp::{Profile, PseudoHeader, Router, State},
@@ -21,7 +22,8 @@ use crate::{
 
 impl Daemon {
     /// Tells the thread what is configured.
-    pub(super) fn set_up_routers(&self) {
+    pub(super) fn set_up_routers(&mut self) {
+        self.tracking.set_up(&self.config);
         if let Some(task) = &self.vrrp {
             task.set_up(groups(&self.config));
         }
@@ -31,9 +33,11 @@ impl Daemon {
     }
 
     /// Tells it which VIPs this node wants. All that is wanted can be forwarded: it was told after the maps were written.
-    pub(super) fn want_vips(&self) {
+    pub(super) fn want_vips(&mut self) {
+        self.track();
+        let is_able = |vip: IpAddr, claim: &Claim| claim.is_wanted() && !self.is_faulty(vip);
         if let Some(task) = &self.vrrp {
-            task.want(self.claims.iter().map(|(&vip, claim)| (vip, claim.is_wanted())).collect());
+            task.want(self.claims.iter().map(|(&vip, claim)| (vip, is_able(vip, claim))).collect());
         }
     }
 
@@ -93,6 +97,8 @@ impl Daemon {
             group: group.clone(),
             state: state(report.state),
             priority: report.priority,
+            base_priority: vip.vrrp.as_ref().map_or(0, |vrrp| vrrp.priority.get()),
+            trackers: vip.vrrp.as_ref().map_or_else(Vec::new, |vrrp| self.trackers(vip, vrrp)),
             hindrance: report.hindrance,
             heard: report.heard,
             active: report

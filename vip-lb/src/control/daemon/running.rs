@@ -164,6 +164,10 @@ impl Running {
                     daemon.note_hand_overs();
                     daemon.tell_changes();
                 }
+                () = daemon.tracking.changed() => {
+                    daemon.want_vips();
+                    daemon.tell_changes();
+                }
                 Some(order) = waiting.recv() => daemon.order(order).await,
                 Some(asker) = wanted_successors.recv() => succession.begin(&claim, &daemon, Some(asker)),
                 _ = signals.upgrade.recv() => succession.begin(&claim, &daemon, None),

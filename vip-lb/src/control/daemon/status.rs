@@ -59,7 +59,8 @@ impl Daemon {
                     .claims
                     .get(&vip.address)
                     .and_then(|claim| claim.withdrawal())
-                    .map(|why| why.to_string()),
+                    .map(|why| why.to_string())
+                    .or_else(|| self.fault_of(vip)),
                 vrrp: self.vrrp_status(vip),
                 second_owners: self.second_owner_status(vip.address),
                 second_owners_found: self.second_owners_found(vip.address),

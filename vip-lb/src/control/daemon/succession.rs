@@ -177,6 +177,7 @@ impl Daemon {
     /// What a successor cannot read from the maps. After this nothing is written to the disk any more, and no backend probed.
     pub(super) async fn legacy(&mut self) -> State {
         self.end_probes().await;
+        self.tracking.stop();
         // Its leases go on: the successor finds them.
         self.end_routers(false);
         if let Err(error) = self.keeper.finish().wait().await {

@@ -43,6 +43,28 @@ pub(super) async fn run(
     dial: &Dial,
     limit: Limit,
 ) -> Result<Duration, Outcome> {
+    run_with(command, environment(target, dial), limit).await
+}
+
+/// Runs a command that is about no backend, and judges how it ends, as checks do. Returns how long that took.
+///
+/// # Errors
+///
+/// It does not end with status 0 in time, or cannot be run: [`Outcome::NotProbed`].
+pub async fn run_command(
+    command: &[String],
+    environment: impl IntoIterator<Item = (&'static str, String)>,
+    timeout: Duration,
+) -> Result<Duration, Outcome> {
+    run_with(command, environment, Limit::from_now(timeout)).await
+}
+
+/// Runs a command that is told this much.
+async fn run_with(
+    command: &[String],
+    environment: impl IntoIterator<Item = (&'static str, String)>,
+    limit: Limit,
+) -> Result<Duration, Outcome> {
     // The time that a command has begins when it may run. The semaphore is never closed.
     let Ok(_permit) = RUNNING.acquire().await else {
         return Err(Outcome::NotProbed { reason: "no command may run".to_owned() });
@@ -57,7 +79,12 @@ pub(super) async fn run(
     let mut child = Command::new(program)
         .args(arguments)
         .env_clear()
-        .envs(environment(target, dial))
+        .envs([
+            ("PATH", PATH.to_owned()),
+            ("LANG", "C.UTF-8".to_owned()),
+            ("VIP_LB_TIMEOUT_MS", limit.timeout.as_millis().to_string()),
+        ])
+        .envs(environment)
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -109,14 +136,9 @@ fn exited(child: &Child) -> io::Result<AsyncFd<OwnedFd>> {
     Ok(unsafe { AsyncFd::register(fd) }?)
 }
 
-/// All that a command is told, and nothing of the daemon's own environment.
+/// What a command is told of the backend that it is to ask.
 fn environment(target: &Target, dial: &Dial) -> Vec<(&'static str, String)> {
-    let mut environment = vec![
-        ("PATH", PATH.to_owned()),
-        ("LANG", "C.UTF-8".to_owned()),
-        ("VIP_LB_ADDRESS", target.address.to_string()),
-        ("VIP_LB_TIMEOUT_MS", target.check.timeout.as_millis().to_string()),
-    ];
+    let mut environment = vec![("VIP_LB_ADDRESS", target.address.to_string())];
     if target.check.port != 0 {
         environment.push(("VIP_LB_PORT", target.check.port.to_string()));
     }

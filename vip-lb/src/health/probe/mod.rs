@@ -19,7 +19,7 @@ use tokio::{
     time::Instant,
 };
 
-pub use self::dial::Dial;
+pub use self::{dial::Dial, exec::run_command};
 use self::{http::Patterns, tls::Authorities, udp::Refusals};
 use crate::{
     config::model::{CheckKind, TlsCheck},

@@ -29,6 +29,8 @@ pub(super) struct Running {
     machine: Option<Group>,
     routers: Vec<RouterState>,
     wanted: BTreeMap<IpAddr, bool>,
+    /// By how much priorities are lowered.
+    lowered: u8,
     /// The order to hand over that was heard last, unless it was withdrawn.
     handed_over: Option<u64>,
     /// Who alone is to hear the last word.
@@ -64,7 +66,15 @@ impl Running {
             },
         };
         let routers = setup.routers.iter().map(router).collect();
-        Self { setup, machine: None, routers, wanted: BTreeMap::new(), handed_over: None, heir: None }
+        Self {
+            setup,
+            machine: None,
+            routers,
+            wanted: BTreeMap::new(),
+            lowered: 0,
+            handed_over: None,
+            heir: None,
+        }
     }
 
     /// Whether it is the same group, of which other things are configured.
@@ -88,7 +98,8 @@ impl Running {
         self.setup = setup;
         if let Some(mut machine) = self.machine.take() {
             let profiles = self.setup.routers.iter().map(|router| router.profile).collect();
-            let orders = machine.on(GroupEvent::Profiles(profiles), now());
+            let mut orders = machine.on(GroupEvent::Profiles(profiles), now());
+            orders.extend(machine.on(GroupEvent::Lowered(self.lowered), now()));
             self.carry_out(&mut machine, orders, owners);
             self.machine = Some(machine);
         }
@@ -118,6 +129,17 @@ impl Running {
     pub(super) fn want(&mut self, wanted: &BTreeMap<IpAddr, bool>, owners: &Owners) {
         self.wanted.clone_from(wanted);
         self.tell_ready(owners);
+    }
+
+    /// By how much the priorities of VIPs' routers are lowered.
+    pub(super) fn lower(&mut self, by: &BTreeMap<IpAddr, u8>, owners: &Owners) {
+        let vips = self.setup.routers.iter().flat_map(|router| &router.vips);
+        self.lowered = vips.filter_map(|vip| by.get(vip)).max().copied().unwrap_or(0);
+        if let Some(mut machine) = self.machine.take() {
+            let orders = machine.on(GroupEvent::Lowered(self.lowered), now());
+            self.carry_out(&mut machine, orders, owners);
+            self.machine = Some(machine);
+        }
     }
 
     /// Which VIPs are handed over, by the orders' names.
@@ -173,6 +195,7 @@ impl Running {
             let profiles =
                 profiles.map(|(setup, link)| Profile { source: link.interface.source, ..setup.profile });
             let mut machine = Group::new(profiles.collect::<Vec<_>>());
+            machine.on(GroupEvent::Lowered(self.lowered), now());
             if self.handed_over.is_some() {
                 // It takes no part yet, so there is nothing to do about it.
                 machine.on(GroupEvent::HandOver, now());
@@ -346,7 +369,9 @@ impl Running {
                     self.routers[router].became(state, why);
                 }
             }
-            self.routers[router].report.priority = machine.priority(router).map_or(0, Priority::get);
+        }
+        for (router, state) in self.routers.iter_mut().enumerate() {
+            state.report.priority = machine.priority(router).map_or(0, Priority::get);
         }
     }
 
