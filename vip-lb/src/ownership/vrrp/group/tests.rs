@@ -134,3 +134,30 @@ fn tracking_lowers_all() {
     group.on(GroupEvent::Lowered(0), now);
     assert_eq!([0, 1].map(|router| group.priority(router)), [Some(Priority::DEFAULT); 2]);
 }
+
+/// Also where one family's adverts alone are heard.
+#[test]
+fn a_group_hands_over_and_takes_back_as_a_whole() {
+    let (mut group, now) = active();
+    let orders = group.on(GroupEvent::HandOver, now);
+    assert_eq!(became(&orders), [(0, State::Backup, Why::HandOver), (1, State::Backup, Why::HandOver)]);
+    let last_words = orders.iter().filter(|order| order.action == Action::Send(None)).count();
+    assert_eq!((last_words, group.has_handed_over()), (2, true));
+    let taken = now + Duration::from_millis(700);
+    for router in 0..2 {
+        assert_eq!(group.on(heard(router, 50), taken), []);
+    }
+    assert_eq!(group.deadline(), Some(taken + Interval::DEFAULT.down(Priority::DEFAULT)));
+    assert_eq!(group.on(GroupEvent::TakeBack, taken), []);
+    let orders = group.on(heard(1, 50), taken + Duration::from_secs(1));
+    assert_eq!(became(&orders), [(1, State::Active, Why::TakesBack), (0, State::Active, Why::Follows)]);
+    assert!(!group.has_handed_over());
+
+    let (mut group, now) = active();
+    group.on(GroupEvent::HandOver, now);
+    let due = group.deadline().expect("a backup has a timer");
+    assert_eq!(due, now + Interval::DEFAULT.offer());
+    let orders = group.on(timer(), due);
+    assert_eq!(became(&orders), [(0, State::Active, Why::NobodyElse), (1, State::Active, Why::Follows)]);
+    assert!(!group.has_handed_over());
+}
