@@ -215,3 +215,51 @@ fn translated_connections_are_counted_before_they_end() -> Result<()> {
     site.succeeded();
     Ok(())
 }
+
+/// The VIP that is named takes along the one of the other family.
+#[test]
+fn both_families_of_a_group_move_together() -> Result<()> {
+    let options = SiteOptions { edges: 2, ..SiteOptions::new(Mode::L2, Family::V4)? };
+    let mut config = options.config(&[100, 100, 200]);
+    let mut other = SiteOptions::new(Mode::L2, Family::V6)?.config(&[100, 100, 200]).vips.remove(0);
+    for service in &mut other.services {
+        service.name.push('6');
+    }
+    config.vips.push(other);
+    let mut site = Site::without_daemons(options)?;
+    site.start_daemons_with(|edge| {
+        let mut config = config.of_edge(edge);
+        for vip in &mut config.vips {
+            vip.ownership = Some("vrrp".to_owned());
+            vip.vrrp = Some(VrrpConfig {
+                router_id: 51,
+                priority: Some(if edge == 0 { 200 } else { 100 }),
+                interval: Some(format!("{}ms", 100 * patience())),
+                group: Some("both".to_owned()),
+                ..VrrpConfig::default()
+            });
+        }
+        config
+    })?;
+    let answering = |expected: [bool; 2]| {
+        wait_for(&format!("the nodes to answer for both VIPs: {expected:?}"), LIMIT, || {
+            for (daemon, expected) in site.daemons.iter().zip(expected) {
+                if daemon.status()?.vips.iter().any(|vip| vip.answering != expected) {
+                    return Ok(None);
+                }
+            }
+            Ok(Some(()))
+        })
+    };
+    answering([true, false])?;
+    let (code, moved) = hand_over(&site, 0, &[])?;
+    ensure!((code, moved.outcome.as_str()) == (0, "moved"), "{code} {moved:?}");
+    answering([false, true])?;
+    let (code, _, error) = site.daemons[0].ask_code(&["handover", &vip(Family::V6).to_string()])?;
+    ensure!(code == 0, "it is handed over already: {code}: {error}");
+    let (code, moved) = hand_over(&site, 0, &["--back"])?;
+    ensure!((code, moved.outcome.as_str()) == (0, "back"), "{code} {moved:?}");
+    answering([true, false])?;
+    site.succeeded();
+    Ok(())
+}
