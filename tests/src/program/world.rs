@@ -42,6 +42,10 @@ pub const LAPSED_VIP6: &str = "2001:db8:77::8";
 pub const UNLEASED_VIP: &str = "10.77.1.9";
 /// A VIP of which this node has had no lease.
 pub const UNLEASED_VIP6: &str = "2001:db8:77::9";
+/// A VIP that routers know the way to.
+pub const ROUTED_VIP: &str = "10.77.1.10";
+/// A VIP that routers know the way to.
+pub const ROUTED_VIP6: &str = "2001:db8:77::10";
 /// A VIP with a backend on this very host.
 pub const LOCAL_VIP: &str = "10.77.1.4";
 /// A VIP with a backend on this very host.
@@ -377,6 +381,10 @@ fn special_vips(world: &mut Scenario, services: &[(u16, u8, ServiceRef)]) {
             world.vip(address, Vip { id, flags: Vip::LEASED, services: inline });
             world.leases.extend(until.map(|until| (ip(address), Lease { until })));
         }
+    }
+
+    for address in [ROUTED_VIP, ROUTED_VIP6] {
+        world.vip(address, Vip { id: 12, flags: Vip::ECHO, services: inline });
     }
 
     let mut inline = [PortEntry::default(); 4];

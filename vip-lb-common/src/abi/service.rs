@@ -23,6 +23,8 @@ impl Vip {
     pub const ANSWER: u32 = 1;
     /// It does so as long as OWNERS has a lease for the address that holds.
     pub const LEASED: u32 = 2048;
+    /// It answers echo for the address and nothing else: routers know the way here.
+    pub const ECHO: u32 = 4096;
     /// Packets that match no service are handed to the stack instead of dropped.
     pub const PASS_UNKNOWN: u32 = 2;
     /// There are more services, in PORTS.

@@ -171,7 +171,7 @@ fn echo<P: Packet, T: Tables>(packet: &P, tables: &T, vip: &Vip, network: &Netwo
     } else {
         Ipv6::at(packet, network.offset, Verdict::ShortFrame)?.destination()
     };
-    if !answers_for(tables, vip, &address) {
+    if vip.flags & Vip::ECHO == 0 && !answers_for(tables, vip, &address) {
         return Err(Verdict::UnsupportedIcmp);
     }
     let icmp = Icmp::at(packet, network.transport, Verdict::BadTransportHeader)?;

@@ -15,12 +15,12 @@ use crate::{
     },
     program::world::{
         CLIENT, CLIENT6, ENDPOINT, ENDPOINT6, LAPSED_VIP, LAPSED_VIP6, LEASED_VIP, LEASED_VIP6, NEXT_HOP,
-        PEER_MAC, QUIET_VIP, QUIET_VIP6, UNLEASED_VIP, UNLEASED_VIP6, VIP, VIP6,
+        PEER_MAC, QUIET_VIP, QUIET_VIP6, ROUTED_VIP, ROUTED_VIP6, UNLEASED_VIP, UNLEASED_VIP6, VIP, VIP6,
     },
 };
 
 pub(super) fn cases() -> Vec<Case> {
-    [arp(), solicitations(), echo(), leases()].concat()
+    [arp(), solicitations(), echo(), routed(), leases()].concat()
 }
 
 fn answered(frame: Frame) -> Frame {
@@ -285,6 +285,30 @@ fn echo() -> Vec<Case> {
         .with(Tables::WithoutSettings),
     ]);
     cases
+}
+
+/// Routers know the way: the only question that is answered is whether somebody is there.
+fn routed() -> Vec<Case> {
+    vec![
+        Case::new("ARP for a routed VIP", &arp_request(CLIENT, ROUTED_VIP), OtherResolution),
+        Case::new(
+            "solicitation for a routed VIP",
+            &neighbour_solicitation(CLIENT6, ROUTED_VIP6),
+            OtherResolution,
+        ),
+        Case::changed(
+            "echo to a routed VIP",
+            &eth().ipv4(CLIENT, ROUTED_VIP).echo_request(1, 1),
+            EchoAnswered,
+            &answered(eth().ipv4(ROUTED_VIP, CLIENT).echo_reply(1, 1)),
+        ),
+        Case::changed(
+            "echo to a routed VIP over IPv6",
+            &eth().ipv6(CLIENT6, ROUTED_VIP6).echo_request(1, 1),
+            EchoAnswered,
+            &answered(eth().ipv6(ROUTED_VIP6, CLIENT6).echo_reply(1, 1)),
+        ),
+    ]
 }
 
 /// A lease decides who answers, and nothing else: what comes is forwarded.
