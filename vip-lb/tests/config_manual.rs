@@ -43,12 +43,13 @@ vips:
   - x: 1
     address: 198.51.100.10
     vrrp: {x: 1, track: [{x: 1}]}
+    route: {x: 1}
     services: [{x: 1, name: a, port: 1, mode: l2, health: {x: 1}, backends: [{x: 1, name: a, address: 10.0.0.1}]}]
 ";
     let errors = errors(text);
     let lists: Vec<&str> =
         errors.lines().filter_map(|line| line.split_once("expected one of ")).map(|(_, keys)| keys).collect();
-    assert_eq!(lists.len(), 14, "a list for every level: {errors}");
+    assert_eq!(lists.len(), 15, "a list for every level: {errors}");
     let keys: BTreeSet<&str> = lists.iter().flat_map(|keys| keys.split(", ")).collect();
     let manual = manual();
     for key in keys {

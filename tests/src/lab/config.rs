@@ -192,12 +192,15 @@ impl NatConfig {
 pub struct VipConfig {
     /// The address clients dial.
     pub address: IpAddr,
-    /// `always` or `vrrp`.
+    /// `always`, `vrrp` or `route`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ownership: Option<String>,
     /// How nodes agree on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vrrp: Option<VrrpConfig>,
+    /// How its route is published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<RouteConfig>,
     /// Its services.
     pub services: Vec<ServiceConfig>,
 }
@@ -259,6 +262,24 @@ pub struct TrackConfig {
     /// Whether the node takes no part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<bool>,
+}
+
+/// The `route` section of a VIP.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RouteConfig {
+    /// The device that it leads to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// The routing table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<u32>,
+    /// Its metric.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metric: Option<u32>,
+    /// For how long a daemon that ends goes on without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub linger: Option<String>,
 }
 
 /// One of `services`.

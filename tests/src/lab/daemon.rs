@@ -444,7 +444,9 @@ impl Process {
                 let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return Ok(Some(None)) };
                 // `pid (name) state ...`, where the name may hold anything (proc_pid_stat(5)).
                 let state = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next());
-                Ok((state == Some("Z")).then_some(None))
+                // Its other threads may have its files open for a moment longer than the first one.
+                let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+                Ok((state == Some("Z") && threads <= 1).then_some(None))
             }
         }
     }

@@ -55,7 +55,7 @@ mod xdp_pass;
 pub use arrivals::Arrivals;
 pub use backend_setup::{BackendSetup, shell};
 pub use binary::daemon_binary;
-pub use config::{ConfigFile, Family, Mode, TrackConfig, VrrpConfig, WatchdogConfig};
+pub use config::{ConfigFile, Family, Mode, RouteConfig, TrackConfig, VrrpConfig, WatchdogConfig};
 pub use daemon::Daemon;
 pub use decap::Decap;
 pub use disk::Disk;

@@ -122,6 +122,7 @@ impl SiteOptions {
                 address: vip(self.family),
                 ownership: None,
                 vrrp: None,
+                route: None,
                 services: vec![
                     service("web", HttpServer::PORT, "tcp"),
                     service("echo", EchoServer::PORT, "tcp"),

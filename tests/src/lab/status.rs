@@ -87,6 +87,9 @@ pub struct Vip {
     /// Who else answers for it.
     #[serde(default)]
     pub second_owners: Vec<SecondOwner>,
+    /// How its route is.
+    #[serde(default)]
+    pub route: Option<Route>,
     /// Its services.
     pub services: Vec<Service>,
 }
@@ -104,6 +107,32 @@ pub struct SecondOwner {
     /// An address of its own.
     #[serde(default)]
     pub host: Option<IpAddr>,
+}
+
+/// The route of a VIP.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Route {
+    /// Whether it is there.
+    pub published: bool,
+    /// What it leads to: `dummy` or `veth`.
+    #[serde(default)]
+    pub device_kind: Option<String>,
+    /// What keeps it away that should not.
+    #[serde(default)]
+    pub hindrance: Option<String>,
+    /// How often it was put back.
+    pub restored: u64,
+    /// Its last changes, the newest last.
+    pub changes: Vec<RouteChange>,
+}
+
+/// The route of a VIP came or went.
+#[derive(Clone, Debug, Deserialize)]
+pub struct RouteChange {
+    /// Whether it is there since.
+    pub published: bool,
+    /// Why.
+    pub why: String,
 }
 
 /// A virtual router.

@@ -8,6 +8,7 @@ mod handover;
 mod node;
 mod packet;
 mod plan;
+mod route;
 mod second_owner;
 mod status;
 mod vrrp;
@@ -30,6 +31,7 @@ pub use plan::{
     BackendPlan, Change, ChangeAction, ConfigRequest, ConfigText, ConnectionFate, Loss, Outcome, Plan,
     RevisionInfo, Revisions, ServicePlan, Subject,
 };
+pub use route::{RouteChange, RouteDeviceKind, RouteStatus};
 pub use second_owner::{SecondOwner, SecondOwnerStatus};
 pub use status::{
     Action, AttachedMode, BackendStatus, BondMemberState, BondMemberStatus, BondStatus, ConfigInfo, Counters,

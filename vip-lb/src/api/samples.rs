@@ -11,9 +11,10 @@ use super::model::{
     Action, AttachedMode, BackendStatus, BondMemberState, BondMemberStatus, BondStatus, ChosenBackend,
     ConfigInfo, Counters, ExplainRequest, ExplainedService, Explanation, FloorStatus, FlowHash, Forwarding,
     ForwardingState, Frame, HandedOverStatus, Health, HealthState, HostStatus, InterfaceStatus, NodeAdmin,
-    OperatorOrder, OrderKind, PassiveStatus, SecondOwner, SecondOwnerStatus, ServiceStatus, Slot, SlotState,
-    Status, Step, TableStatus, TrackerStatus, Traffic, Verdict, VerdictCount, VipStatus, VrrpChange,
-    VrrpSpeaker, VrrpState, VrrpStatus, WatchdogStatus, WatchedPacket,
+    OperatorOrder, OrderKind, PassiveStatus, RouteChange, RouteDeviceKind, RouteStatus, SecondOwner,
+    SecondOwnerStatus, ServiceStatus, Slot, SlotState, Status, Step, TableStatus, TrackerStatus, Traffic,
+    Verdict, VerdictCount, VipStatus, VrrpChange, VrrpSpeaker, VrrpState, VrrpStatus, WatchdogStatus,
+    WatchedPacket,
 };
 use crate::{
     config::model::{
@@ -261,6 +262,7 @@ pub(crate) fn status() -> Status {
                     last_ms: 1_700_000_060_000,
                 }],
                 second_owners_found: 3,
+                route: None,
                 services: vec![web],
             },
             VipStatus {
@@ -271,7 +273,19 @@ pub(crate) fn status() -> Status {
                 vrrp: Some(vrrp()),
                 second_owners: Vec::new(),
                 second_owners_found: 0,
+                route: None,
                 services: vec![dns],
+            },
+            VipStatus {
+                address: "203.0.113.10".parse().unwrap(),
+                ownership: Ownership::Route,
+                answering: true,
+                withdrawn: None,
+                vrrp: None,
+                route: Some(route()),
+                second_owners: Vec::new(),
+                second_owners_found: 0,
+                services: vec![],
             },
         ],
         tables: vec![
@@ -279,6 +293,24 @@ pub(crate) fn status() -> Status {
             TableStatus { name: "NEWBORN".into(), entries: 32_768, capacity: 65_536 },
         ],
         warnings: vec!["eth1: its driver has no native XDP, attached in generic mode".into()],
+    }
+}
+
+fn route() -> RouteStatus {
+    let change = |time_ms, published, why: &str| RouteChange { time_ms, published, why: why.to_owned() };
+    RouteStatus {
+        published: true,
+        protocol: 118,
+        table: 254,
+        metric: 1024,
+        device: "vip-lb".into(),
+        device_kind: Some(RouteDeviceKind::Dummy),
+        hindrance: None,
+        restored: 1,
+        changes: vec![
+            change(1_700_000_000_000, false, "this node is drained by the operator"),
+            change(1_700_000_060_000, true, "this node is able to forward"),
+        ],
     }
 }
 

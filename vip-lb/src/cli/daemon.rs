@@ -1,6 +1,6 @@
 //! Where the command line meets the daemon: the commands that touch the kernel.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use anyhow::Context as _;
 
@@ -12,7 +12,7 @@ use crate::{
     backend::decapsulation,
     control::RunOptions,
     dataplane::{self, DecapOptions},
-    network::{HostChanges, Interface, Network, PROBE_OUTER, Undone},
+    network::{HostChanges, HostRoutes, Interface, Network, PROBE_OUTER, Undone},
 };
 
 /// Runs the daemon until it is told to stop. `socket`, if given, is used instead of the configuration's.
@@ -63,6 +63,9 @@ pub fn unload(args: &UnloadArgs) -> anyhow::Result<()> {
     if remove_probe_pair()? {
         output::print(&format!("removed {PROBE_OUTER}, which probes left by\n"))?;
     }
+    for device in remove_routes()? {
+        output::print(&format!("removed {device}, which routes of VIPs led to, and the routes\n"))?;
+    }
     if is_loaded {
         output::print(&format!("removed {}\n", args.pins.display()))?;
     } else if interfaces.is_empty() {
@@ -74,6 +77,20 @@ pub fn unload(args: &UnloadArgs) -> anyhow::Result<()> {
             Err(anyhow::Error::new(error).context("cannot undo all that was changed on the interfaces"))
         }
     }
+}
+
+/// Removes the routes of VIPs that a killed daemon left, and the devices made for them, whose names are returned.
+fn remove_routes() -> anyhow::Result<Vec<String>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let routes = HostRoutes::open().context("cannot ask the kernel about routes")?;
+        for route in routes.own().await.context("cannot ask the kernel for the routes of VIPs")? {
+            let what = || format!("cannot remove the route to {}", route.destination);
+            routes.remove(route).await.with_context(what)?;
+        }
+        let network = Network::open().context("cannot ask the kernel about its network")?;
+        network.remove_route_devices(&BTreeSet::new()).await.context("cannot remove the devices of routes")
+    })
 }
 
 fn remove_probe_pair() -> anyhow::Result<bool> {

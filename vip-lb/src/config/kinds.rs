@@ -191,7 +191,29 @@ pub(super) const WATCHDOG_ACTION: Kind<WatchdogAction> =
 pub(super) const WATCH: Kind<Watch> =
     Kind::new("one of never, safe, always", Shape::Words(Watch::NAMES), named);
 pub(super) const OWNERSHIP: Kind<Ownership> =
-    Kind::new("one of always, vrrp", Shape::Words(Ownership::NAMES), named);
+    Kind::new("one of always, vrrp, route", Shape::Words(Ownership::NAMES), named);
+/// The other end of a pair in its place has three bytes more, and a name of a device 15 in all.
+pub(super) const ROUTE_DEVICE: Kind<String> = Kind::new(
+    "the name of a network interface of at most 12 bytes, no slash, colon or blank, not . or ..",
+    Shape::Text("^[^/:\\s]{1,12}$"),
+    |node| (INTERFACE.read)(node).filter(|name| name.len() <= 12),
+);
+/// All but 0, which means none, and 255, where the host's own addresses are.
+pub(super) const ROUTE_TABLE: Kind<u32> = Kind::new(
+    "the number of a routing table between 1 and 4294967295, not 255",
+    Shape::Integer(1, 4_294_967_295),
+    |node| node.integer(1, u32::MAX.into()).filter(|table| *table != 255),
+);
+/// FRR takes the eight bits above for an administrative distance.
+pub(super) const ROUTE_METRIC: Kind<u32> =
+    Kind::new("a metric between 1 and 16777215", Shape::Integer(1, 16_777_215), |node| {
+        node.integer(1, 16_777_215)
+    });
+/// Service managers give a daemon a minute and a half to end.
+pub(super) const LINGER: Kind<Duration> =
+    Kind::new("a duration between 0s and 1m, such as 5s", DURATION, |node| {
+        duration_in(node, Duration::ZERO, Duration::from_mins(1))
+    });
 pub(super) const ROUTER_ID: Kind<NonZeroU8> =
     Kind::new("an identifier between 1 and 255", Shape::Integer(1, 255), |node| {
         node.integer::<u8>(1, 255).and_then(NonZeroU8::new)

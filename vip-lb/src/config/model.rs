@@ -55,10 +55,12 @@ macro_rules! named {
 
 mod check;
 mod floor;
+mod route;
 mod track;
 mod vrrp;
 
 pub use floor::{FloorPolicy, Least};
+pub use route::Route;
 pub use track::{Track, TrackEffect, Tracked, TrackedCommand};
 pub use vrrp::Vrrp;
 
@@ -83,7 +85,7 @@ named!(NodeState { Enabled = "enabled", Drain = "drain" });
 named!(OnExit { Keep = "keep", Unload = "unload" });
 named!(Watch { Never = "never", Safe = "safe", Always = "always" });
 named!(WatchdogAction { Forward = "forward", Pass = "pass" });
-named!(Ownership { Always = "always", Vrrp = "vrrp" });
+named!(Ownership { Always = "always", Vrrp = "vrrp", Route = "route" });
 named!(Preempt { Higher = "higher", Never = "never" });
 named!(Checksum { PseudoHeader = "pseudo_header", Plain = "plain" });
 named!(UnknownService { Drop = "drop", Pass = "pass" });
@@ -336,6 +338,8 @@ pub struct Vip {
     pub ownership: Ownership,
     /// How nodes agree on that, where they do by VRRP.
     pub vrrp: Option<Vrrp>,
+    /// How its route is published, where that is what leads packets here.
+    pub route: Option<Route>,
     /// What happens to packets for ports that no service of this VIP has.
     pub unknown_service: UnknownService,
     /// Its services; (ports, protocol) unique within the VIP, ranges of a protocol without common ports.
@@ -350,6 +354,8 @@ pub enum Ownership {
     Always,
     /// The one that is active by VRRP.
     Vrrp,
+    /// Every one that publishes a route to it, and none answers ARP and neighbour solicitations: routers choose.
+    Route,
 }
 
 /// Whether a node takes the place of an active node of lower priority (RFC 9568 section 6.1, Preempt_Mode).

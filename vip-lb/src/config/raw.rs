@@ -20,10 +20,12 @@ use super::{
 };
 
 mod check;
+mod route;
 mod track;
 mod vrrp;
 
 pub(super) use check::{RawCheck, RawHealth};
+pub(super) use route::RawRoute;
 pub(super) use track::RawTrack;
 pub(super) use vrrp::RawVrrp;
 
@@ -100,6 +102,7 @@ pub(super) struct RawVip {
     pub(super) address: Field<IpAddr>,
     pub(super) ownership: Field<Ownership>,
     pub(super) vrrp: Field<RawVrrp>,
+    pub(super) route: Field<RawRoute>,
     pub(super) unknown_service: Field<UnknownService>,
     pub(super) services: Field<Vec<RawService>>,
 }
@@ -277,12 +280,13 @@ fn host(node: &Node, place: Place, issues: &mut Issues) -> Option<RawHost> {
 }
 
 fn vip(node: &Node, place: Place, issues: &mut Issues) -> Option<RawVip> {
-    const KEYS: &[&str] = &["address", "ownership", "vrrp", "unknown_service", "services"];
+    const KEYS: &[&str] = &["address", "ownership", "vrrp", "route", "unknown_service", "services"];
     let fields = Fields::open(node, place, KEYS, "a mapping with at least address and services", issues)?;
     Some(RawVip {
         address: fields.required("address", &kinds::ADDRESS, issues),
         ownership: fields.optional("ownership", &kinds::OWNERSHIP, issues),
         vrrp: fields.with("vrrp", issues, vrrp::vrrp),
+        route: fields.with("route", issues, route::route),
         unknown_service: fields.optional("unknown_service", &kinds::UNKNOWN_SERVICE, issues),
         services: fields.required_list("services", &SERVICES, issues, service),
     })

@@ -26,6 +26,7 @@ pub(super) fn changes(old: &Config, new: &Config) -> Vec<Change> {
                 let mut keys = Keys { about, changes: &mut changes };
                 keys.compare("ownership", &known.ownership, &vip.ownership);
                 keys.compare_hidden("vrrp", &known.vrrp, &vip.vrrp);
+                keys.compare_hidden("route", &known.route, &vip.route);
                 keys.compare("unknown_service", &known.unknown_service, &vip.unknown_service);
             }
         }

@@ -190,6 +190,7 @@ impl Desired {
                 _ if !claim.is_wanted() => 0,
                 Ownership::Always => Vip::ANSWER,
                 Ownership::Vrrp => Vip::LEASED,
+                Ownership::Route => Vip::ECHO,
             };
             if vip.unknown_service == UnknownService::Pass {
                 flags |= Vip::PASS_UNKNOWN;

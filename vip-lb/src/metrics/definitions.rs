@@ -49,9 +49,11 @@ metrics! {
 
     NODE_DRAINED: Gauge "node_drained" [] "Whether this node is drained, by configuration or operator: it gives up its VIPs.";
     INTERFACE: Gauge "interface_attached" ["interface", "mode"] "1 for each interface that the program is attached to; native or generic mode is a label.";
-    VIP_ANSWERING: Gauge "vip_answering" ["vip"] "Whether this node answers ARP, neighbour solicitations and ping for the VIP.";
+    VIP_ANSWERING: Gauge "vip_answering" ["vip"] "Whether this node answers ARP, neighbour solicitations and ping for the VIP, or publishes a route to it.";
     VIP_SECOND_OWNERS: Gauge "vip_second_owners" ["vip"] "Who else answers for the VIP while this node does: how many hardware addresses.";
     VIP_SECOND_OWNERS_FOUND: Counter "vip_second_owners_found_total" ["vip"] "How often somebody else was found at the VIP.";
+    ROUTE_RESTORED: Counter "route_restored_total" ["vip"] "How often somebody else removed or changed the route of the VIP, and it was put back.";
+    ROUTE_HINDERED: Gauge "route_hindered" ["vip"] "Whether the route of the VIP should be published, and cannot be.";
     VRRP_STATE: Gauge "vrrp_state" ["vip", "state"] "1 for the state of the VIP's virtual router on this node: initialize, backup or active; the others are 0.";
     VRRP_PRIORITY: Gauge "vrrp_priority" ["vip"] "The priority that this node's adverts say.";
     VRRP_ADVERTS: Counter "vrrp_adverts_total" ["vip", "direction"] "Adverts of the VIP's virtual router: sent by this node, and received of others.";

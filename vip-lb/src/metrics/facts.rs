@@ -147,6 +147,24 @@ fn vrrp(page: &mut Page, facts: &Facts) {
     }
 }
 
+/// Of VIPs whose ownership is by routes.
+fn routes(page: &mut Page, facts: &Facts) {
+    let routes: Vec<_> = facts
+        .status
+        .vips
+        .iter()
+        .filter_map(|vip| Some((vip.address.to_string(), vip.route.as_ref()?)))
+        .collect();
+    let mut samples = page.metric(&ROUTE_RESTORED);
+    for (vip, route) in &routes {
+        samples.sample(&[vip], route.restored);
+    }
+    let mut samples = page.metric(&ROUTE_HINDERED);
+    for (vip, route) in &routes {
+        samples.sample(&[vip], route.hindrance.is_some());
+    }
+}
+
 fn traffic(page: &mut Page, facts: &Facts) {
     let mut samples = page.metric(&INTERFACE);
     for interface in &facts.status.interfaces {
@@ -168,6 +186,7 @@ fn traffic(page: &mut Page, facts: &Facts) {
     for vip in &facts.status.vips {
         samples.sample(&[&vip.address.to_string()], vip.second_owners_found);
     }
+    routes(page, facts);
     vrrp(page, facts);
     let mut samples = page.metric(&PACKETS);
     for count in &facts.counters.verdicts {

@@ -48,6 +48,7 @@ mod netlink;
 mod next_hop;
 mod probe_pair;
 mod resolver;
+mod routes;
 mod sysctl;
 mod xdp_features;
 
@@ -71,5 +72,6 @@ pub use netlink::Network;
 pub use next_hop::{NextHop, ResolveError, Via};
 pub use probe_pair::{INNER as PROBE_INNER, OUTER as PROBE_OUTER, ProbePair, ProbePairError};
 pub use resolver::{Recorded, Resolver, Wanted};
+pub use routes::{HostRoute, HostRoutes, RouteDevice, RouteDeviceError, RouteDeviceKind};
 pub use sysctl::Sysctl;
 pub use xdp_features::{XdpFeatures, xdp_features};

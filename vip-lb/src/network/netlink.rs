@@ -17,6 +17,7 @@ use rtnetlink::{
         link::{LinkAttribute, LinkExtentMask, LinkMessage},
         route::{RouteAttribute, RouteMessage},
     },
+    sys::{AsyncSocket as _, Socket},
 };
 use tokio::task::AbortHandle;
 
@@ -54,16 +55,8 @@ impl Network {
     /// enabled.
     /// Reading needs no privileges; keeping neighbours fresh needs `CAP_NET_ADMIN`.
     pub fn open() -> io::Result<Self> {
-        let (mut connection, handle, _) = rtnetlink::new_connection()?;
-        // Without the end of its answer, a request of a connection that died would look as if it had
-        // succeeded.
-        connection.set_forward_ack(true);
-        connection.set_forward_done(true);
-        Ok(Self {
-            requests: Requests(handle),
-            keeping: Arc::default(),
-            connection: tokio::spawn(connection).abort_handle(),
-        })
+        let (requests, connection) = Requests::open(|_| Ok(()))?;
+        Ok(Self { requests, keeping: Arc::default(), connection })
     }
 
     /// The Ethernet interface of that name.
@@ -207,6 +200,17 @@ impl<'a> Resolution<'a> {
 pub(super) struct Requests(Handle);
 
 impl Requests {
+    /// Connects by a socket that is prepared first. The connection lives in a task of its own, which the handle ends.
+    pub(super) fn open(prepare: impl FnOnce(&Socket) -> io::Result<()>) -> io::Result<(Self, AbortHandle)> {
+        let (mut connection, handle, _) = rtnetlink::new_connection()?;
+        prepare(connection.socket_mut().socket_ref())?;
+        // Without the end of its answer, a request of a connection that died would look as if it had
+        // succeeded.
+        connection.set_forward_ack(true);
+        connection.set_forward_done(true);
+        Ok((Self(handle), tokio::spawn(connection).abort_handle()))
+    }
+
     /// Sends one request and returns what the kernel says to it, once it has acknowledged it.
     pub(super) async fn send(
         &self,

@@ -39,11 +39,11 @@ const TABLE: u32 = 0x7650;
 
 /// Attributes of IFLA_AF_SPEC (linux/if_link.h), which sets what `/proc/sys/net/ipv4/conf` has: a service that is kept from writing there can
 /// do this.
-const IFLA_AF_SPEC: u16 = 26;
+pub(super) const IFLA_AF_SPEC: u16 = 26;
 const IFLA_INET_CONF: u16 = 1;
-const NLA_F_NESTED: u16 = 0x8000;
+pub(super) const NLA_F_NESTED: u16 = 0x8000;
 /// Numbers of settings (linux/ip.h).
-const FORWARDING: u16 = 1;
+pub(super) const FORWARDING: u16 = 1;
 const RP_FILTER: u16 = 8;
 const ACCEPT_LOCAL: u16 = 23;
 /// Loose: what comes in here has an address that is reached by another interface, or is a VIP that this host has itself.
@@ -203,7 +203,7 @@ fn refused(step: &'static str, source: io::Error) -> ProbePairError {
 }
 
 /// Up, without address resolution: the program says whom a packet is for.
-fn up(index: u32, settings: &[(u16, u32)]) -> LinkMessage {
+pub(super) fn up(index: u32, settings: &[(u16, u32)]) -> LinkMessage {
     let mut message = LinkMessage::default();
     message.header.index = index;
     message.header.flags = LinkFlags::Up | LinkFlags::Noarp;
@@ -230,7 +230,7 @@ fn dummy_address(index: u32) -> AddressMessage {
 }
 
 /// A netlink attribute (linux/netlink.h): its length with the header, its kind, its bytes, padded to four.
-fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+pub(super) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     const HEADER: usize = 4;
     let len = u16::try_from(HEADER + value.len()).expect("an attribute is short");
     let mut bytes = [len.to_ne_bytes(), kind.to_ne_bytes()].concat();

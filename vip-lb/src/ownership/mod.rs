@@ -5,6 +5,8 @@
 //!
 //! [`vrrp`] decides, and is pure. [`Task`] is the edge: a thread with sockets and a clock, which gives the packet path its leases.
 //! [`Lookout`] looks who else is at a VIP that this node answers for; [`Others`] judges that, and is pure.
+//!
+//! Where routers choose instead, [`route`] says which routes lead here, and is pure as well; the daemon carries it out.
 
 mod announcement;
 mod claim;
@@ -12,6 +14,7 @@ mod link;
 mod lookout;
 mod others;
 mod report;
+pub mod route;
 mod tap;
 mod task;
 pub mod tracking;

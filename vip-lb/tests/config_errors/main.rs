@@ -6,6 +6,7 @@ use vip_lb::config::{self, ConfigErrors};
 
 mod forwarding;
 mod health;
+mod route;
 mod vrrp;
 
 /// Valid; every case replaces one piece of it.

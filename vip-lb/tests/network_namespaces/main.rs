@@ -2,6 +2,7 @@
 //! Needs root.
 
 mod changes;
+mod host_routes;
 mod lab;
 mod layers;
 mod neighbours;

@@ -67,7 +67,12 @@ impl Package<'_> {
     fn documentation(&self, tree: &Path) -> Result<()> {
         let workspace = process::workspace();
         let documentation = tree.join(DOCUMENTATION);
-        for (from, extension, to) in [("docs", "md", ""), ("examples", "yaml", "examples")] {
+        for (from, extension, to) in [
+            ("docs", "md", ""),
+            ("examples", "yaml", "examples"),
+            ("packaging/bird", "conf", "examples/bird"),
+            ("packaging/frr", "conf", "examples/frr"),
+        ] {
             for entry in fs::read_dir(workspace.join(from))? {
                 let path = entry?.path();
                 if path.extension().is_some_and(|found| found == extension) {

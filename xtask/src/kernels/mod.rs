@@ -23,7 +23,7 @@ use report::{Ended, Kernels as Results, ended_parts};
 const SERIES: &[&str] = &["6.1", "6.12"];
 
 /// What the labs need of a kernel that has it as modules. A module that is built in is not missed.
-const MODULES: &[&str] = &["veth", "bridge", "8021q", "bonding"];
+const MODULES: &[&str] = &["veth", "bridge", "8021q", "bonding", "dummy"];
 
 /// Programs of this machine that the labs call.
 const COMMANDS: &[&str] = &["ip", "ethtool", "nginx", "bpftool", "ping"];

@@ -37,7 +37,12 @@ pub(crate) const PACKAGES: &[Package] = &[
     package("python3-jsonschema", "jsonschema", "a second opinion on what the configuration's schema admits"),
     package("ipvsadm", "ipvsadm", "Linux IPVS, which vip-lb is compared with"),
     package("keepalived", "keepalived", "the other node of a virtual router"),
-    package("frr", "vtysh", "its vrrpd, another node of a virtual router"),
+    package(
+        "frr",
+        "vtysh",
+        "its vrrpd, another node of a virtual router; its bgpd, which takes routes of VIPs to a router",
+    ),
+    package("bird2", "bird", "takes routes of VIPs to a router, and is the router"),
     package("haproxy", "haproxy", "what noticing failures is compared with"),
     package("qemu-system-x86", "qemu-system-x86_64", "other kernels, and counting instructions"),
     package("busybox-static", "busybox", "the userland of the guests"),

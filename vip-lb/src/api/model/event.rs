@@ -84,9 +84,14 @@ pub enum Occurrence {
         vip: IpAddr,
         /// Whether it answers now.
         answering: bool,
-        /// Why, a lower-case phrase; absent where ownership is `always`.
+        /// Why, a lower-case phrase; absent where ownership is `always`, and where the VIP was removed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         why: Option<String>,
+    },
+    /// Somebody else removed or changed the route of a VIP, and it was put back.
+    RouteRestored {
+        /// The VIP.
+        vip: IpAddr,
     },
     /// Somebody else answers for a VIP of this node, too.
     SecondOwner {

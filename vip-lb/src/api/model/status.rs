@@ -5,7 +5,10 @@ use std::{net::IpAddr, path::PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{change::OperatorOrder, node::NodeAdmin, second_owner::SecondOwnerStatus, vrrp::VrrpStatus};
+use super::{
+    change::OperatorOrder, node::NodeAdmin, route::RouteStatus, second_owner::SecondOwnerStatus,
+    vrrp::VrrpStatus,
+};
 
 pub use crate::{
     control::floor::{FloorState, FloorStatus},
@@ -184,6 +187,9 @@ pub struct VipStatus {
     /// How often somebody else was found since the daemon began.
     #[serde(default)]
     pub second_owners_found: u64,
+    /// How its route is; absent where ownership is not by routes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<RouteStatus>,
     /// In the order of the configuration.
     pub services: Vec<ServiceStatus>,
 }

@@ -38,6 +38,10 @@ fn words(what: &Occurrence) -> (String, Tone, &[String]) {
         Occurrence::SecondOwnerGone { vip, owner, why } => {
             (format!("VIP {vip}: no longer held by {owner}: {why}"), Tone::Neutral)
         }
+        Occurrence::RouteRestored { vip } => (
+            format!("VIP {vip}: somebody else removed or changed its route, which is back now"),
+            Tone::Doubtful,
+        ),
         Occurrence::HealthChanged { service, backend, from, to, reason, lasted_ms, evidence } => {
             let mut change = changed(from.map(health), Some(health(*to)), reason.as_deref());
             change.push_str(&after(*lasted_ms));

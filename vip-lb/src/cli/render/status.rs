@@ -148,11 +148,13 @@ fn vip_line(vip: &VipStatus, style: Style) -> String {
     let ownership = match vip.ownership {
         Ownership::Always => "always".to_owned(),
         Ownership::Vrrp => vip.vrrp.as_ref().map_or_else(|| "vrrp".to_owned(), vrrp_words),
+        Ownership::Route => vip.route.as_ref().map_or_else(|| "route".to_owned(), super::vip::place),
     };
-    let answering = if vip.answering {
-        Toned("answering", Tone::Good, style)
-    } else {
-        Toned("not answering", Tone::Bad, style)
+    let answering = match (vip.answering, vip.ownership) {
+        (true, Ownership::Always | Ownership::Vrrp) => Toned("answering", Tone::Good, style),
+        (false, Ownership::Always | Ownership::Vrrp) => Toned("not answering", Tone::Bad, style),
+        (true, Ownership::Route) => Toned("published", Tone::Good, style),
+        (false, Ownership::Route) => Toned("not published", Tone::Bad, style),
     };
     let why = vip.withdrawn.as_ref().map_or_else(String::new, |why| format!(": {why}"));
     format!("VIP {}, ownership {ownership}, {answering}{why}\n", vip.address)

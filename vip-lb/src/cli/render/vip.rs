@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{Style, Tone, Toned, event::Moment, quantity};
-use crate::api::model::{VipStatus, VrrpState, VrrpStatus};
+use crate::api::model::{RouteDeviceKind, RouteStatus, VipStatus, VrrpState, VrrpStatus};
 
 /// Every VIP, and what its virtual router did last; `now` is in Unix seconds.
 pub(in crate::cli) fn vips(vips: &[VipStatus], now: u64, style: Style) -> String {
@@ -14,22 +14,58 @@ pub(in crate::cli) fn vips(vips: &[VipStatus], now: u64, style: Style) -> String
 }
 
 fn block(vip: &VipStatus, now: u64, style: Style) -> String {
-    let answers = if vip.answering {
-        Toned("this node answers", Tone::Good, style)
-    } else {
-        Toned("this node does not answer", Tone::Bad, style)
+    let answers = match (vip.answering, &vip.route) {
+        (true, None) => Toned("this node answers", Tone::Good, style),
+        (false, None) => Toned("this node does not answer", Tone::Bad, style),
+        (true, Some(_)) => Toned("this node publishes a route", Tone::Good, style),
+        (false, Some(_)) => Toned("this node publishes no route", Tone::Bad, style),
     };
     let withdrawn = vip.withdrawn.as_ref().map_or_else(String::new, |why| format!(": {why}"));
     let mut text = format!("{}: {answers}{withdrawn}\n", vip.address);
-    match &vip.vrrp {
-        None => text.push_str(&format!("  ownership {}\n", vip.ownership)),
-        Some(vrrp) => text.push_str(&router(vip.address, vrrp, now)),
+    match (&vip.vrrp, &vip.route) {
+        (Some(vrrp), _) => text.push_str(&router(vip.address, vrrp, now)),
+        (None, Some(published)) => text.push_str(&route(published, now)),
+        (None, None) => text.push_str(&format!("  ownership {}\n", vip.ownership)),
     }
     for other in &vip.second_owners {
         let known = quantity::duration(now.saturating_sub(other.since_ms / 1000));
         text.push_str(&format!("  ! it is also held by {}, for {known}\n", other.owner));
     }
     text
+}
+
+fn route(route: &RouteStatus, now: u64) -> String {
+    let mut text = format!("  {}", place(route));
+    if let Some(last) = route.changes.last() {
+        let state = if route.published { "there" } else { "away" };
+        let since = quantity::duration(now.saturating_sub(last.time_ms / 1000));
+        text.push_str(&format!(": {state} for {since}"));
+    }
+    if route.restored > 0 {
+        let times =
+            if route.restored == 1 { "1 time".to_owned() } else { format!("{} times", route.restored) };
+        text.push_str(&format!(", put back {times} after somebody else changed it"));
+    }
+    text.push('\n');
+    if let Some(hindrance) = &route.hindrance {
+        text.push_str(&format!("  ! {hindrance}\n"));
+    }
+    for change in &route.changes {
+        let state = if change.published { "there" } else { "away" };
+        text.push_str(&format!("  {} {state}: {}\n", Moment(change.time_ms), change.why));
+    }
+    text
+}
+
+/// Where in the kernel a route is.
+pub(super) fn place(route: &RouteStatus) -> String {
+    let kind = match route.device_kind {
+        Some(RouteDeviceKind::Dummy) => " (dummy)",
+        Some(RouteDeviceKind::Veth) => " (veth)",
+        None => "",
+    };
+    let RouteStatus { protocol, table, metric, device, .. } = route;
+    format!("route of protocol {protocol} in table {table}, metric {metric}, to {device}{kind}")
 }
 
 fn router(address: IpAddr, vrrp: &VrrpStatus, now: u64) -> String {
@@ -115,6 +151,11 @@ mod tests {
   2023-11-14T22:13:20.000Z backup: it is able to forward
   2023-11-14T22:14:20.000Z active: the active node was silent (fe80::1)
   2023-11-14T22:15:20.500Z backup: a node of higher priority is active (fe80::1)
+
+203.0.113.10: this node publishes a route
+  route of protocol 118 in table 254, metric 1024, to vip-lb (dummy): there for 2m 0s, put back 1 time after somebody else changed it
+  2023-11-14T22:13:20.000Z away: this node is drained by the operator
+  2023-11-14T22:14:20.000Z there: this node is able to forward
 ";
         assert_eq!(vips(&sample, 1_700_000_180, Style::Plain), expected);
         assert_eq!(vips(&[], 0, Style::Plain), "no VIP is configured\n");

@@ -7,6 +7,7 @@ mod address;
 mod floor;
 mod health;
 mod host;
+mod route;
 mod service;
 mod track;
 mod vrrp;
@@ -216,6 +217,7 @@ impl<'a> Validator<'a> {
     fn vip(&mut self, raw: &'a RawVip, interfaces: &[Interface]) -> Option<Vip> {
         let address = raw.address.value().copied();
         let vrrp = self.vrrp(raw, interfaces);
+        let route = self.route(raw, interfaces);
         let mut ports = ServicePorts::default();
         let services = raw.services.value().map_or(&[][..], Vec::as_slice);
         let services: Vec<_> =
@@ -224,6 +226,7 @@ impl<'a> Validator<'a> {
             address: address?,
             ownership: raw.ownership.or(Ownership::Always),
             vrrp: vrrp?,
+            route: route?,
             unknown_service: raw.unknown_service.or(UnknownService::Drop),
             services: services.into_iter().collect::<Option<_>>()?,
         })

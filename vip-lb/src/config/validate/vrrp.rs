@@ -20,8 +20,8 @@ impl<'a> Validator<'a> {
     #[expect(clippy::option_option, reason = "the outer one is the validator's: an error was noted")]
     pub(super) fn vrrp(&mut self, raw: &'a RawVip, interfaces: &[Interface]) -> Option<Option<Vrrp>> {
         match (raw.ownership.or(Ownership::Always), raw.vrrp.given()) {
-            (Ownership::Always, None) => Some(None),
-            (Ownership::Always, Some(said)) => {
+            (Ownership::Always | Ownership::Route, None) => Some(None),
+            (Ownership::Always | Ownership::Route, Some(said)) => {
                 self.issues.error(
                     &said.place,
                     "vrrp without `ownership: vrrp`",

@@ -29,6 +29,7 @@ mod quiet;
 mod rates;
 mod reach;
 mod remaining;
+mod routes;
 mod running;
 mod status;
 mod succession;
@@ -56,6 +57,7 @@ use self::{
     passive::Closely,
     quiet::Quiet,
     rates::Rates,
+    routes::Routes,
     succession::{Former, GoingOn},
     watching::Watching,
 };
@@ -76,7 +78,7 @@ use crate::{
     dataplane::{self, Capacities, Dataplane, LoadOptions, Write},
     health::{self, HealthEvent, Target, Way},
     metrics::Reloads,
-    network::{self, Network, NextHop, Resolver},
+    network::{self, HostRoutes, Network, NextHop, Resolver},
     ownership::Task,
     state::{self, Folder, History, Keeper, Keeping, OrderKey, Orders},
     steering::{Budget, Limits, Ticker},
@@ -114,6 +116,7 @@ struct Daemon {
     looking: lookout::Looking,
     /// Speaks VRRP; none before the maps are filled, and once it has ended.
     vrrp: Option<Task>,
+    routes: Routes,
     /// Whether it is drained itself, as was last noted.
     node_drained: bool,
     quiet: Quiet,
@@ -157,6 +160,7 @@ impl Daemon {
     ) -> anyhow::Result<Started> {
         let started_at = now();
         let network = Network::open().context("cannot ask the kernel about its network")?;
+        let host_routes = HostRoutes::open().context("cannot ask the kernel about routes")?;
         let found_interfaces = Interfaces::look_up(&config, &network).await?;
         let mut dataplane = Dataplane::open(&LoadOptions {
             pins: config.node.pins.clone(),
@@ -220,6 +224,7 @@ impl Daemon {
             claims: BTreeMap::new(),
             looking: lookout::Looking::default(),
             vrrp: None,
+            routes: Routes::new(host_routes),
             node_drained: false,
             quiet: Quiet::new(started_at),
             keeper: Arc::new(keeper),
@@ -303,6 +308,7 @@ impl Daemon {
         // Rings are published and backends checked: this node may be found.
         daemon.vrrp = Some(Task::start(daemon.dataplane.leases()?)?);
         daemon.set_up_routers();
+        daemon.set_up_routes().await;
         daemon.report_problems();
         // If that fails, status says so.
         drop(daemon.keep_config());
@@ -319,9 +325,15 @@ impl Daemon {
         }
     }
 
-    async fn finish(mut self) {
-        // First of all: others take over while this one still forwards.
+    /// Has packets go elsewhere, while this node still forwards, which is first of all. Returns for how long it should go on, if routers have to
+    /// hear of it.
+    async fn leave(&mut self) -> Option<Duration> {
         self.end_routers(true);
+        self.withdraw_routes().await.filter(|linger| !linger.is_zero())
+    }
+
+    async fn finish(self) {
+        self.remove_route_devices().await;
         let config = &self.config.node;
         match config.on_exit {
             model::OnExit::Keep => {
@@ -348,6 +360,7 @@ impl Daemon {
         self.carry_out(plan);
         self.claims = desired.claims;
         self.want_vips();
+        self.want_routes();
         self.note_node_drain();
         let settings = self.configured_settings();
         if settings != self.settings {

@@ -15,6 +15,7 @@ impl Daemon {
     pub(super) async fn network_changed(&mut self, event: &network::NetworkEvent) {
         self.resolver.apply(event);
         self.note_for_probes(event);
+        self.note_for_routes(event);
         let config = self.config.clone();
         let moved = self.may_move_sources(event) && self.look_up_nat_sources(&config).await;
         if moved {

@@ -72,8 +72,8 @@ impl Daemon {
             .collect();
         let left = services.iter().map(ServiceQuiet::seconds_left).max().unwrap_or(0);
         let mut warnings = Vec::new();
-        let elected = |vip: &Vip| vip.ownership == Ownership::Vrrp;
-        if admin.is_drained() && self.config.node.peers.is_empty() && !self.config.vips.iter().all(elected) {
+        let fixed = |vip: &Vip| vip.ownership == Ownership::Always;
+        if admin.is_drained() && self.config.node.peers.is_empty() && self.config.vips.iter().any(fixed) {
             warnings.push(
                 "no other node is configured (`node.peers`): if none has these VIPs, clients do not find them any more"
                     .to_owned(),

@@ -138,6 +138,7 @@ impl Daemon {
         }
         self.advance_bonds();
         self.set_up_routers();
+        self.set_up_routes().await;
         self.report_problems();
         self.tell_changes();
         if plan.outcome == Outcome::Nothing {

@@ -56,8 +56,11 @@ impl Daemon {
         }
     }
 
-    /// Whether this node answers for a VIP: as long as it wants to, and is active where nodes agree on that.
+    /// Whether this node answers for a VIP: as long as it wants to, and is active where nodes agree on that; or publishes a route to it.
     pub(super) fn answers_for(&self, vip: IpAddr) -> bool {
+        if let Some(published) = self.publishes(vip) {
+            return published;
+        }
         let wanted = self.claims.get(&vip).is_some_and(|claim| claim.is_wanted());
         let is_leased =
             |configured: &Vip| configured.address == vip && configured.ownership == Ownership::Vrrp;
@@ -76,8 +79,11 @@ impl Daemon {
         reports.into_iter().find(|report| report.vips.contains(&vip))
     }
 
-    /// Why a node began or ceased to answer for a VIP, as its router says.
+    /// Why a node began or ceased to answer for a VIP, as its router or its route says.
     pub(super) fn why_of(&self, vip: IpAddr) -> Option<String> {
+        if self.publishes(vip).is_some() {
+            return self.why_routed(vip);
+        }
         Some(self.router_of(vip)?.changes.pop()?.why)
     }
 

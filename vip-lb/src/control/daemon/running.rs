@@ -1,6 +1,10 @@
 //! The life of a daemon process: from its start, or from what a predecessor hands over, to its end, or to a successor.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
 use tokio::{
@@ -137,7 +141,9 @@ impl Running {
         let mut file_changes = follow::follow(daemon.file.path.clone());
         let mut ticks = interval(Duration::from_millis(200));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut leaving: Option<Instant> = None;
         let handed_over = loop {
+            daemon.follow_routes().await;
             let api = daemon.config.node.api.as_ref();
             daemon.api_problem = listener.follow(api, daemon.file.loaded_at, now());
             tokio::select! {
@@ -169,9 +175,12 @@ impl Running {
                     daemon.tell_changes();
                 }
                 Some(order) = waiting.recv() => daemon.order(order).await,
-                Some(asker) = wanted_successors.recv() => succession.begin(&claim, &daemon, Some(asker)),
-                _ = signals.upgrade.recv() => succession.begin(&claim, &daemon, None),
-                prepared = succession.prepared() => match prepared {
+                // Who ends is not succeeded any more.
+                Some(asker) = wanted_successors.recv(), if leaving.is_none() => {
+                    succession.begin(&claim, &daemon, Some(asker));
+                }
+                _ = signals.upgrade.recv(), if leaving.is_none() => succession.begin(&claim, &daemon, None),
+                prepared = succession.prepared(), if leaving.is_none() => match prepared {
                     Ok(_) if succession.is_outdated(&daemon) => succession.begin_again(&claim, &daemon),
                     Ok(prepared) => match succession.hand_over(daemon.legacy().await).await {
                         Ok(()) => {
@@ -190,13 +199,17 @@ impl Running {
                 },
                 _ = signals.hang_up.recv() => daemon.hang_up().await,
                 Some(()) = file_changes.recv() => daemon.file_changed().await,
-                _ = signals.terminate.recv() => break false,
-                _ = signals.interrupt.recv() => break false,
+                () = end_of(leaving) => break false,
+                () = any(&mut signals.terminate, &mut signals.interrupt) => {
+                    notify(&[sd_notify::NotifyState::Stopping]);
+                    match daemon.leave().await {
+                        Some(linger) if leaving.is_none() => leaving = Some(now() + linger),
+                        // Whoever says so twice means at once.
+                        _ => break false,
+                    }
+                }
             }
         };
-        if !handed_over {
-            notify(&[sd_notify::NotifyState::Stopping]);
-        }
         daemon.tell(Occurrence::DaemonStopping { pid: std::process::id() });
         daemon.events.close();
         daemon.watching.stop();
@@ -238,6 +251,22 @@ impl Signals {
             interrupt: on(SignalKind::interrupt())?,
             upgrade: on(SignalKind::user_defined2())?,
         })
+    }
+}
+
+/// Waits for one of two signals.
+async fn any(one: &mut Signal, other: &mut Signal) {
+    tokio::select! {
+        _ = one.recv() => {}
+        _ = other.recv() => {}
+    }
+}
+
+/// Waits for a moment; for ever, if there is none.
+async fn end_of(leaving: Option<Instant>) {
+    match leaving {
+        Some(at) => sleep_until(at.into()).await,
+        None => std::future::pending().await,
     }
 }
 

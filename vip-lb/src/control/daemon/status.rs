@@ -64,6 +64,7 @@ impl Daemon {
                 vrrp: self.vrrp_status(vip),
                 second_owners: self.second_owner_status(vip.address),
                 second_owners_found: self.second_owners_found(vip.address),
+                route: self.route_status(vip),
                 services: services.collect::<anyhow::Result<_>>()?,
             })
         };
@@ -95,6 +96,7 @@ impl Daemon {
                 .cloned()
                 .chain(self.doubts())
                 .chain(self.second_owner_warnings())
+                .chain(self.route_hindrances())
                 .chain(self.problems())
                 .collect(),
         })

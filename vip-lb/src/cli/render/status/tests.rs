@@ -41,6 +41,8 @@ VIP 2001:db8::10, ownership vrrp 51 on eth0, priority 100, backup because a node
     r1       2001:db8:1::53  ipip     100  100.0%  up 2h 1m  in ring   5.1k     277  eth1 02:00:00:00:01:53
     r1 answers its probes in 0.40 ms (median), the others of this service in 0.10 ms
 
+VIP 203.0.113.10, ownership route of protocol 118 in table 254, metric 1024, to vip-lb (dummy), published
+
 TABLE    ENTRIES  CAPACITY  FILLED
 FLOWS          3    262144    0.0%
 NEWBORN    32768     65536   50.0%
