@@ -1,14 +1,15 @@
 //! The thread that speaks VRRP, renews leases and tells neighbours.
 //!
-//! It is a thread of its own, because an advert must not wait for whatever else the daemon does. It alone writes OWNERS. Before any timer
-//! it reads all that has come, so that a node that did not run for a while hears first what was said meanwhile.
+//! It is a thread of its own, because an advert must not wait for whatever else the daemon does, and one that goes before all others of the
+//! machine ([`realtime`]), which it does for some microseconds at a time. It alone writes OWNERS. Before any timer it reads all that has come, so that a
+//! node that did not run for a while hears first what was said meanwhile.
 
 use std::{
     collections::BTreeMap,
     io,
     net::IpAddr,
     os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd},
-    sync::{Arc, Mutex, PoisonError, mpsc},
+    sync::{Arc, Mutex, PoisonError, TryLockError, mpsc},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -24,7 +25,11 @@ use super::{
 };
 use crate::dataplane::Owners;
 
+mod realtime;
 mod running;
+
+/// Until it tries again to tell what it could not, because the daemon was reading.
+const AGAIN: Duration = Duration::from_millis(1);
 
 /// How often it looks whether interfaces and their addresses are as they were.
 const REFRESH: Duration = Duration::from_secs(1);
@@ -79,6 +84,7 @@ pub struct Task {
     wake: OwnedFd,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+    delayable: Option<io::Error>,
 }
 
 impl Task {
@@ -98,10 +104,22 @@ impl Task {
         let woken = wake.try_clone().context("cannot copy an event descriptor")?;
         let shared = Arc::new(Shared { reports: Mutex::default(), changed: Notify::new() });
         let (commands, orders) = mpsc::channel();
-        let thread = Thread { orders, woken, owners, shared: shared.clone(), groups: Vec::new() };
-        let thread = std::thread::Builder::new().name("vrrp".to_owned()).spawn(move || thread.run());
+        let thread =
+            Thread { orders, woken, owners, shared: shared.clone(), groups: Vec::new(), untold: false };
+        let (first, began) = mpsc::channel();
+        let thread = std::thread::Builder::new().name("vrrp".to_owned()).spawn(move || {
+            let _ = first.send(realtime::enter().err());
+            thread.run();
+        });
         let thread = thread.context("cannot start the thread that speaks VRRP")?;
-        Ok(Self { commands, wake, shared, thread: Some(thread) })
+        let delayable = began.recv().context("the thread that speaks VRRP ended at once")?;
+        Ok(Self { commands, wake, shared, thread: Some(thread), delayable })
+    }
+
+    /// Why the thread has to wait for others when all processors are busy; `None` if it has not.
+    #[must_use]
+    pub fn delayable(&self) -> Option<&io::Error> {
+        self.delayable.as_ref()
     }
 
     /// Sets which routers there are. Those that are as before go on.
@@ -173,6 +191,8 @@ struct Thread {
     owners: Owners,
     shared: Arc<Shared>,
     groups: Vec<Running>,
+    /// The daemon does not know the last reports yet.
+    untold: bool,
 }
 
 impl Thread {
@@ -250,9 +270,18 @@ impl Thread {
         }
     }
 
-    fn report(&self) {
+    fn report(&mut self) {
         let reports: Vec<_> = self.groups.iter().flat_map(Running::reports).collect();
-        let mut known = self.shared.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever holds the lock may be a thread that has to wait for a processor.
+        let mut known = match self.shared.reports.try_lock() {
+            Ok(known) => known,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                self.untold = true;
+                return;
+            }
+        };
+        self.untold = false;
         let same = known.len() == reports.len()
             && known.iter().zip(&reports).all(|(known, new)| {
                 let speaker = |of: &RouterReport| of.speaker.map(|speaker| speaker.address);
@@ -271,6 +300,7 @@ impl Thread {
     /// Until something has come, or something is due.
     fn wait(&self, refresh_at: Instant) {
         let due = self.groups.iter().filter_map(Running::due).chain([refresh_at]).min().unwrap_or(refresh_at);
+        let due = if self.untold { due.min(now() + AGAIN) } else { due };
         let left = due.saturating_duration_since(now());
         let timeout =
             libc::timespec { tv_sec: left.as_secs() as libc::time_t, tv_nsec: left.subsec_nanos().into() };

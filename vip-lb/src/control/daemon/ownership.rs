@@ -41,6 +41,18 @@ impl Daemon {
         }
     }
 
+    /// What an operator should know where adverts may be late.
+    pub(super) fn delayable_adverts(&self) -> Option<String> {
+        let error = self.vrrp.as_ref()?.delayable()?;
+        let is_spoken = self.config.vips.iter().any(|vip| vip.ownership == Ownership::Vrrp);
+        is_spoken.then(|| {
+            format!(
+                "VRRP has no real-time priority ({error}), so adverts may be late when all processors are busy: the service wants \
+                 LimitRTPRIO=1"
+            )
+        })
+    }
+
     /// Waits until some router became something else.
     pub(super) async fn ownership_changed(&self) {
         match &self.vrrp {

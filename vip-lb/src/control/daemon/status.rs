@@ -106,6 +106,7 @@ impl Daemon {
     fn doubts(&self) -> Vec<String> {
         let mut doubts = self.keeper.troubles();
         doubts.extend(self.file_doubt.clone());
+        doubts.extend(self.delayable_adverts());
         if let Some(replaced) = &self.file.replaced {
             doubts.push(format!(
                 "{} is in force and not {}: `vip-lb reload` brings the file in force",
