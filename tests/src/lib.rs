@@ -5,6 +5,7 @@ pub mod bench;
 pub mod change;
 pub mod compare;
 pub mod ending;
+pub mod failover;
 pub mod fuzz;
 pub mod health;
 pub mod lab;

@@ -43,9 +43,7 @@ fn answers_for_the_vip(site: &Site) -> Result<()> {
     let client = &site.lab.client.namespace;
     client.ip(&["neigh", "flush", "dev", Node::DEVICE])?;
     client.run("ping", &["-c", "3", "-i", "0.2", "-W", "2", &address]).context("ping the VIP")?;
-    let links: serde_json::Value =
-        serde_json::from_str(&edge.ip(&["-json", "link", "show", "dev", Node::DEVICE])?)?;
-    let mac = links[0]["address"].as_str().context("the edge's MAC address")?.to_owned();
+    let mac = site.lab.edges[0].mac_text()?;
     let neighbour = client.ip(&["neigh", "show", &address])?;
     ensure!(neighbour.contains(&mac), "the client knows the VIP as {neighbour}, not at {mac}");
 

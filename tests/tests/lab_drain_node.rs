@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use vip_lb_tests::lab::{
     Family, HttpLoad, LoadOptions, LongConnections, Mode, Node, Site, SiteOptions, vip, wait_for,
 };
@@ -40,7 +40,7 @@ fn leaves_without_a_loss(family: Family) -> Result<()> {
     forget_neighbours(&site)?;
     let load = HttpLoad::start(&site.lab.client.namespace, LoadOptions::steady(site.web()))?;
     let connections = LongConnections::open(&site.lab.client.namespace, site.echo(), 60)?;
-    ensure!(found_at(&site)? == mac(&site, 0)?, "the client found {}", found_at(&site)?);
+    ensure!(found_at(&site)? == site.lab.edges[0].mac_text()?, "the client found {}", found_at(&site)?);
 
     // The other one comes first, as an operator would do it.
     site.daemons[1].reload(&second)?;
@@ -58,7 +58,7 @@ fn leaves_without_a_loss(family: Family) -> Result<()> {
     // Who asks anew finds the other one.
     forget_the_vip(&site)?;
     wait_for("the client to find the other node", LIMIT, || {
-        Ok((found_at(&site)? == mac(&site, 1)?).then_some(()))
+        Ok((found_at(&site)? == site.lab.edges[1].mac_text()?).then_some(()))
     })?;
     let answer = site.daemon().ask(&["drain", "--node", "--wait"])?;
     ensure!(answer.contains("nothing comes any more"), "{answer}");
@@ -113,10 +113,4 @@ fn found_at(site: &Site) -> Result<String> {
         site.lab.client.namespace.ip(&["-json", "neigh", "show", &vip(site.options.family).to_string()])?;
     let neighbours: serde_json::Value = serde_json::from_str(&neighbours)?;
     Ok(neighbours[0]["lladdr"].as_str().unwrap_or_default().to_owned())
-}
-
-fn mac(site: &Site, edge: usize) -> Result<String> {
-    let links = site.lab.edges[edge].namespace.ip(&["-json", "link", "show", "dev", Node::DEVICE])?;
-    let links: serde_json::Value = serde_json::from_str(&links)?;
-    Ok(links[0]["address"].as_str().context("a MAC address")?.to_owned())
 }

@@ -69,7 +69,7 @@ pub(crate) struct Bench {
     /// Write the figures to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// What to measure: what packets cost, what changes under traffic lose and break, or how soon checks notice what.
+    /// What to measure: what packets cost, what changes under traffic lose and break, how soon checks notice what, or how soon a VIP moves.
     #[arg(long, value_enum, default_value = "packets")]
     suite: Suite,
     /// Count instructions in a virtual machine instead of measuring time: the same result in every run.
@@ -89,6 +89,8 @@ pub(crate) enum Suite {
     Change,
     /// How soon checks notice what, and what they do not take for a failure.
     Health,
+    /// How soon a VIP is answered for again when its node is gone, and what a planned move costs, beside keepalived.
+    Failover,
 }
 
 /// `cargo xtask soak`.
@@ -128,6 +130,7 @@ pub(crate) fn bench(bench: &Bench) -> Result<u8> {
         Suite::Packets => {}
         Suite::Change => return change(arguments),
         Suite::Health => return run("health", &prepare("health")?, &arguments),
+        Suite::Failover => return run("failover", &prepare("failover")?, &arguments),
     }
     let binary = prepare("bench")?;
     if bench.instructions {

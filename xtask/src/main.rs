@@ -41,7 +41,8 @@ enum Command {
     Test(check::Test),
     /// Watch real traffic to a VIP spread over backends, and one of them die and come back.
     Demo(lab::Demo),
-    /// Measure what a packet costs, with `--suite change` what changes lose and break under traffic, with `--suite health` how soon checks notice what.
+    /// Measure what a packet costs, with `--suite change` what changes lose and break under traffic, with `--suite health` how soon checks notice what,
+    /// with `--suite failover` how soon a VIP moves.
     Bench(lab::Bench),
     /// Mix reloads, kills, upgrades and mischief at random under traffic, and check after each that nothing was lost.
     Soak(lab::Soak),

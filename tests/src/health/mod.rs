@@ -144,7 +144,7 @@ fn start_with_usual_checks() -> Result<Site> {
 }
 
 /// The smallest value that so many of a hundred do not exceed.
-fn percentile(values: &[f64], percent: usize) -> f64 {
+pub(crate) fn percentile(values: &[f64], percent: usize) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted[(sorted.len() * percent).div_ceil(100).max(1) - 1]

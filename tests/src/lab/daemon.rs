@@ -391,7 +391,12 @@ impl Daemon {
         lines[lines.len().saturating_sub(40)..].join("\n")
     }
 
-    fn signal(&self, signal: i32) -> Result<()> {
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    ///
+    /// It does not run.
+    pub fn signal(&self, signal: i32) -> Result<()> {
         let pid = self.pid().context("the daemon does not run")?;
         let pid = i32::try_from(pid).context("a process id")?;
         // SAFETY: kill takes two numbers; the process has not been waited for, so the id is its own.

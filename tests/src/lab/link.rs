@@ -139,6 +139,19 @@ impl Switch {
         Ok(())
     }
 
+    /// Has a port carry nothing in either direction, or all again. Nobody sees a link go or come, and the switch goes on sending to that port what it
+    /// has learnt to be there.
+    ///
+    /// # Errors
+    ///
+    /// There is no such port.
+    pub fn set_silent(&self, port: &str, silent: bool) -> Result<()> {
+        // BR_STATE_DISABLED and BR_STATE_FORWARDING of linux/if_bridge.h.
+        let state = if silent { "0" } else { "3" };
+        self.namespace.run("bridge", &["link", "set", "dev", port, "state", state])?;
+        Ok(())
+    }
+
     /// The namespace the bridge lives in.
     #[must_use]
     pub fn namespace(&self) -> &Namespace {

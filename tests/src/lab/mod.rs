@@ -11,6 +11,7 @@
 //! client, so that it asks the segment who has them. Names are unique per process and lab, and dropping a
 //! [`Lab`] removes all of it, also when a test panics.
 
+mod arp_watch;
 mod arrivals;
 mod backend_setup;
 mod binary;
@@ -50,9 +51,11 @@ mod terminal;
 mod topology;
 mod transfer;
 mod udp_flows;
+mod udp_probes;
 mod virtual_edge;
 mod xdp_pass;
 
+pub use arp_watch::ArpWatch;
 pub use arrivals::Arrivals;
 pub use backend_setup::{BackendSetup, shell};
 pub use binary::daemon_binary;
@@ -85,6 +88,7 @@ pub use terminal::Terminal;
 pub use topology::{Lab, LabOptions, Node, backend_address, edge_address, nat_source, vip};
 pub use transfer::Transfer;
 pub use udp_flows::{UdpFlow, UdpFlows};
+pub use udp_probes::UdpProbes;
 pub use virtual_edge::VirtualEdge;
 pub use xdp_pass::attach as attach_pass;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use super::{Node, Site, status::Vrrp, vip, wait_for};
+use super::{Site, status::Vrrp, vip, wait_for};
 
 /// Longer than any change of a lab takes.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -42,9 +42,7 @@ impl Site {
     ///
     /// It does not come to that.
     pub fn wait_found_at(&self, edge: usize) -> Result<()> {
-        let links = self.lab.edges[edge].namespace.ip(&["-json", "link", "show", "dev", Node::DEVICE])?;
-        let links: serde_json::Value = serde_json::from_str(&links)?;
-        let mac = links[0]["address"].as_str().context("a MAC address")?.to_owned();
+        let mac = self.lab.edges[edge].mac_text()?;
         let (client, vip) = (&self.lab.client.namespace, vip(self.options.family).to_string());
         wait_for(&format!("the client to find node {}", edge + 1), LIMIT, || {
             // It asks if it knows nobody.

@@ -224,6 +224,29 @@ impl Node {
         host(self.host, family)
     }
 
+    /// The MAC address of its interface, as `ip` writes it.
+    ///
+    /// # Errors
+    ///
+    /// The interface is gone.
+    pub fn mac_text(&self) -> Result<String> {
+        let links = self.namespace.ip(&["-json", "link", "show", "dev", Self::DEVICE])?;
+        let links: serde_json::Value = serde_json::from_str(&links)?;
+        Ok(links[0]["address"].as_str().context("a MAC address")?.to_owned())
+    }
+
+    /// The MAC address of its interface.
+    ///
+    /// # Errors
+    ///
+    /// The interface is gone.
+    pub fn mac(&self) -> Result<[u8; 6]> {
+        let text = self.mac_text()?;
+        let bytes =
+            text.split(':').map(|byte| u8::from_str_radix(byte, 16)).collect::<Result<Vec<_>, _>>()?;
+        bytes.try_into().ok().with_context(|| format!("read {text}"))
+    }
+
     /// Where its servers listen besides the loopback: its own addresses, and the VIPs if it has them.
     #[must_use]
     pub fn addresses(&self) -> Vec<IpAddr> {

@@ -1,0 +1,167 @@
+//! Two nodes, one of which has the VIP: vip-lb's, or keepalived's.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context as _, Result};
+
+use super::LIMIT;
+use crate::lab::{
+    ConfigFile, EchoServer, Family, Keepalived, Mode, Node, Site, SiteOptions, UdpProbes, VrrpConfig,
+    keepalived_version, patience, vip, wait_for,
+};
+
+/// Whose nodes they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// vip-lb's: the VIP is a service with backends behind it.
+    VipLb,
+    /// keepalived's: the VIP is an address of the node that has it, and answered there.
+    Keepalived,
+}
+
+/// A virtual router of two nodes. The first one has the higher priority, and neither takes the place of one that works.
+pub(super) struct Pair {
+    pub(super) site: Site,
+    /// The one and the other, where they run.
+    pub(super) keepalived: [Option<Keepalived>; 2],
+    echo: Vec<EchoServer>,
+    interval_ms: u32,
+    priorities: [u8; 2],
+}
+
+impl Pair {
+    /// Starts both, and waits until the first one is active, the other one knows it and the client has found it.
+    pub(super) fn start(kind: Kind, interval_ms: u32, priorities: [u8; 2]) -> Result<Self> {
+        Self::start_with(kind, interval_ms, priorities, |_| ())
+    }
+
+    /// As [`Pair::start`], with something else in the configuration of both of our nodes.
+    pub(super) fn start_with(
+        kind: Kind,
+        interval_ms: u32,
+        priorities: [u8; 2],
+        change: impl Fn(&mut ConfigFile),
+    ) -> Result<Self> {
+        let options = SiteOptions { edges: 2, ..SiteOptions::new(Mode::L2, Family::V4)? };
+        let site = Site::without_daemons(options)?;
+        let mut pair = Self { site, keepalived: [None, None], echo: Vec::new(), interval_ms, priorities };
+        match kind {
+            Kind::VipLb => pair.start_daemons(change)?,
+            Kind::Keepalived => {
+                for edge in 0..2 {
+                    pair.serve_at(edge)?;
+                    pair.start_keepalived(edge)?;
+                    pair.wait_owner(0)?;
+                }
+            }
+        }
+        pair.site.wait_found_at(0)?;
+        Ok(pair)
+    }
+
+    fn start_daemons(&mut self, change: impl Fn(&mut ConfigFile)) -> Result<()> {
+        let mut config = self.site.options.config(&[100, 100, 200]);
+        config.vips[0].ownership = Some("vrrp".to_owned());
+        let (interval, priorities) = (self.interval_ms * patience(), self.priorities);
+        self.site.start_daemons_with(|edge| {
+            let mut config = config.of_edge(edge);
+            config.vips[0].vrrp = Some(VrrpConfig {
+                router_id: ROUTER,
+                priority: Some(priorities[edge]),
+                interval: Some(format!("{interval}ms")),
+                preempt: Some("never".to_owned()),
+                ..VrrpConfig::default()
+            });
+            change(&mut config);
+            config
+        })?;
+        self.site.wait_router(0, "active")?;
+        self.site.wait_router(1, "backup")
+    }
+
+    /// An echo server at the VIP, whether the node has it yet or not.
+    fn serve_at(&mut self, edge: usize) -> Result<()> {
+        let node = &mut self.site.lab.edges[edge];
+        for family in ["ipv4", "ipv6"] {
+            node.namespace.sysctl(&format!("net/{family}/ip_nonlocal_bind"), "1")?;
+        }
+        node.note_vips(true);
+        self.echo.push(EchoServer::start(node)?);
+        Ok(())
+    }
+
+    /// Starts keepalived on a node.
+    pub(super) fn start_keepalived(&mut self, edge: usize) -> Result<()> {
+        let config = format!(
+            "global_defs {{\n router_id node{edge}\n vrrp_version 3\n}}\n\
+             vrrp_instance pair {{\n state BACKUP\n nopreempt\n interface {}\n virtual_router_id {ROUTER}\n priority {}\n \
+             advert_int {}\n version 3\n virtual_ipaddress {{\n {}\n }}\n}}\n",
+            Node::DEVICE,
+            self.priorities[edge],
+            f64::from(self.interval_ms * patience()) / 1000.0,
+            vip(Family::V4),
+        );
+        let Site { lab, .. } = &self.site;
+        self.keepalived[edge] = Some(Keepalived::start(&lab.edges[edge], &lab.scratch, &config)?);
+        Ok(())
+    }
+
+    /// A datagram each millisecond from the client.
+    pub(super) fn probes(&self) -> Result<UdpProbes> {
+        UdpProbes::start(&self.site.lab.client.namespace, self.target(), super::EVERY * patience())
+    }
+
+    fn target(&self) -> SocketAddr {
+        self.site.echo()
+    }
+
+    /// Waits until this node has the VIP, and the other one has it not.
+    pub(super) fn wait_owner(&self, edge: usize) -> Result<()> {
+        let mut last = Vec::new();
+        wait_for(&format!("node {} to have the VIP alone", edge + 1), LIMIT, || {
+            last = (0..2).map(|node| self.has_vip(node)).collect::<Result<_>>()?;
+            Ok(((last[edge], last[1 - edge]) == (true, false)).then_some(()))
+        })
+        .with_context(|| format!("last seen: {last:?}"))
+    }
+
+    pub(super) fn has_vip(&self, edge: usize) -> Result<bool> {
+        if let Some(daemon) = self.site.daemons.get(edge) {
+            return Ok(daemon.status()?.vips[0].answering);
+        }
+        let addresses = self.site.lab.edges[edge].namespace.ip(&["addr", "show", "dev", Node::DEVICE])?;
+        Ok(addresses.contains(&format!("{}/", vip(Family::V4))))
+    }
+
+    /// Has the client ask anew who has the VIP, which this node has alone.
+    pub(super) fn found_anew_at(&self, edge: usize) -> Result<()> {
+        self.site.lab.client.namespace.ip(&[
+            "neigh",
+            "del",
+            &vip(Family::V4).to_string(),
+            "dev",
+            Node::DEVICE,
+        ])?;
+        self.site.wait_found_at(edge)
+    }
+}
+
+impl Kind {
+    /// As figures have it, before the name of what is measured.
+    pub(super) fn prefix(self) -> &'static str {
+        match self {
+            Self::VipLb => "",
+            Self::Keepalived => "keepalived_",
+        }
+    }
+
+    /// For people.
+    pub(super) fn describe(self) -> Result<String> {
+        Ok(match self {
+            Self::VipLb => "vip-lb".to_owned(),
+            Self::Keepalived => format!("keepalived {}", keepalived_version()?),
+        })
+    }
+}
+
+const ROUTER: u8 = 51;
