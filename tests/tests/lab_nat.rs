@@ -67,6 +67,7 @@ fn every_family(options: &SiteOptions) -> ConfigFile {
             ownership: None,
             vrrp: None,
             route: None,
+            prefix_length: None,
             services: services(family).collect(),
         })
         .into();
@@ -135,7 +136,14 @@ fn two_vips_share_backends() -> Result<()> {
     let second = IpAddr::from(Ipv4Addr::new(10, 77, 1, 2));
     let mut services = config.vips[0].services.clone();
     services.iter_mut().for_each(|service| service.name.push_str("-2"));
-    config.vips.push(VipConfig { address: second, ownership: None, vrrp: None, route: None, services });
+    config.vips.push(VipConfig {
+        address: second,
+        ownership: None,
+        vrrp: None,
+        route: None,
+        prefix_length: None,
+        services,
+    });
     let site = Site::start(options, &config)?;
     let client = &site.lab.client.namespace;
     client.ip(&["route", "add", &format!("{second}/32"), "dev", Node::DEVICE])?;

@@ -83,13 +83,12 @@ fn one_that_merely_says_so_is_named_and_neighbours_are_told_better() -> Result<(
     let link = RawLink::sender(&site.lab.edges[1].namespace, Node::DEVICE)?;
     // As often as it takes: what is heard in the first second may be of the node before, and Linux takes nothing new within a second.
     let mut believed = false;
-    wait_for("it to be found", LIMIT, || {
+    wait_for("it to be believed and found", LIMIT, || {
         link.send(&announcement(address, SAID)?)?;
         believed |= found_at(SAID)?.is_some();
         let others = &site.daemon().status()?.vips[0].second_owners;
-        Ok(others.iter().any(|other| other.mac == SAID).then_some(()))
+        Ok((believed && others.iter().any(|other| other.mac == SAID)).then_some(()))
     })?;
-    ensure!(believed, "the client has not believed it");
     wait_for("the client to be told better", LIMIT, || found_at(&ours))?;
     wait_alone(&site)?;
     let events = second_owner_events(&site)?;

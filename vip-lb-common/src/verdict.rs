@@ -137,8 +137,11 @@ verdicts! {
     DecapCongestion = 44, "decap_congestion", Drop;
     /// For a VIP of a node whose daemon has not been heard of for `node.watchdog.after`, left to the host as the configuration says.
     Unattended = 45, "unattended", Pass;
-    /// ARP or neighbour discovery that asks for a VIP of which this node has no lease: another node answers for it.
-    NotOwner = 46, "not_owner", Pass;
+    /// ARP or neighbour discovery that asks for a VIP of which this node has no lease: another node answers for it. The
+    /// host, which may have the address, must not answer either.
+    NotOwner = 46, "not_owner", Drop;
+    /// To a VIP without services: for the programs on this host.
+    PlainVip = 47, "plain_vip", Pass;
 }
 
 impl Verdict {

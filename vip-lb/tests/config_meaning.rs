@@ -448,3 +448,21 @@ fn floors_and_tiers() {
     assert_eq!((given.floor, given.backends[1].tier), (floor, 2));
     assert_eq!([0, 1, 3, 4, 10].map(|all| floor.min_healthy.of(all)), [0, 1, 1, 2, 3], "rounded up");
 }
+
+#[test]
+fn a_vip_without_services_has_an_address_of_full_length_unless_told_otherwise() {
+    let of = |address: &str, keys: &str| {
+        let text = format!(
+            "node: {{seed: a long enough seed, interfaces: [eth0]}}\nvips:\n  - address: {address}\n    ownership: vrrp\n    vrrp: {{router_id: 7}}\n    {keys}\n"
+        );
+        let vip = parse(&text).vips.remove(0);
+        (vip.is_plain(), vip.prefix_length())
+    };
+    assert_eq!(of("198.51.100.10", ""), (true, 32));
+    assert_eq!(of("198.51.100.10", "services: []"), (true, 32));
+    assert_eq!(of("198.51.100.10", "prefix_length: 24"), (true, 24));
+    assert_eq!(of("\"2001:db8::10\"", ""), (true, 128));
+    assert!(
+        !service("mode: l2, health: none, backends: [{name: a, address: 198.51.100.11}]").vips[0].is_plain()
+    );
+}

@@ -201,6 +201,9 @@ pub struct VipConfig {
     /// How its route is published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route: Option<RouteConfig>,
+    /// Of the address on the interface, without services.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix_length: Option<u8>,
     /// Its services.
     pub services: Vec<ServiceConfig>,
 }

@@ -123,6 +123,7 @@ impl SiteOptions {
                 ownership: None,
                 vrrp: None,
                 route: None,
+                prefix_length: None,
                 services: vec![
                     service("web", HttpServer::PORT, "tcp"),
                     service("echo", EchoServer::PORT, "tcp"),

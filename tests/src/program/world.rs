@@ -46,6 +46,14 @@ pub const UNLEASED_VIP6: &str = "2001:db8:77::9";
 pub const ROUTED_VIP: &str = "10.77.1.10";
 /// A VIP that routers know the way to.
 pub const ROUTED_VIP6: &str = "2001:db8:77::10";
+/// A VIP without services, of which this node has a lease.
+pub const PLAIN_VIP: &str = "10.77.1.12";
+/// A VIP without services, of which this node has a lease.
+pub const PLAIN_VIP6: &str = "2001:db8:77::c";
+/// A VIP without services, of which this node has no lease.
+pub const UNLEASED_PLAIN_VIP: &str = "10.77.1.11";
+/// A VIP without services, of which this node has no lease.
+pub const UNLEASED_PLAIN_VIP6: &str = "2001:db8:77::b";
 /// A VIP with a backend on this very host.
 pub const LOCAL_VIP: &str = "10.77.1.4";
 /// A VIP with a backend on this very host.
@@ -375,10 +383,14 @@ fn special_vips(world: &mut Scenario, services: &[(u16, u8, ServiceRef)]) {
         (9, [LEASED_VIP, LEASED_VIP6], Some(u64::MAX)),
         (10, [LAPSED_VIP, LAPSED_VIP6], Some(0)),
         (11, [UNLEASED_VIP, UNLEASED_VIP6], None),
+        (20, [PLAIN_VIP, PLAIN_VIP6], Some(u64::MAX)),
+        (21, [UNLEASED_PLAIN_VIP, UNLEASED_PLAIN_VIP6], None),
     ];
     for (id, addresses, until) in leases {
         for address in addresses {
-            world.vip(address, Vip { id, flags: Vip::LEASED, services: inline });
+            let leased = Vip { id, flags: Vip::LEASED, services: inline };
+            let plain = Vip { flags: Vip::LEASED | Vip::PLAIN, services: Default::default(), ..leased };
+            world.vip(address, if id < 12 { leased } else { plain });
             world.leases.extend(until.map(|until| (ip(address), Lease { until })));
         }
     }

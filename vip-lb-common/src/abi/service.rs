@@ -46,6 +46,9 @@ impl Vip {
     pub const RANGES: u32 = 512;
     /// In PORTS there is, under [`PortKey::FRAGMENTS`], the service that fragments without a known first one go to.
     pub const FRAGMENTS: u32 = 1024;
+    /// It has no services: whatever comes to it is the host's own, as long as that has the address. Only who answers ARP and neighbour
+    /// solicitations for it is decided here.
+    pub const PLAIN: u32 = 8192;
     /// Any of the flags of an address that is no VIP.
     pub const OWN: u32 = Self::ENDPOINT | Self::NAT_SOURCE;
 

@@ -316,7 +316,7 @@ impl<T: Tables> Client<'_, T> {
     #[inline(always)]
     fn balance<P: Packet>(&self, packet: &mut P, tables: &T, link: &Link) -> Result<Next, Verdict> {
         let Self { settings, vip, network, flow } = self;
-        if vip.flags & Vip::OWN != 0 {
+        if vip.flags & (Vip::OWN | Vip::PLAIN) != 0 {
             return Ok(Next::General);
         }
         let service = self.service(packet, tables)?;
@@ -387,6 +387,9 @@ fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T, watch: Watch) -> Res
             let Some(settings) = attend(tables, watch)? else {
                 return Ok(Next::Watch);
             };
+            if vip.flags & Vip::PLAIN != 0 {
+                return Err(Verdict::PlainVip);
+            }
             let network = parse::ipv4(packet, ip, link.network).map_err(|verdict| refused(&vip, verdict))?;
             (vip, settings, network)
         }
@@ -403,6 +406,9 @@ fn decide<P: Packet, T: Tables>(packet: &mut P, tables: &T, watch: Watch) -> Res
             let Some(settings) = attend(tables, watch)? else {
                 return Ok(Next::Watch);
             };
+            if vip.flags & Vip::PLAIN != 0 {
+                return plain_vip_v6(packet, tables, &link, watch);
+            }
             let network = parse::ipv6(packet, ip, link.network).map_err(|verdict| refused(&vip, verdict))?;
             (vip, settings, network)
         }
@@ -518,7 +524,25 @@ fn configured<T: Tables>(tables: &T) -> Result<T::Ref<'_, Settings>, Verdict> {
 /// The verdict on a packet that could not be parsed. To this host's own address it is ordinary traffic, fragments above all.
 #[inline(always)]
 fn refused(vip: &Vip, verdict: Verdict) -> Verdict {
-    if vip.flags & Vip::OWN != 0 { Verdict::NotVip } else { verdict }
+    match vip.flags & (Vip::OWN | Vip::PLAIN) {
+        0 => verdict,
+        Vip::PLAIN => Verdict::PlainVip,
+        _ => Verdict::NotVip,
+    }
+}
+
+/// A packet to a VIP without services is the host's, unless it asks where the address is: neighbours that know it already ask there.
+#[inline(always)]
+fn plain_vip_v6<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    link: &Link,
+    watch: Watch,
+) -> Result<Next, Verdict> {
+    match local::solicitation(packet, tables, link, watch) {
+        Err(Verdict::OtherResolution | Verdict::ShortFrame) => Err(Verdict::PlainVip),
+        fate => fate.map(|fate| concluded(tables, fate)),
+    }
 }
 
 /// Forwards a packet to its backend. One that is too big for the path there is as it came.

@@ -343,6 +343,7 @@ fn vrrp() -> VrrpStatus {
         heard: Some("fe80::1".parse().unwrap()),
         active: Some(VrrpSpeaker { address: "fe80::1".parse().unwrap(), priority: 200 }),
         handed_over: Some(HandedOverStatus { since_ms: 1_700_000_120_500 }),
+        address_on: None,
         lease_ms: None,
         changes: vec![
             change(1_700_000_000_000, VrrpState::Backup, "it is able to forward"),

@@ -13,6 +13,7 @@ use crate::{
     control::RunOptions,
     dataplane::{self, DecapOptions},
     network::{HostChanges, HostRoutes, Interface, Network, PROBE_OUTER, Undone},
+    ownership,
 };
 
 /// Runs the daemon until it is told to stop. `socket`, if given, is used instead of the configuration's.
@@ -59,6 +60,10 @@ pub fn unload(args: &UnloadArgs) -> anyhow::Result<()> {
         if !done.is_empty() {
             output::print(&format!("{interface}: {}\n", done.join(", ")))?;
         }
+    }
+    // Behind the program, which answered in their place, the host would.
+    for (vip, interface) in ownership::sweep(|_| false)? {
+        output::print(&format!("{interface}: took {vip} away\n"))?;
     }
     if remove_probe_pair()? {
         output::print(&format!("removed {PROBE_OUTER}, which probes left by\n"))?;

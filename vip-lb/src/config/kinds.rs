@@ -218,6 +218,8 @@ pub(super) const ROUTER_ID: Kind<NonZeroU8> =
     Kind::new("an identifier between 1 and 255", Shape::Integer(1, 255), |node| {
         node.integer::<u8>(1, 255).and_then(NonZeroU8::new)
     });
+pub(super) const PREFIX_LENGTH: Kind<u8> =
+    Kind::new("a number of bits between 1 and 128", Shape::Integer(1, 128), |node| node.integer(1, 128));
 pub(super) const PRIORITY: Kind<Priority> =
     Kind::new("a priority between 1 and 255", Shape::Integer(1, 255), |node| {
         node.integer(1, 255).and_then(Priority::new)

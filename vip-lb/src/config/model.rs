@@ -342,8 +342,24 @@ pub struct Vip {
     pub route: Option<Route>,
     /// What happens to packets for ports that no service of this VIP has.
     pub unknown_service: UnknownService,
-    /// Its services; (ports, protocol) unique within the VIP, ranges of a protocol without common ports.
+    /// Of the address on the interface, where it is put there; that of the address alone where absent. Only without services.
+    pub prefix_length: Option<u8>,
+    /// None where the address itself is put on an interface of its owner; (ports, protocol) unique within the VIP, ranges of a protocol without common ports.
     pub services: Vec<Service>,
+}
+
+impl Vip {
+    /// Whether it has no services: the address itself is put on an interface of its owner, and what comes is the host's.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.services.is_empty()
+    }
+
+    /// Of the address on the interface.
+    #[must_use]
+    pub fn prefix_length(&self) -> u8 {
+        self.prefix_length.unwrap_or(if self.address.is_ipv4() { 32 } else { 128 })
+    }
 }
 
 /// Which node answers ARP, neighbour solicitations and echo for a VIP.

@@ -35,7 +35,9 @@ const INTERFACES: List = List::not_empty("a list of at least one interface, such
 const PEERS: List = List::any("a list of addresses of other nodes");
 const HOSTS: List = List::any("a list of addresses of backends, each with a state");
 const VIPS: List = List::any("a list of virtual IPs");
-const SERVICES: List = List::not_empty("a list of at least one service");
+/// VIPs without services are told from mistakes where ownership is known.
+const SERVICES: List = List::any(SERVICES_EXPECTED);
+pub(super) const SERVICES_EXPECTED: &str = "a list of at least one service";
 const BACKENDS: List = List::not_empty("a list of at least one backend");
 pub(super) struct RawConfig {
     pub(super) node: Field<RawNode>,
@@ -99,11 +101,13 @@ pub(super) struct RawHost {
 }
 
 pub(super) struct RawVip {
+    pub(super) place: Place,
     pub(super) address: Field<IpAddr>,
     pub(super) ownership: Field<Ownership>,
     pub(super) vrrp: Field<RawVrrp>,
     pub(super) route: Field<RawRoute>,
     pub(super) unknown_service: Field<UnknownService>,
+    pub(super) prefix_length: Field<u8>,
     pub(super) services: Field<Vec<RawService>>,
 }
 
@@ -280,15 +284,19 @@ fn host(node: &Node, place: Place, issues: &mut Issues) -> Option<RawHost> {
 }
 
 fn vip(node: &Node, place: Place, issues: &mut Issues) -> Option<RawVip> {
-    const KEYS: &[&str] = &["address", "ownership", "vrrp", "route", "unknown_service", "services"];
-    let fields = Fields::open(node, place, KEYS, "a mapping with at least address and services", issues)?;
+    const KEYS: &[&str] =
+        &["address", "ownership", "vrrp", "route", "unknown_service", "prefix_length", "services"];
+    let expected = "a mapping with at least address and services";
+    let fields = Fields::open(node, place.clone(), KEYS, expected, issues)?;
     Some(RawVip {
+        place,
         address: fields.required("address", &kinds::ADDRESS, issues),
         ownership: fields.optional("ownership", &kinds::OWNERSHIP, issues),
         vrrp: fields.with("vrrp", issues, vrrp::vrrp),
         route: fields.with("route", issues, route::route),
         unknown_service: fields.optional("unknown_service", &kinds::UNKNOWN_SERVICE, issues),
-        services: fields.required_list("services", &SERVICES, issues, service),
+        prefix_length: fields.optional("prefix_length", &kinds::PREFIX_LENGTH, issues),
+        services: fields.list("services", &SERVICES, issues, service),
     })
 }
 

@@ -28,6 +28,7 @@ pub(super) fn changes(old: &Config, new: &Config) -> Vec<Change> {
                 keys.compare_hidden("vrrp", &known.vrrp, &vip.vrrp);
                 keys.compare_hidden("route", &known.route, &vip.route);
                 keys.compare("unknown_service", &known.unknown_service, &vip.unknown_service);
+                keys.compare_hidden("prefix_length", &known.prefix_length, &vip.prefix_length);
             }
         }
     }

@@ -192,6 +192,9 @@ impl Desired {
                 Ownership::Vrrp => Vip::LEASED,
                 Ownership::Route => Vip::ECHO,
             };
+            if vip.is_plain() {
+                flags |= Vip::PLAIN;
+            }
             if vip.unknown_service == UnknownService::Pass {
                 flags |= Vip::PASS_UNKNOWN;
             }

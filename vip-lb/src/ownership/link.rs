@@ -25,12 +25,17 @@ pub(super) struct Interface {
 }
 
 impl Interface {
+    /// Its kernel index.
+    pub(super) fn index(&self) -> u32 {
+        self.index
+    }
+
     /// Looks an interface up.
     ///
     /// # Errors
     ///
-    /// It is not there, is down, or has no address of the router's family: over IPv6 a link-local one (RFC 9568 section 5.1.2.1).
-    pub(super) fn look_up(name: &str, router: Router) -> anyhow::Result<Self> {
+    /// It is not there, is down, or has no address of the router's family beside the `vips`: over IPv6 a link-local one (RFC 9568 section 5.1.2.1).
+    pub(super) fn look_up(name: &str, router: Router, vips: &[IpAddr]) -> anyhow::Result<Self> {
         let (mut flags, mut index, mut mac, mut source) = (None, None, None, None);
         each_address(|found, entry| {
             if found != name {
@@ -48,13 +53,15 @@ impl Interface {
                     }
                     (libc::AF_INET, Router::V4(_)) => {
                         let v4 = &*entry.ifa_addr.cast::<libc::sockaddr_in>();
-                        source
-                            .get_or_insert(IpAddr::V4(Ipv4Addr::from_bits(u32::from_be(v4.sin_addr.s_addr))));
+                        let v4 = IpAddr::V4(Ipv4Addr::from_bits(u32::from_be(v4.sin_addr.s_addr)));
+                        if !vips.contains(&v4) {
+                            source.get_or_insert(v4);
+                        }
                     }
                     (libc::AF_INET6, Router::V6(_)) => {
                         let v6 =
                             Ipv6Addr::from((*entry.ifa_addr.cast::<libc::sockaddr_in6>()).sin6_addr.s6_addr);
-                        if v6.is_unicast_link_local() {
+                        if v6.is_unicast_link_local() && !vips.contains(&IpAddr::V6(v6)) {
                             source.get_or_insert(IpAddr::V6(v6));
                         }
                     }

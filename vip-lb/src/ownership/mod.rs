@@ -8,6 +8,7 @@
 //!
 //! Where routers choose instead, [`route`] says which routes lead here, and is pure as well; the daemon carries it out.
 
+mod addresses;
 mod announcement;
 mod claim;
 mod link;
@@ -20,6 +21,7 @@ mod task;
 pub mod tracking;
 pub mod vrrp;
 
+pub use addresses::sweep;
 pub use claim::Claim;
 pub use lookout::Lookout;
 pub use others::{Ask, Other, Others, Place};

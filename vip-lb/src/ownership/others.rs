@@ -24,8 +24,8 @@ const GRACE: Duration = Duration::from_secs(1);
 const INTERVAL: Duration = Duration::from_secs(10);
 /// Between two probes while there is somebody else.
 const CLOSE_INTERVAL: Duration = Duration::from_secs(2);
-/// One that was not heard for so long is gone: it left three probes unanswered.
-const FORGOTTEN: Duration = Duration::from_secs(7);
+/// One that was not heard for so long is gone: it left five probes unanswered. Longer than [`DEFEND_INTERVAL`], so that each claim is answered.
+const FORGOTTEN: Duration = Duration::from_secs(11);
 /// Between two probes for different VIPs, so that many of them make no burst.
 const SPACING: Duration = Duration::from_millis(20);
 /// Between two announcements that take the address back (RFC 5227 section 2.4, DEFEND_INTERVAL).

@@ -27,6 +27,8 @@ pub struct RouterReport {
     pub speaker: Option<Speaker>,
     /// What an operator ordered, and what became of it.
     pub handed_over: Option<HandedOver>,
+    /// Whether those of its addresses that are put on the interface are there.
+    pub holds: bool,
     /// Until when it may answer, while it is active.
     pub lease: Option<Instant>,
     /// Adverts that have left.

@@ -16,10 +16,11 @@ use std::{
 
 use anyhow::Context as _;
 use tokio::sync::Notify;
-use tracing::warn;
+use tracing::{info, warn};
 
 use self::running::Running;
 use super::{
+    addresses,
     report::RouterReport,
     vrrp::{Profile, PseudoHeader, Router},
 };
@@ -56,6 +57,8 @@ pub struct RouterSetup {
     pub pseudo_header: PseudoHeader,
     /// Its addresses, in the order of adverts.
     pub vips: Vec<IpAddr>,
+    /// Those of them that are put on the interface while this node is active, with the lengths of their prefixes.
+    pub addresses: BTreeMap<IpAddr, u8>,
 }
 
 enum Command {
@@ -262,6 +265,15 @@ impl Thread {
         match self.owners.all() {
             Ok(all) => {
                 all.iter().filter(|(vip, _)| !leased(vip)).for_each(|(vip, _)| end_lease(&self.owners, *vip));
+            }
+            Err(error) => warn!("{error:#}"),
+        }
+        let is_put = |vip| self.groups.iter().any(|group| group.puts(vip));
+        match addresses::sweep(is_put) {
+            Ok(left) => {
+                for (vip, interface) in left {
+                    info!(%vip, interface, "took away the address that a daemon before had left");
+                }
             }
             Err(error) => warn!("{error:#}"),
         }

@@ -140,3 +140,35 @@ fn what_is_tracked_has_one_subject_and_one_effect() {
     let owner = of(255, "{interface: a, priority: -5}");
     assert!(owner.contains("found a priority to be lowered from 255, expected fault instead"), "{owner}");
 }
+
+#[test]
+fn a_vip_without_services_is_owned_by_vrrp() {
+    let text = |keys: &str| {
+        format!(
+            "node: {{seed: a long enough seed, interfaces: [eth0]}}\nvips:\n  - address: 198.51.100.10\n{keys}"
+        )
+    };
+    let none = "c.yaml:3:5: vips[0].services: found nothing, expected a list of at least one service";
+    assert_eq!(errors(&text("    ownership: always\n")).to_string(), none);
+    for (keys, expected) in [
+        (
+            "unknown_service: drop",
+            "6:22: vips[0].unknown_service: found unknown_service without services, expected it only beside services; without any, \
+             all that comes is this host's",
+        ),
+        (
+            "prefix_length: 33",
+            "6:20: vips[0].prefix_length: found 33, expected a number of bits between 1 and 32",
+        ),
+        (
+            "prefix_length: 0",
+            "6:20: vips[0].prefix_length: found 0, expected a number of bits between 1 and 128",
+        ),
+    ] {
+        let keys = format!("    ownership: vrrp\n    vrrp: {{router_id: 7}}\n    {keys}\n");
+        assert_eq!(errors(&text(&keys)).to_string(), format!("c.yaml:{expected}"));
+    }
+    let beside = errors(&vip("prefix_length: 24")).to_string();
+    let expected = "found a prefix length beside services, expected it only without services, where the address is put on an interface";
+    assert_eq!(beside, format!("c.yaml:6:20: vips[0].prefix_length: {expected}"));
+}

@@ -80,7 +80,11 @@ pub(super) const PARTS: &[Part] = &[
     },
     Part { target: Some("lab_vlan"), guests_only: true, ..lab("vlan", &[]) },
     Part { target: Some("lab_bond"), guests_only: true, ..lab("bond", &[]) },
-    Part { target: Some("lab_second_owner"), guests_only: true, ..lab("owners", &[]) },
+    Part {
+        target: Some("lab_second_owner"),
+        guests_only: true,
+        ..lab("owners", &["a_host_in_a_vlan_is_named_with_it"])
+    },
 ];
 
 /// The names of all parts.

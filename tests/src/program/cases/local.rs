@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 
 use vip_lb_common::Verdict::{
     ArpAnswered, EchoAnswered, ForwardedL2, NeighbourAnswered, NotConfigured, NotOwner, OtherResolution,
-    UnsupportedIcmp,
+    PlainVip, UnsupportedIcmp,
 };
 
 use super::{Case, Tables, to_vip};
@@ -15,12 +15,13 @@ use crate::{
     },
     program::world::{
         CLIENT, CLIENT6, ENDPOINT, ENDPOINT6, LAPSED_VIP, LAPSED_VIP6, LEASED_VIP, LEASED_VIP6, NEXT_HOP,
-        PEER_MAC, QUIET_VIP, QUIET_VIP6, ROUTED_VIP, ROUTED_VIP6, UNLEASED_VIP, UNLEASED_VIP6, VIP, VIP6,
+        PEER_MAC, PLAIN_VIP, PLAIN_VIP6, QUIET_VIP, QUIET_VIP6, ROUTED_VIP, ROUTED_VIP6, UNLEASED_PLAIN_VIP,
+        UNLEASED_PLAIN_VIP6, UNLEASED_VIP, UNLEASED_VIP6, VIP, VIP6,
     },
 };
 
 pub(super) fn cases() -> Vec<Case> {
-    [arp(), solicitations(), echo(), routed(), leases()].concat()
+    [arp(), solicitations(), echo(), routed(), leases(), plain_vips()].concat()
 }
 
 fn answered(frame: Frame) -> Frame {
@@ -309,6 +310,50 @@ fn routed() -> Vec<Case> {
             &answered(eth().ipv6(ROUTED_VIP6, CLIENT6).echo_reply(1, 1)),
         ),
     ]
+}
+
+/// Of a VIP without services only the answers to who has it are the program's.
+fn plain_vips() -> Vec<Case> {
+    let mut cases = vec![
+        Case::changed(
+            "ARP for a plain VIP",
+            &arp_request(CLIENT, PLAIN_VIP),
+            ArpAnswered,
+            &arp_reply(CLIENT, PLAIN_VIP),
+        ),
+        Case::changed(
+            "solicitation for a plain VIP",
+            &neighbour_solicitation(CLIENT6, PLAIN_VIP6),
+            NeighbourAnswered,
+            &advertisement(eth(), PLAIN_VIP6, CLIENT6, SOLICITED_OVERRIDE),
+        ),
+        Case::new("ARP for a plain VIP without a lease", &arp_request(CLIENT, UNLEASED_PLAIN_VIP), NotOwner),
+        Case::new(
+            "solicitation for a plain VIP without a lease",
+            &neighbour_solicitation(CLIENT6, UNLEASED_PLAIN_VIP6),
+            NotOwner,
+        ),
+    ];
+    for (v4, v6) in [(PLAIN_VIP, PLAIN_VIP6), (UNLEASED_PLAIN_VIP, UNLEASED_PLAIN_VIP6)] {
+        let frames = [
+            ("TCP", eth().ipv4(CLIENT, v4).tcp(1, 80)),
+            ("TCP over IPv6", eth().ipv6(CLIENT6, v6).tcp(1, 80)),
+            ("UDP", eth().ipv4(CLIENT, v4).udp(1, 80)),
+            ("echo", eth().ipv4(CLIENT, v4).echo_request(1, 1)),
+            ("echo over IPv6", eth().ipv6(CLIENT6, v6).echo_request(1, 1)),
+            ("another protocol", eth().ipv4(CLIENT, v4).payload(&[0; 64])),
+            ("another protocol over IPv6", eth().ipv6(CLIENT6, v6).payload(&[0; 64])),
+            ("a fragment", eth().ipv4(CLIENT, v4).fragment(64, false).udp(1, 80)),
+            ("a damaged segment", eth().ipv4(CLIENT, v4).fragment(8, true).tcp(1, 80)),
+            ("a solicitation for another", neighbour_solicitation_to(v6, CLIENT6, CLIENT6)),
+        ];
+        cases.extend(
+            frames
+                .into_iter()
+                .map(|(what, frame)| Case::new(format!("{what} to {v4} or {v6}"), &frame, PlainVip)),
+        );
+    }
+    cases
 }
 
 /// A lease decides who answers, and nothing else: what comes is forwarded.

@@ -6,7 +6,7 @@ use etherparse::{TcpHeaderSlice, UdpHeaderSlice};
 use vip_lb_common::{
     Verdict,
     abi::{Address, Backend, LinkAddress, Mode, PortKey, ServiceRef, Settings, Vip},
-    headers::protocol::{TCP, UDP},
+    headers::protocol::{ICMPV6, TCP, UDP},
 };
 
 use super::{
@@ -40,6 +40,9 @@ impl Oracle {
             let multicast = ip.destination.is_multicast();
             return (!multicast).then(|| BTreeSet::from([Verdict::NotVip]));
         };
+        if vip.flags & Vip::PLAIN != 0 && ip.transport.is_some_and(|of| of.protocol != ICMPV6) {
+            return Some(BTreeSet::from([Verdict::PlainVip]));
+        }
         let transport = ip.transport?;
         if vip.flags & Vip::OWN != 0 || transport.is_fragment || transport.extensions > MOST_EXTENSIONS {
             return None;

@@ -36,6 +36,9 @@ pub struct VrrpStatus {
     /// An operator's order that another node is to have the VIP, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handed_over: Option<HandedOverStatus>,
+    /// The interface on which the address is, of a VIP without services; absent while it is not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address_on: Option<String>,
     /// For how long it may answer from now on, milliseconds; absent while it is not active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease_ms: Option<u64>,

@@ -105,6 +105,9 @@ fn router(address: IpAddr, vrrp: &VrrpStatus, now: u64) -> String {
         let (mark, state) = if tracker.failing { ("!", effect) } else { ("-", "well".to_owned()) };
         text.push_str(&format!("  {mark} {}: {state}{reason}\n", tracker.tracker));
     }
+    if let Some(interface) = &vrrp.address_on {
+        text.push_str(&format!("  the address is on {interface}\n"));
+    }
     let discarded: Vec<_> =
         vrrp.adverts_discarded.iter().map(|(why, count)| format!("{count} as {why}")).collect();
     let discarded = if discarded.is_empty() { "none".to_owned() } else { discarded.join(", ") };

@@ -7,6 +7,7 @@ mod address;
 mod floor;
 mod health;
 mod host;
+mod plain;
 mod route;
 mod service;
 mod track;
@@ -218,6 +219,7 @@ impl<'a> Validator<'a> {
         let address = raw.address.value().copied();
         let vrrp = self.vrrp(raw, interfaces);
         let route = self.route(raw, interfaces);
+        let plain = self.plain(raw);
         let mut ports = ServicePorts::default();
         let services = raw.services.value().map_or(&[][..], Vec::as_slice);
         let services: Vec<_> =
@@ -227,6 +229,7 @@ impl<'a> Validator<'a> {
             ownership: raw.ownership.or(Ownership::Always),
             vrrp: vrrp?,
             route: route?,
+            prefix_length: plain?.prefix_length,
             unknown_service: raw.unknown_service.or(UnknownService::Drop),
             services: services.into_iter().collect::<Option<_>>()?,
         })

@@ -128,6 +128,7 @@ impl Daemon {
                 .handed_over()
                 .get(&vip.address)
                 .map(|&since_ms| HandedOverStatus { since_ms }),
+            address_on: (report.holds && vip.is_plain()).then(|| interface.clone()),
             lease_ms: lease.map(|lease| lease.as_millis() as u64),
             changes: report.changes.iter().map(change).collect(),
             adverts_sent: report.sent,
@@ -162,11 +163,13 @@ pub(super) fn groups(config: &Config) -> Vec<GroupSetup> {
     for vip in &config.vips {
         let Some(vrrp) = &vip.vrrp else { continue };
         let router = Router::of(vrrp.router_id.get(), vip.address);
-        match routers.entry((&vrrp.interface, router)) {
-            Entry::Occupied(mut known) => known.get_mut().0.vips.push(vip.address),
-            Entry::Vacant(new) => {
-                new.insert((setup(router, vrrp, vip.address), vrrp.group.as_deref()));
-            }
+        let (known, _) = match routers.entry((&vrrp.interface, router)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert((setup(router, vrrp, vip.address), vrrp.group.as_deref())),
+        };
+        known.vips.push(vip.address);
+        if vip.is_plain() {
+            known.addresses.insert(vip.address, vip.prefix_length());
         }
     }
     let mut groups: BTreeMap<String, GroupSetup> = BTreeMap::new();
@@ -194,7 +197,8 @@ fn setup(router: Router, vrrp: &Vrrp, vip: IpAddr) -> RouterSetup {
             Checksum::PseudoHeader => PseudoHeader::Included,
             Checksum::Plain => PseudoHeader::LeftOut,
         },
-        vips: vec![vip],
+        vips: Vec::new(),
+        addresses: BTreeMap::new(),
     }
 }
 

@@ -154,6 +154,10 @@ impl<N: Names, T: Tables> Words<'_, N, T> {
                 format!("{} is at {mac}", self.request.destination)
             }
             Verdict::EchoAnswered => "an echo reply goes back to the sender".to_owned(),
+            Verdict::PlainVip => {
+                "it has no services: the programs on this host get it, while the host has the address"
+                    .to_owned()
+            }
             Verdict::NotOwner => match self.tables.lease(&self.request.destination.into()) {
                 Some(_) => "the lease of this node is over: another node answers for it".to_owned(),
                 None => "this node has no lease: another node answers for it".to_owned(),

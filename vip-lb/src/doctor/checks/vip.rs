@@ -3,19 +3,24 @@
 use std::net::IpAddr;
 
 use crate::{
-    config::{Config, model::ForwardMode},
+    config::{
+        Config,
+        model::{ForwardMode, Vip},
+    },
     doctor::{Check, Facts, Finding, PathAnswer},
     network::{LOOPBACK, NextHop},
 };
 
 pub(super) fn all(config: &Config, facts: &Facts) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = config.vips.iter().map(|vip| holder(vip.address, facts)).collect();
+    let mut findings: Vec<Finding> = config.vips.iter().map(|vip| holder(vip, facts)).collect();
     findings.extend(nat_ports(config, facts));
     findings
 }
 
 /// The node's stack must not have a VIP, unless the node is a backend too, and then on its loopback alone.
-fn holder(vip: IpAddr, facts: &Facts) -> Finding {
+fn holder(vip: &Vip, facts: &Facts) -> Finding {
+    let own = vip.vrrp.as_ref().filter(|_| vip.is_plain()).map(|vrrp| vrrp.interface.as_str());
+    let vip = vip.address;
     let is_backend = facts
         .paths
         .iter()
@@ -25,6 +30,9 @@ fn holder(vip: IpAddr, facts: &Facts) -> Finding {
         .iter()
         .find(|held| held.address == vip && !(is_backend && held.interface == LOOPBACK.0));
     match held {
+        Some(held) if own == Some(held.interface.as_str()) => {
+            Finding::ok(Check::Vip, format!("{} has {vip}, as its owner puts it there", held.interface))
+        }
         None => Finding::ok(Check::Vip, format!("{vip} is no address of this host's stack")),
         Some(held) => Finding::problem(
             Check::Vip,

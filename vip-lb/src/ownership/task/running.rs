@@ -1,18 +1,19 @@
 //! A group of routers at work: what the machine asks for is done here.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::IpAddr,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
+use anyhow::bail;
 use tracing::{debug, info, warn};
 
 use super::{GroupSetup, RouterSetup, end_lease, now};
 use crate::{
     dataplane::Owners,
     ownership::{
-        announcement,
+        addresses, announcement,
         link::{Interface, Link, Received},
         report::{Change, Discarded, HandedOver, RouterReport, Speaker},
         vrrp::{Action, Addresses, Advert, Group, GroupEvent, Heard, Order, Priority, Profile, State, Why},
@@ -21,6 +22,8 @@ use crate::{
 
 /// Changes that a router remembers.
 const REMEMBERED: usize = 10;
+/// How long a node leaves a VIP to others whose address it could not put on its interface.
+const REFUSED_FOR: Duration = Duration::from_secs(30);
 
 /// A group, and what it does at present.
 pub(super) struct Running {
@@ -39,6 +42,8 @@ pub(super) struct Running {
 
 struct RouterState {
     link: Option<Link>,
+    /// When addresses could not be put on the interface, and why.
+    refused: Option<(Instant, String)>,
     /// Announcements that are due.
     announcements: VecDeque<Instant>,
     report: RouterReport,
@@ -48,6 +53,7 @@ impl Running {
     pub(super) fn new(setup: GroupSetup) -> Self {
         let router = |router: &RouterSetup| RouterState {
             link: None,
+            refused: None,
             announcements: VecDeque::new(),
             report: RouterReport {
                 vips: router.vips.clone(),
@@ -58,6 +64,7 @@ impl Running {
                 heard: None,
                 speaker: None,
                 handed_over: None,
+                holds: false,
                 lease: None,
                 sent: 0,
                 received: 0,
@@ -89,6 +96,10 @@ impl Running {
             for vip in known.vips.iter().filter(|vip| !new.vips.contains(vip)) {
                 end_lease(owners, *vip);
             }
+            if known.addresses != new.addresses {
+                take_away(known.addresses.keys().filter(|vip| !new.addresses.contains_key(vip)));
+                self.routers[router].report.holds = false;
+            }
             if known.vips != new.vips && self.routers[router].report.state == State::Active {
                 self.routers[router].announcements = announcements(now());
             }
@@ -107,6 +118,10 @@ impl Running {
 
     pub(super) fn has(&self, vip: IpAddr) -> bool {
         self.setup.routers.iter().any(|router| router.vips.contains(&vip))
+    }
+
+    pub(super) fn puts(&self, vip: IpAddr) -> bool {
+        self.setup.routers.iter().any(|router| router.addresses.contains_key(&vip))
     }
 
     pub(super) fn links(&self) -> impl Iterator<Item = &Link> {
@@ -129,6 +144,7 @@ impl Running {
     pub(super) fn want(&mut self, wanted: &BTreeMap<IpAddr, bool>, owners: &Owners) {
         self.wanted.clone_from(wanted);
         self.tell_ready(owners);
+        self.settle_addresses(owners);
     }
 
     /// By how much the priorities of VIPs' routers are lowered.
@@ -169,7 +185,8 @@ impl Running {
     pub(super) fn refresh(&mut self, owners: &Owners) {
         let mut lost = false;
         for (setup, router) in self.setup.routers.iter().zip(&mut self.routers) {
-            let found = Interface::look_up(&setup.interface, setup.router);
+            let found = Interface::look_up(&setup.interface, setup.router, &setup.vips)
+                .and_then(|found| router.check_addresses(setup).map(|()| found));
             match (&router.link, found) {
                 (Some(link), Ok(found)) if link.interface == found => {}
                 (_, found) => {
@@ -202,6 +219,23 @@ impl Running {
             }
             self.machine = Some(machine);
             self.tell_ready(owners);
+        }
+        self.settle_addresses(owners);
+    }
+
+    /// Sees to it that the addresses are where this node's part says: what a daemon before left behind is taken away, unless its lease lasts
+    /// and this one may go on.
+    fn settle_addresses(&mut self, owners: &Owners) {
+        if self.setup.routers.iter().all(|router| router.addresses.is_empty()) {
+            return;
+        }
+        if self.machine.as_ref().is_some_and(|machine| machine.state() == State::Active) {
+            for (setup, router) in self.setup.routers.iter().zip(&mut self.routers) {
+                router.put_addresses(setup);
+            }
+        } else if self.lease_left(owners).is_none() {
+            take_away(self.setup.routers.iter().flat_map(|router| router.addresses.keys()));
+            self.routers.iter_mut().for_each(|router| router.report.holds = false);
         }
     }
 
@@ -330,6 +364,7 @@ impl Running {
         for vip in self.setup.routers.iter().flat_map(|router| &router.vips) {
             end_lease(owners, *vip);
         }
+        take_away(self.setup.routers.iter().flat_map(|router| router.addresses.keys()));
     }
 
     fn carry_out(&mut self, machine: &mut Group, orders: Vec<Order>, owners: &Owners) {
@@ -346,6 +381,10 @@ impl Running {
                 }
                 Action::Lease(until) => {
                     let state = &mut self.routers[router];
+                    // What comes must find the address.
+                    if !state.report.holds && !state.put_addresses(&self.setup.routers[router]) {
+                        continue;
+                    }
                     state.report.lease = Some(until);
                     let left = until.saturating_duration_since(now());
                     for vip in &self.setup.routers[router].vips {
@@ -360,6 +399,8 @@ impl Running {
                     for vip in &self.setup.routers[router].vips {
                         end_lease(owners, *vip);
                     }
+                    take_away(self.setup.routers[router].addresses.keys());
+                    self.routers[router].report.holds = false;
                 }
                 Action::Announce => self.routers[router].announcements = announcements(now()),
                 Action::Became(state, why) => {
@@ -422,6 +463,27 @@ impl RouterState {
         })
     }
 
+    /// Whether the addresses of this node's part may be put on the interface.
+    fn check_addresses(&self, setup: &RouterSetup) -> anyhow::Result<()> {
+        if setup.addresses.is_empty() {
+            return Ok(());
+        }
+        match &self.refused {
+            Some((at, why)) if now() < *at + REFUSED_FOR => bail!("{why}"),
+            _ => addresses::check(setup.addresses.keys().copied()),
+        }
+    }
+
+    /// Puts them there; whether that is done.
+    fn put_addresses(&mut self, setup: &RouterSetup) -> bool {
+        let Some(link) = &self.link else { return false };
+        let put = |(&vip, &length)| addresses::put(link.interface.index(), vip, length);
+        let result = setup.addresses.iter().try_for_each(put);
+        self.report.holds = result.is_ok();
+        self.refused = result.err().map(|error| (now(), format!("{error:#}")));
+        self.report.holds
+    }
+
     fn discard(&mut self, why: Discarded) {
         *self.report.discarded.entry(why.name()).or_default() += 1;
     }
@@ -443,6 +505,16 @@ impl RouterState {
         self.report.changes.push(change(state, why));
         let surplus = self.report.changes.len().saturating_sub(REMEMBERED);
         self.report.changes.drain(..surplus);
+    }
+}
+
+fn take_away<'a>(vips: impl IntoIterator<Item = &'a IpAddr>) {
+    let vips: BTreeSet<_> = vips.into_iter().collect();
+    if vips.is_empty() {
+        return;
+    }
+    if let Err(error) = addresses::sweep(|address| !vips.contains(&address)) {
+        warn!("{error:#}");
     }
 }
 

@@ -27,6 +27,7 @@ fn running(peers: &[&str]) -> Running {
             peers: peers.iter().map(|peer| address(peer)).collect(),
             pseudo_header: PseudoHeader::Included,
             vips: vec![address("198.51.100.10"), address("198.51.100.11")],
+            addresses: BTreeMap::new(),
         }],
     })
 }
