@@ -1,12 +1,15 @@
 //! Nodes that agree by VRRP on who answers for a VIP: one that is killed or stopped falls silent by itself before another answers, and what
 //! is planned loses nothing.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use vip_lb_tests::lab::{
-    ConfigFile, Family, HttpLoad, LoadOptions, LongConnections, Mode, Node, Site, SiteOptions, VrrpConfig,
-    patience, wait_for,
+    ConfigFile, Family, HttpLoad, LoadOptions, LongConnections, Mode, Node, RawLink, Site, SiteOptions,
+    VrrpConfig, patience, vip, wait_for,
 };
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -167,6 +170,28 @@ fn what_is_planned_loses_nothing() -> Result<()> {
     let report = load.finish();
     ensure!(report.failed().count() == 0, "{:?}", report.errors());
     no_second_owner(&site)?;
+    site.succeeded();
+    Ok(())
+}
+
+#[test]
+fn neighbours_are_told_again_where_that_is_wanted() -> Result<()> {
+    let (mut site, mut config) = pair(Family::V4, 100)?;
+    config.vips[0].vrrp.as_mut().context("a router")?.refresh = Some("1s".to_owned());
+    start(&mut site, &config)?;
+    let IpAddr::V4(address) = vip(Family::V4) else { bail!("a VIP of IPv4") };
+    let link = RawLink::both_ways(&site.lab.client.namespace, Node::DEVICE)?;
+    // The last of those that tell of the take-over comes after three seconds.
+    let (began, mut again) = (Instant::now(), 0);
+    wait_for("neighbours to be told again", LIMIT, || {
+        while let Some(frame) = link.receive(Duration::from_millis(10))? {
+            let is_told = frame.get(12..14) == Some(&[8, 6])
+                && frame.get(28..32) == Some(&address.octets())
+                && frame.get(38..42) == Some(&address.octets());
+            again += u32::from(is_told && began.elapsed() > Duration::from_secs(4));
+        }
+        Ok((again >= 3).then_some(()))
+    })?;
     site.succeeded();
     Ok(())
 }

@@ -229,6 +229,9 @@ pub struct VrrpConfig {
     /// Routers of the same name move together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
+    /// How often neighbours are told again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh: Option<String>,
     /// What it depends on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub track: Vec<TrackConfig>,

@@ -240,6 +240,10 @@ pub(super) const PREEMPT_DELAY: Kind<Duration> =
     Kind::new("a duration between 0s and 1h, such as 30s", DURATION, |node| {
         duration_in(node, Duration::ZERO, Duration::from_hours(1))
     });
+pub(super) const REFRESH: Kind<Duration> =
+    Kind::new("a duration between 1s and 1h, such as 30s", DURATION, |node| {
+        duration_in(node, Duration::from_secs(1), Duration::from_hours(1))
+    });
 pub(super) const CHECKSUM: Kind<Checksum> =
     Kind::new("one of pseudo_header, plain", Shape::Words(Checksum::NAMES), named);
 pub(super) const UNKNOWN_SERVICE: Kind<UnknownService> =

@@ -2,21 +2,57 @@
 //! neighbour advertisements (RFC 4861 section 7.2.6), as whole frames.
 
 use std::{
+    collections::VecDeque,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use vip_lb_common::{abi::Address, checksum::Sum};
 
 /// When each is sent, counted from the take-over. Neighbours take no second change within a second of the first (`locktime` of Linux), and
 /// a switch may have been learning: hence more than one, and some after that.
-pub(super) const TIMES: [Duration; 5] = [
+const TIMES: [Duration; 5] = [
     Duration::ZERO,
     Duration::from_millis(100),
     Duration::from_millis(500),
     Duration::from_millis(1200),
     Duration::from_millis(3000),
 ];
+
+/// When an owner announces what it has.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Schedule {
+    due: VecDeque<Instant>,
+}
+
+impl Schedule {
+    /// Begins, as of a take-over.
+    pub(super) fn begin(&mut self, now: Instant) {
+        self.due = TIMES.iter().map(|&after| now + after).collect();
+    }
+
+    /// Ends.
+    pub(super) fn end(&mut self) {
+        self.due.clear();
+    }
+
+    /// When the next one is due.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.due.front().copied()
+    }
+
+    /// Whether one is due, which counts as done. After the last one of a take-over one follows each `refresh`, if there is such a time.
+    pub(super) fn take(&mut self, now: Instant, refresh: Option<Duration>) -> bool {
+        if self.next().is_none_or(|due| now < due) {
+            return false;
+        }
+        self.due.pop_front();
+        if self.due.is_empty() {
+            self.due.extend(refresh.map(|refresh| now + refresh));
+        }
+        true
+    }
+}
 
 pub(super) const BROADCAST: [u8; 6] = [0xff; 6];
 /// Of `ff02::1`, all nodes (RFC 2464 section 7).
@@ -94,6 +130,28 @@ mod tests {
     use super::*;
 
     const MAC: [u8; 6] = [2, 0, 0, 0, 0, 7];
+
+    #[test]
+    fn a_take_over_is_told_five_times_and_now_and_then_afterwards_if_that_is_wanted() {
+        #[expect(clippy::disallowed_methods, reason = "any instant will do")]
+        let start = Instant::now();
+        let told = |refresh: Option<u64>| {
+            let mut schedule = Schedule::default();
+            let mut take = |at: u64| {
+                let now = start + Duration::from_millis(at);
+                if at == 100 {
+                    schedule.begin(now);
+                }
+                if at == 30_000 {
+                    schedule.end();
+                }
+                schedule.take(now, refresh.map(Duration::from_secs))
+            };
+            (0..40_000).filter(|at| take(*at)).collect::<Vec<u64>>()
+        };
+        assert_eq!(told(None), [100, 200, 600, 1300, 3100]);
+        assert_eq!(told(Some(10)), [100, 200, 600, 1300, 3100, 13_100, 23_100], "until it is given up");
+    }
 
     #[test]
     fn a_gratuitous_arp_asks_for_the_address_it_has() {

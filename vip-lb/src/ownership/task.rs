@@ -55,6 +55,8 @@ pub struct RouterSetup {
     pub peers: Vec<IpAddr>,
     /// Of its adverts over IPv4.
     pub pseudo_header: PseudoHeader,
+    /// How often neighbours are told again, if at all.
+    pub refresh: Option<Duration>,
     /// Its addresses, in the order of adverts.
     pub vips: Vec<IpAddr>,
     /// Those of them that are put on the interface while this node is active, with the lengths of their prefixes.

@@ -46,6 +46,7 @@ fn what_a_router_may_be() {
             "a duration of whole hundredths of a second from 10ms to 40950ms, such as 100ms",
         ),
         ("router_id: 7, preempt: always", "preempt", "\"always\"", "one of higher, never"),
+        ("router_id: 7, refresh: 500ms", "refresh", "\"500ms\"", "a duration between 1s and 1h, such as 30s"),
         ("router_id: 7, checksum: none", "checksum", "\"none\"", "one of pseudo_header, plain"),
     ] {
         let all = of(keys);

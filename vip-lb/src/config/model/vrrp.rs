@@ -26,6 +26,8 @@ pub struct Vrrp {
     pub group: Option<String>,
     /// What it depends on beside its own link.
     pub track: Vec<Track>,
+    /// How often neighbours are told again where the VIP is; `None` only when it came.
+    pub refresh: Option<Duration>,
     /// Of adverts over IPv4.
     pub checksum: Checksum,
 }

@@ -25,6 +25,7 @@ pub(in crate::config) struct RawVrrp {
     pub(in crate::config) peers: Field<Vec<At<IpAddr>>>,
     pub(in crate::config) group: Field<String>,
     pub(in crate::config) track: Field<Vec<RawTrack>>,
+    pub(in crate::config) refresh: Field<Duration>,
     pub(in crate::config) checksum: Field<Checksum>,
 }
 
@@ -39,6 +40,7 @@ pub(super) fn vrrp(node: &Node, place: Place, issues: &mut Issues) -> Option<Raw
         "peers",
         "group",
         "track",
+        "refresh",
         "checksum",
     ];
     let fields = Fields::open(node, place, KEYS, "a mapping with at least router_id", issues)?;
@@ -53,6 +55,7 @@ pub(super) fn vrrp(node: &Node, place: Place, issues: &mut Issues) -> Option<Raw
             .list("peers", &PEERS, issues, |node, place, issues| kinds::ADDRESS.decode(node, place, issues)),
         group: fields.optional("group", &kinds::NAME, issues),
         track: fields.list("track", &TRACK, issues, track),
+        refresh: fields.optional("refresh", &kinds::REFRESH, issues),
         checksum: fields.optional("checksum", &kinds::CHECKSUM, issues),
     })
 }

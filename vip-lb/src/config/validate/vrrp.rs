@@ -93,6 +93,7 @@ impl<'a> Validator<'a> {
             peers: peers.iter().map(|peer| peer.value).collect(),
             group: said.group.value().cloned(),
             track,
+            refresh: said.refresh.value().copied(),
             checksum: said.checksum.or(Checksum::PseudoHeader),
         })
     }
@@ -121,6 +122,7 @@ fn differing(a: &Vrrp, b: &Vrrp) -> &'static str {
         ("peers", a.peers != b.peers),
         ("group", a.group != b.group),
         ("track", a.track != b.track),
+        ("refresh", a.refresh != b.refresh),
     ]
     .into_iter()
     .find_map(|(key, differs)| differs.then_some(key))

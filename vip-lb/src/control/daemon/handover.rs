@@ -238,6 +238,7 @@ mod tests {
             },
             peers: peers.iter().map(|peer| peer.parse().unwrap()).collect(),
             pseudo_header: PseudoHeader::Included,
+            refresh: None,
             vips: vec!["192.0.2.10".parse().unwrap()],
             addresses: std::collections::BTreeMap::new(),
         }

@@ -197,6 +197,7 @@ fn setup(router: Router, vrrp: &Vrrp, vip: IpAddr) -> RouterSetup {
             Checksum::PseudoHeader => PseudoHeader::Included,
             Checksum::Plain => PseudoHeader::LeftOut,
         },
+        refresh: vrrp.refresh,
         vips: Vec::new(),
         addresses: BTreeMap::new(),
     }

@@ -13,7 +13,8 @@ use super::{GroupSetup, RouterSetup, end_lease, now};
 use crate::{
     dataplane::Owners,
     ownership::{
-        addresses, announcement,
+        addresses,
+        announcement::{self, Schedule},
         link::{Interface, Link, Received},
         report::{Change, Discarded, HandedOver, RouterReport, Speaker},
         vrrp::{Action, Addresses, Advert, Group, GroupEvent, Heard, Order, Priority, Profile, State, Why},
@@ -44,8 +45,7 @@ struct RouterState {
     link: Option<Link>,
     /// When addresses could not be put on the interface, and why.
     refused: Option<(Instant, String)>,
-    /// Announcements that are due.
-    announcements: VecDeque<Instant>,
+    announcements: Schedule,
     report: RouterReport,
 }
 
@@ -54,7 +54,7 @@ impl Running {
         let router = |router: &RouterSetup| RouterState {
             link: None,
             refused: None,
-            announcements: VecDeque::new(),
+            announcements: Schedule::default(),
             report: RouterReport {
                 vips: router.vips.clone(),
                 state: State::Initialize,
@@ -100,8 +100,9 @@ impl Running {
                 take_away(known.addresses.keys().filter(|vip| !new.addresses.contains_key(vip)));
                 self.routers[router].report.holds = false;
             }
-            if known.vips != new.vips && self.routers[router].report.state == State::Active {
-                self.routers[router].announcements = announcements(now());
+            let has_more_to_say = (&known.vips, known.refresh) != (&new.vips, new.refresh);
+            if has_more_to_say && self.routers[router].report.state == State::Active {
+                self.routers[router].announcements.begin(now());
             }
             self.routers[router].report.vips.clone_from(&new.vips);
             self.routers[router].report.priority = new.profile.priority.get();
@@ -136,7 +137,7 @@ impl Running {
 
     /// When something is to be done.
     pub(super) fn due(&self) -> Option<Instant> {
-        let announcements = self.routers.iter().filter_map(|router| router.announcements.front().copied());
+        let announcements = self.routers.iter().filter_map(|router| router.announcements.next());
         announcements.chain(self.machine.as_ref().and_then(Group::deadline)).min()
     }
 
@@ -346,9 +347,8 @@ impl Running {
             self.carry_out(&mut machine, orders, owners);
         }
         self.machine = Some(machine);
-        for router in &mut self.routers {
-            while router.announcements.front().is_some_and(|&due| now() >= due) {
-                router.announcements.pop_front();
+        for (router, setup) in self.routers.iter_mut().zip(&self.setup.routers) {
+            while router.announcements.take(now(), setup.refresh) {
                 router.announce();
             }
         }
@@ -395,14 +395,14 @@ impl Running {
                 }
                 Action::EndLease => {
                     self.routers[router].report.lease = None;
-                    self.routers[router].announcements.clear();
+                    self.routers[router].announcements.end();
                     for vip in &self.setup.routers[router].vips {
                         end_lease(owners, *vip);
                     }
                     take_away(self.setup.routers[router].addresses.keys());
                     self.routers[router].report.holds = false;
                 }
-                Action::Announce => self.routers[router].announcements = announcements(now()),
+                Action::Announce => self.routers[router].announcements.begin(now()),
                 Action::Became(state, why) => {
                     let id = self.setup.routers[router].router.id();
                     info!(router = id, state = state.as_str(), "{why}");
@@ -516,10 +516,6 @@ fn take_away<'a>(vips: impl IntoIterator<Item = &'a IpAddr>) {
     if let Err(error) = addresses::sweep(|address| !vips.contains(&address)) {
         warn!("{error:#}");
     }
-}
-
-fn announcements(now: Instant) -> VecDeque<Instant> {
-    announcement::TIMES.iter().map(|&after| now + after).collect()
 }
 
 #[expect(clippy::disallowed_methods, reason = "the thread is the edge where the clock is read")]

@@ -26,6 +26,7 @@ fn running(peers: &[&str]) -> Running {
             profile,
             peers: peers.iter().map(|peer| address(peer)).collect(),
             pseudo_header: PseudoHeader::Included,
+            refresh: None,
             vips: vec![address("198.51.100.10"), address("198.51.100.11")],
             addresses: BTreeMap::new(),
         }],
