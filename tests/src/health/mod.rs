@@ -137,7 +137,7 @@ fn start_with_usual_checks() -> Result<Site> {
         (health.interval, health.timeout) = ("2s".to_owned(), "1s".to_owned());
         (health.fall, health.rise) = (3, 2);
     }
-    for service in config.services_mut() {
+    for service in config.services_mut().filter(|service| service.protocol == "tcp") {
         service.passive = Some("on".to_owned());
     }
     Site::start(options, &config)
