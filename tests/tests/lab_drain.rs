@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use vip_lb_tests::lab::{
     Disk, EchoServer, Family, HttpLoad, LoadOptions, LongConnections, Mode, Site, SiteOptions, UdpFlows,
     config::{ConfigFile, HostConfig},
+    nothing_lost,
     status::{Backend, DrainReport, OperatorOrder},
     wait_for,
 };
@@ -265,9 +266,7 @@ fn a_disk_that_takes_nothing_disturbs_nobody() -> Result<()> {
         Ok((status.config.revision.is_some() && status.warnings.is_empty()).then_some(()))
     })?;
     connections.exchange(5)?;
-    ensure!(connections.broken().is_empty(), "{:?}", connections.broken());
-    let report = load.finish();
-    ensure!(report.failed().count() == 0, "{:?}", report.errors());
+    nothing_lost(&connections, load)?;
     site.succeeded();
     Ok(())
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use vip_lb_tests::lab::{
-    Family, HttpLoad, LoadOptions, LongConnections, Mode, Node, Site, SiteOptions, vip, wait_for,
+    Family, HttpLoad, LoadOptions, LongConnections, Mode, Node, Site, SiteOptions, nothing_lost, vip,
+    wait_for,
 };
 
 const LIMIT: Duration = Duration::from_secs(15);
@@ -76,9 +77,7 @@ fn leaves_without_a_loss(family: Family) -> Result<()> {
     site.lab.route_vips_through(&site.lab.edges[0])?;
     connections.exchange(5)?;
     ensure!(site.daemon().counter("forwarded_l2")? > before + 60, "nothing came to the first node");
-    ensure!(connections.broken().is_empty(), "{:?}", connections.broken());
-    let report = load.finish();
-    ensure!(report.failed().count() == 0, "{:?}", report.errors());
+    nothing_lost(&connections, load)?;
 
     site.daemon().ask(&["undrain", "--node"])?;
     ensure!(answering(&site, 0)? == (true, None), "it is back");

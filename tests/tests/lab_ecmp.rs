@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use vip_lb_tests::lab::{
     ConfigFile, Family, FarHost, HttpLoad, LoadOptions, LongConnections, Mode, RouteConfig, Routing, Site,
-    SiteOptions, Speaker, patience, wait_for,
+    SiteOptions, Speaker, nothing_lost, patience, wait_for,
 };
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -141,9 +141,7 @@ fn planned_exit(speaker: Speaker, family: Family) -> Result<()> {
     connections.exchange(3)?;
     let links = site.lab.edges[0].namespace.ip(&["-br", "link", "show"])?;
     ensure!(!links.lines().any(|line| line.starts_with("vip-lb")), "the device is there: {links}");
-    ensure!(connections.broken().is_empty(), "{:?}", connections.broken());
-    let report = load.finish();
-    ensure!(report.failed().count() == 0, "{:?}", report.errors());
+    nothing_lost(&connections, load)?;
     site.succeeded();
     Ok(())
 }

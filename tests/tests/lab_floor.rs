@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use vip_lb_tests::lab::{
     Family, HttpLoad, HttpReport, LoadOptions, LongConnections, Mode, Node, Site, SiteOptions,
     config::{ConfigFile, MinHealthy},
+    nothing_lost,
     status::{Backend, Service},
     vip, wait_for,
 };
@@ -116,9 +117,7 @@ fn when_all_checks_fail_everybody_is_served_on() -> Result<()> {
     }
     wait(&site, "all to return", Service::is_complete)?;
     connections.exchange(5)?;
-    ensure!(connections.broken().is_empty(), "{:?}", connections.broken());
-    let report = load.finish();
-    ensure!(report.failed().count() == 0, "{:?}", report.errors());
+    nothing_lost(&connections, load)?;
     site.succeeded();
     Ok(())
 }
@@ -235,9 +234,7 @@ fn a_backend_that_returns_gets_its_weight_in_steps() -> Result<()> {
     }
     ensure!(steps[0].0 < 50, "{steps:?}");
     connections.exchange(5)?;
-    ensure!(connections.broken().is_empty(), "{:?}", connections.broken());
-    let report = load.finish();
-    ensure!(report.failed().count() == 0, "{:?}", report.errors());
+    nothing_lost(&connections, load)?;
     site.succeeded();
     Ok(())
 }

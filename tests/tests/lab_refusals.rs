@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use vip_lb_tests::lab::{
-    Family, HttpLoad, LoadOptions, LongConnections, Mode, Site, SiteOptions, Transport, wait_for, who_answers,
+    Family, HttpLoad, LoadOptions, LongConnections, Mode, Site, SiteOptions, Transport, nothing_lost,
+    wait_for, who_answers,
 };
 
 const LIMIT: Duration = Duration::from_secs(15);
@@ -64,9 +65,7 @@ fn what_would_move_connections_is_refused() -> Result<()> {
         site.daemon_mut().launch()?;
     }
     connections.exchange(2)?;
-    ensure!(connections.broken().is_empty(), "{:?}", connections.broken());
-    let report = load.finish();
-    ensure!(report.failed().count() == 0, "{:?}", report.errors());
+    nothing_lost(&connections, load)?;
     let client = &site.lab.client.namespace;
     ensure!(who_answers(client, site.echo(), Transport::Tcp, &ports)? == mapping, "flows go elsewhere");
     site.succeeded();

@@ -35,11 +35,11 @@ fn a_host_that_has_the_address_is_named(family: Family) -> Result<()> {
     let prefix = format!("{address}/{length}");
     // Nodes of the lab detect no duplicates, so neither side is told by the kernel.
     host.namespace.ip(&["addr", "add", &prefix, "dev", Node::DEVICE])?;
-    is_found(&site, &mac_of(host)?, None, Some(own))?;
+    is_found(&site, &host.mac_text()?, None, Some(own))?;
     let page = site.daemon().ask(&["vip"])?;
-    let line = format!("! it is also held by {} ({own}) on {}, for ", mac_of(host)?, Node::DEVICE);
+    let line = format!("! it is also held by {} ({own}) on {}, for ", host.mac_text()?, Node::DEVICE);
     ensure!(page.contains(&line), "{page}");
-    let warning = format!("{address} is also held by {}", mac_of(host)?);
+    let warning = format!("{address} is also held by {}", host.mac_text()?);
     let status = site.daemon().ask(&["status"])?;
     ensure!(status.contains(&warning), "{status}");
     let metrics = site.daemon().get("/metrics")?;
@@ -77,7 +77,7 @@ fn one_that_merely_says_so_is_named_and_neighbours_are_told_better() -> Result<(
         let neighbours: serde_json::Value = serde_json::from_str(&neighbours)?;
         Ok((neighbours[0]["lladdr"].as_str() == Some(mac)).then_some(()))
     };
-    let ours = mac_of(&site.lab.edges[0])?;
+    let ours = site.lab.edges[0].mac_text()?;
     found_at(&ours)?.context("the client does not find the node")?;
 
     let link = RawLink::sender(&site.lab.edges[1].namespace, Node::DEVICE)?;
@@ -134,7 +134,7 @@ fn a_host_in_a_vlan_is_named_with_it() -> Result<()> {
         node.namespace.ip(&["link", "set", &name, "up"])?;
     }
     let host = &site.lab.edges[1];
-    let mac = mac_of(host)?;
+    let mac = host.mac_text()?;
     // Told to answer only for what the asked device has, as a host with one address on each of its networks.
     host.namespace.sysctl("net/ipv4/conf/all/arp_ignore", "1")?;
     let prefix = format!("{}/32", vip(Family::V4));
@@ -187,12 +187,6 @@ fn second_owner_events(site: &Site) -> Result<Vec<String>> {
         );
     }
     Ok(names)
-}
-
-fn mac_of(node: &Node) -> Result<String> {
-    let links = node.namespace.ip(&["-json", "link", "show", "dev", Node::DEVICE])?;
-    let links: serde_json::Value = serde_json::from_str(&links)?;
-    Ok(links[0]["address"].as_str().context("a MAC address")?.to_owned())
 }
 
 /// A gratuitous ARP: a request of an address for itself.

@@ -6,7 +6,7 @@ use std::{fs, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use vip_lb_tests::lab::{
     Family, HttpLoad, LoadOptions, LongConnections, Mode, Site, SiteOptions, TrackConfig, VrrpConfig,
-    patience, wait_for,
+    nothing_lost, patience, wait_for,
 };
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -130,9 +130,7 @@ fn a_link_and_a_command_move_the_vip_and_lose_nothing() -> Result<()> {
     came_back(&site)?;
     connections.exchange(5)?;
 
-    ensure!(connections.broken().is_empty(), "{:?}", connections.broken());
-    let report = load.finish();
-    ensure!(report.failed().count() == 0, "{:?}", report.errors());
+    nothing_lost(&connections, load)?;
     site.succeeded();
     Ok(())
 }

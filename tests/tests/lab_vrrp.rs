@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use vip_lb_tests::lab::{
     ConfigFile, Family, HttpLoad, LoadOptions, LongConnections, Mode, Node, RawLink, Site, SiteOptions,
-    VrrpConfig, patience, vip, wait_for,
+    VrrpConfig, nothing_lost, patience, vip, wait_for,
 };
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -166,9 +166,7 @@ fn what_is_planned_loses_nothing() -> Result<()> {
     site.wait_router(0, "active")?;
     site.wait_found_at(0)?;
     connections.exchange(5)?;
-    ensure!(connections.broken().is_empty(), "{:?}", connections.broken());
-    let report = load.finish();
-    ensure!(report.failed().count() == 0, "{:?}", report.errors());
+    nothing_lost(&connections, load)?;
     no_second_owner(&site)?;
     site.succeeded();
     Ok(())

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
@@ -17,6 +17,7 @@ use tokio::{
 };
 
 use super::{
+    http_load::HttpLoad,
     namespace::{NamedThread, Namespace},
     pace::Pace,
     patience, wait_for,
@@ -139,6 +140,19 @@ impl LongConnections {
             Ok(done.then_some(()))
         })
     }
+}
+
+/// That what was planned has cost nobody anything: no connection is broken, and of the requests of the load, which ends, none has failed.
+///
+/// # Errors
+///
+/// It has, and what.
+pub fn nothing_lost(connections: &LongConnections, load: HttpLoad) -> Result<()> {
+    let broken = connections.broken();
+    ensure!(broken.is_empty(), "{broken:?}");
+    let report = load.finish();
+    ensure!(report.failed().count() == 0, "{:?}", report.errors());
+    Ok(())
 }
 
 async fn hold(target: SocketAddr, index: usize, pace: Pace, states: Arc<Mutex<Vec<State>>>) {

@@ -73,7 +73,7 @@ pub use iperf::{IperfReport, IperfServer, iperf};
 pub use jitter::Jitter;
 pub use keepalived::{Keepalived, keepalived_version};
 pub use link::{Switch, Veth};
-pub use long_connections::{LongConnection, LongConnections};
+pub use long_connections::{LongConnection, LongConnections, nothing_lost};
 pub use namespace::{Entry, NamedThread, Namespace};
 pub use new_connections::NewConnections;
 pub use pace::{Gate, Pace};
