@@ -12,6 +12,8 @@ pub mod metrics;
 pub mod nat;
 pub mod network;
 pub mod ownership;
+pub mod peering;
 pub mod privileges;
+pub mod secret;
 pub mod state;
 pub mod steering;

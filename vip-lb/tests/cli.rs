@@ -64,6 +64,7 @@ impl Control for Imitation {
             bonds: Vec::new(),
             hosts: Vec::new(),
             watchdog: WatchdogStatus { action: WatchdogAction::Forward, after: 30 },
+            peering: None,
             vips: Vec::new(),
             tables: Vec::new(),
             warnings: Vec::new(),

@@ -8,8 +8,8 @@ use vip_lb::{
         model::{
             AdminState, Affinity, AttachMode, Backend, BelowMin, CheckKind, Checksum, Dialogue, FloorPolicy,
             ForwardMode, HashSeed, HealthCheck, HttpCheck, Interface, Least, Nat, OnDown, OnExit, Ownership,
-            Passive, Ports, Preempt, Protocol, RingSize, Tables, Track, TrackEffect, Tracked, TrackedCommand,
-            UnknownService, Vrrp, Watchdog, WatchdogAction,
+            Passive, Peering, Ports, Preempt, Protocol, RingSize, Share, Tables, Track, TrackEffect, Tracked,
+            TrackedCommand, UnknownService, Vrrp, Watchdog, WatchdogAction,
         },
     },
     ownership::vrrp::{Interval, Priority},
@@ -47,6 +47,7 @@ fn the_shortest_file_gets_the_documented_defaults() {
     assert_eq!(node.interfaces, [Interface { name: "eth0".into(), attach: AttachMode::Auto }]);
     assert_eq!(node.seed, HashSeed::from_text("a long enough seed"));
     assert_eq!(node.peers, [] as [IpAddr; 0]);
+    assert_eq!(node.peering, None);
     assert_eq!((node.tunnel_source_v4, node.tunnel_source_v6), (None, None));
     assert_eq!(node.on_exit, OnExit::Keep);
     assert_eq!(node.watchdog, Watchdog { after: Duration::from_secs(30), action: WatchdogAction::Forward });
@@ -94,6 +95,7 @@ node:
   seed: \"a long enough seed\"
   interfaces: [eth0, {name: eth1, attach: native}, {name: eth2, attach: generic}]
   peers: [192.0.2.12, 2001:db8::12]
+  peering: {secret_file: /etc/peers, port: 7000, listen: 192.0.2.11, share: [orders]}
   tunnel_source_v4: 192.0.2.1
   tunnel_source_v6: 2001:db8::1
   gue_port: 6081
@@ -133,6 +135,13 @@ vips:
     let attach: Vec<AttachMode> = node.interfaces.iter().map(|interface| interface.attach).collect();
     assert_eq!(attach, [AttachMode::Auto, AttachMode::Native, AttachMode::Generic]);
     assert_eq!(node.peers, ["192.0.2.12", "2001:db8::12"].map(|peer| peer.parse::<IpAddr>().unwrap()));
+    let peering = Peering {
+        secret_file: "/etc/peers".into(),
+        port: 7000,
+        listen: Some("192.0.2.11".parse().unwrap()),
+        share: [Share::Orders].into(),
+    };
+    assert_eq!(node.peering, Some(peering));
     assert_eq!(node.tunnel_source_v4, Some("192.0.2.1".parse().unwrap()));
     assert_eq!(node.tunnel_source_v6, Some("2001:db8::1".parse().unwrap()));
     assert_eq!(node.gue_port, 6081);

@@ -121,6 +121,9 @@ pub struct NodeConfig {
     /// Other nodes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub peers: Vec<IpAddr>,
+    /// How it speaks with them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peering: Option<PeeringConfig>,
     /// Where packets in mode `gue` are sent to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gue_port: Option<u16>,
@@ -145,6 +148,17 @@ pub struct NodeConfig {
     /// `never`, `safe` or `always`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watch: Option<String>,
+}
+
+/// A `peering` section.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeeringConfig {
+    /// File with the secret of the group.
+    pub secret_file: String,
+    /// What is shared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<Vec<String>>,
 }
 
 /// A `watchdog` section.

@@ -37,6 +37,7 @@ mod namespace;
 mod new_connections;
 mod notifications;
 mod pace;
+mod peers;
 mod process_usage;
 mod raw_link;
 mod routers;
@@ -59,7 +60,9 @@ pub use arp_watch::ArpWatch;
 pub use arrivals::Arrivals;
 pub use backend_setup::{BackendSetup, shell};
 pub use binary::daemon_binary;
-pub use config::{ConfigFile, Family, Mode, RouteConfig, TrackConfig, VrrpConfig, WatchdogConfig};
+pub use config::{
+    ConfigFile, Family, Mode, PeeringConfig, RouteConfig, TrackConfig, VrrpConfig, WatchdogConfig,
+};
 pub use daemon::Daemon;
 pub use decap::Decap;
 pub use disk::Disk;
@@ -84,6 +87,7 @@ pub use scratch::Scratch;
 pub use settings::Settings;
 pub use site::{Site, SiteOptions};
 pub use stack::{StackCounters, learned_mtu};
+pub use status::Peering;
 pub use terminal::Terminal;
 pub use topology::{Lab, LabOptions, Node, backend_address, edge_address, nat_source, vip};
 pub use transfer::Transfer;

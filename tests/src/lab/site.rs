@@ -108,6 +108,7 @@ impl SiteOptions {
                 seed: "the seed of all labs".to_owned(),
                 interfaces: vec![Node::DEVICE.to_owned()],
                 peers: Vec::new(),
+                peering: None,
                 gue_port: None,
                 nat: self.in_mode(Mode::Nat).next().map(|_| NatConfig::address_of_its_own(0)),
                 watchdog: None,

@@ -20,12 +20,62 @@ pub struct Status {
     /// Hosts that are out of service as a whole.
     #[serde(default)]
     pub hosts: Vec<HostStatus>,
+    /// The other nodes of the group.
+    #[serde(default)]
+    pub peering: Option<Peering>,
     /// The VIPs.
     pub vips: Vec<Vip>,
     /// How full the tables are.
     pub tables: Vec<Table>,
     /// What an operator should know.
     pub warnings: Vec<String>,
+}
+
+/// How a node and its peers get on.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Peering {
+    /// Why it speaks with nobody.
+    #[serde(default)]
+    pub problem: Option<String>,
+    /// The peers.
+    pub peers: Vec<Peer>,
+    /// Connections of others that came to nothing, by why.
+    #[serde(default)]
+    pub refused: BTreeMap<String, u64>,
+}
+
+/// Another node.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Peer {
+    /// Its own address.
+    pub address: IpAddr,
+    /// Its name.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Whether both hear each other.
+    pub connected: bool,
+    /// Since when, Unix seconds.
+    #[serde(default)]
+    pub since: Option<u64>,
+    /// Why it is not told.
+    #[serde(default)]
+    pub not_told: Option<String>,
+    /// Why it is not heard.
+    #[serde(default)]
+    pub not_heard: Option<String>,
+    /// Whether it does the same; absent while nobody knows.
+    #[serde(default)]
+    pub agrees: Option<bool>,
+    /// What it does otherwise.
+    #[serde(default)]
+    pub mismatches: Vec<Mismatch>,
+}
+
+/// What two nodes do not have in common.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Mismatch {
+    /// In words.
+    pub what: String,
 }
 
 /// A host that is out of service.

@@ -7,6 +7,7 @@ mod explain;
 mod handover;
 mod node;
 mod packet;
+mod peering;
 mod plan;
 mod route;
 mod second_owner;
@@ -27,6 +28,7 @@ pub use explain::{
 pub use handover::{HandoverReport, HandoverRequest, TakeBackRequest};
 pub use node::{NodeAdmin, NodeReport, ServiceQuiet, VipElsewhere};
 pub use packet::{NoSuchPacket, PacketKind};
+pub use peering::{PeerMismatch, PeerStatus, PeeringStatus};
 pub use plan::{
     BackendPlan, Change, ChangeAction, ConfigRequest, ConfigText, ConnectionFate, Loss, Outcome, Plan,
     RevisionInfo, Revisions, ServicePlan, Subject,

@@ -11,10 +11,10 @@ use super::model::{
     Action, AttachedMode, BackendStatus, BondMemberState, BondMemberStatus, BondStatus, ChosenBackend,
     ConfigInfo, Counters, ExplainRequest, ExplainedService, Explanation, FloorStatus, FlowHash, Forwarding,
     ForwardingState, Frame, HandedOverStatus, Health, HealthState, HostStatus, InterfaceStatus, NodeAdmin,
-    OperatorOrder, OrderKind, PassiveStatus, RouteChange, RouteDeviceKind, RouteStatus, SecondOwner,
-    SecondOwnerStatus, ServiceStatus, Slot, SlotState, Status, Step, TableStatus, TrackerStatus, Traffic,
-    Verdict, VerdictCount, VipStatus, VrrpChange, VrrpSpeaker, VrrpState, VrrpStatus, WatchdogStatus,
-    WatchedPacket,
+    OperatorOrder, OrderKind, PassiveStatus, PeerMismatch, PeerStatus, PeeringStatus, RouteChange,
+    RouteDeviceKind, RouteStatus, SecondOwner, SecondOwnerStatus, ServiceStatus, Slot, SlotState, Status,
+    Step, TableStatus, TrackerStatus, Traffic, Verdict, VerdictCount, VipStatus, VrrpChange, VrrpSpeaker,
+    VrrpState, VrrpStatus, WatchdogStatus, WatchedPacket,
 };
 use crate::{
     config::model::{
@@ -288,11 +288,45 @@ pub(crate) fn status() -> Status {
                 services: vec![],
             },
         ],
+        peering: Some(peering()),
         tables: vec![
             TableStatus { name: "FLOWS".into(), entries: 3, capacity: 262_144 },
             TableStatus { name: "NEWBORN".into(), entries: 32_768, capacity: 65_536 },
         ],
         warnings: vec!["eth1: its driver has no native XDP, attached in generic mode".into()],
+    }
+}
+
+fn peering() -> PeeringStatus {
+    let peer = |address: &str, name: &str| PeerStatus {
+        address: address.parse().unwrap(),
+        name: Some(name.into()),
+        connected: true,
+        since: Some(NOW - 100_000),
+        not_told: None,
+        not_heard: None,
+        version: Some("0.1.0".into()),
+        started: Some(NOW - 93_784),
+        agrees: Some(true),
+        mismatches: Vec::new(),
+    };
+    PeeringStatus {
+        secret_file: "/etc/vip-lb/peers".into(),
+        port: 7112,
+        share: vec!["orders".into()],
+        problem: None,
+        peers: vec![
+            peer("192.0.2.12", "edge2"),
+            PeerStatus {
+                agrees: Some(false),
+                mismatches: vec![PeerMismatch {
+                    what: "service web: idle_timeout is the default here and 5m there".into(),
+                    since_ms: (NOW - 40) * 1000,
+                }],
+                ..peer("192.0.2.13", "edge3")
+            },
+        ],
+        refused: [("stranger".to_owned(), 3)].into(),
     }
 }
 

@@ -10,7 +10,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 pub use drain::{BackendArgs, DrainArgs};
-pub use handover::{HandoverArgs, MaintenanceArgs, Switch};
+pub use handover::{HandoverArgs, MaintenanceArgs, PeersArgs, Switch};
 pub use host::{BackendCommand, DoctorArgs, GenerateCommand, SetupArgs, WishArgs};
 pub use packets::{CaptureArgs, ExplainArgs, FilterArgs};
 
@@ -35,7 +35,7 @@ Exit codes:
   4  the daemon cannot be reached
   5  `doctor` found warnings, and no problems
   6  `doctor` found problems
-`plan`, `drain --wait`, `handover`, `maintenance` and what they say of it have some of their own.";
+`plan`, `drain --wait`, `handover`, `maintenance`, `peers --check` and what they say of it have some of their own.";
 
 const PLAN_CODES: &str = "\
 Exit codes:
@@ -154,6 +154,18 @@ Examples:
   vip-lb vip 198.51.100.10
   vip-lb vip --json | jq '.[] | select(.answering) | .address'")]
     Vip(VipArgs),
+
+    /// Show the other nodes of the group: whether they are there, and whether they do the same as this one
+    #[command(after_help = "\
+Compared are the seed, what the configurations have to have in common, and the rings.
+
+Examples:
+  vip-lb peers
+  vip-lb peers --check || echo 'not now'
+  vip-lb peers --json | jq '.peers[] | select(.agrees != true)'
+
+With --check it exits with 14 if a peer is missing or does otherwise.")]
+    Peers(PeersArgs),
 
     /// Explain what would happen to a packet now, and why, by the same code as the kernel; or, live, what happens
     #[command(after_help = "\

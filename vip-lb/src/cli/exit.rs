@@ -32,6 +32,8 @@ pub enum Exit {
     NotDrained,
     /// 13: no other node took over a VIP, or not the one that was named.
     NotTaken,
+    /// 14: a peer is missing, or does otherwise.
+    PeersDisagree,
 }
 
 impl Exit {
@@ -79,6 +81,7 @@ impl From<Exit> for ExitCode {
             Exit::LossyChange => 11,
             Exit::NotDrained => 12,
             Exit::NotTaken => 13,
+            Exit::PeersDisagree => 14,
         })
     }
 }

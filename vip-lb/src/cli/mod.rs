@@ -14,6 +14,7 @@ mod handover;
 mod logging;
 mod output;
 mod pcapng;
+mod peers;
 mod remote;
 mod render;
 mod top;
@@ -57,6 +58,7 @@ pub fn execute(cli: Cli) -> Exit {
         Command::Undrain(args) => drain::undrain(&client(), args),
         Command::Handover(args) => handover::hand_over(&client(), &args),
         Command::Maintenance(args) => handover::maintenance(&client(), &args),
+        Command::Peers(args) => peers::peers(&client(), &args),
         Command::Counters(args) => remote::counters(&client(), &args),
         Command::Top(args) => remote::run(top::top(&client(), &args)),
         Command::Events(args) => remote::events(&client(), &args),

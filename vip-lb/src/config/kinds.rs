@@ -12,7 +12,7 @@ use super::{
     decode::Kind,
     model::{
         AdminState, Affinity, AttachMode, BelowMin, Checksum, ForwardMode, Least, MetricsAccess, NodeState,
-        OnDown, OnExit, Ownership, Passive, Ports, Preempt, Protocol, RingSize, UnknownService, Watch,
+        OnDown, OnExit, Ownership, Passive, Ports, Preempt, Protocol, RingSize, Share, UnknownService, Watch,
         WatchdogAction,
     },
     ports,
@@ -138,6 +138,9 @@ pub(super) const LISTEN: Kind<SocketAddr> = Kind::new(
 );
 pub(super) const TOKEN_FILE: Kind<PathBuf> =
     Kind::new("an absolute path of at most 4095 bytes", Shape::Text("^/"), |node| absolute(node, 4095));
+pub(super) const SECRET_FILE: Kind<PathBuf> =
+    Kind::new(TOKEN_FILE.expected, TOKEN_FILE.shape, |node| absolute(node, 4095));
+pub(super) const SHARE: Kind<Share> = Kind::new("one of orders, flows", Shape::Words(Share::NAMES), named);
 pub(super) const STATE_DIR: Kind<PathBuf> =
     Kind::new("an absolute path of a folder, of at most 255 bytes", Shape::Text("^/"), |node| {
         absolute(node, 255)
@@ -380,6 +383,7 @@ mod tests {
         names(&PREEMPT, Preempt::ALL, Preempt::as_str);
         names(&CHECKSUM, Checksum::ALL, Checksum::as_str);
         names(&UNKNOWN_SERVICE, UnknownService::ALL, UnknownService::as_str);
+        names(&SHARE, Share::ALL, Share::as_str);
         names(&PROTOCOL, Protocol::ALL, Protocol::as_str);
         names(&AFFINITY, Affinity::ALL, Affinity::as_str);
         names(&MODE, ForwardMode::ALL, ForwardMode::as_str);

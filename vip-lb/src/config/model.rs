@@ -55,11 +55,13 @@ macro_rules! named {
 
 mod check;
 mod floor;
+mod peering;
 mod route;
 mod track;
 mod vrrp;
 
 pub use floor::{FloorPolicy, Least};
+pub use peering::{DEFAULT_PEERING_PORT, Peering, Share};
 pub use route::Route;
 pub use track::{Track, TrackEffect, Tracked, TrackedCommand};
 pub use vrrp::Vrrp;
@@ -82,6 +84,7 @@ pub struct UnknownName {
 named!(AttachMode { Auto = "auto", Native = "native", Generic = "generic" });
 named!(MetricsAccess { Token = "token", Open = "open" });
 named!(NodeState { Enabled = "enabled", Drain = "drain" });
+named!(Share { Orders = "orders", Flows = "flows" });
 named!(OnExit { Keep = "keep", Unload = "unload" });
 named!(Watch { Never = "never", Safe = "safe", Always = "always" });
 named!(WatchdogAction { Forward = "forward", Pass = "pass" });
@@ -137,6 +140,8 @@ pub struct Node {
     pub seed: HashSeed,
     /// Other vip-lb nodes (their addresses on the interfaces above). Packets they forwarded are not steered again.
     pub peers: Vec<IpAddr>,
+    /// How this node speaks with its peers; not at all where absent.
+    pub peering: Option<Peering>,
     /// Source of outer IPv4 headers; the route's own preferred source where absent.
     pub tunnel_source_v4: Option<Ipv4Addr>,
     /// Source of outer IPv6 headers; the route's own preferred source where absent.

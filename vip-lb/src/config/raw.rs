@@ -13,7 +13,7 @@ use super::{
     kinds,
     model::{
         AdminState, Affinity, AttachMode, BelowMin, ForwardMode, Least, MetricsAccess, NodeState, OnDown,
-        OnExit, Ownership, Passive, Ports, Protocol, RingSize, UnknownService, Watch, WatchdogAction,
+        OnExit, Ownership, Passive, Ports, Protocol, RingSize, Share, UnknownService, Watch, WatchdogAction,
     },
     sketch::{Drawn, Sketch},
     tree::{Node, Value},
@@ -33,6 +33,7 @@ const NODE: &str = "a mapping that describes this machine, with at least interfa
 const INTERFACE: &str = "the name of an interface or a mapping with name and attach";
 const INTERFACES: List = List::not_empty("a list of at least one interface, such as [eth0]");
 const PEERS: List = List::any("a list of addresses of other nodes");
+const SHARE: List = List::any("a list of what is shared, such as [orders]");
 const HOSTS: List = List::any("a list of addresses of backends, each with a state");
 const VIPS: List = List::any("a list of virtual IPs");
 /// VIPs without services are told from mistakes where ownership is known.
@@ -51,6 +52,7 @@ pub(super) struct RawNode {
     pub(super) interfaces: Field<Vec<RawInterface>>,
     pub(super) seed: Field<String>,
     pub(super) peers: Field<Vec<At<IpAddr>>>,
+    pub(super) peering: Field<RawPeering>,
     pub(super) tunnel_source_v4: Field<Ipv4Addr>,
     pub(super) tunnel_source_v6: Field<Ipv6Addr>,
     pub(super) gue_port: Field<u16>,
@@ -69,6 +71,13 @@ pub(super) struct RawApi {
     pub(super) listen: Field<SocketAddr>,
     pub(super) token_file: Field<PathBuf>,
     pub(super) metrics: Field<MetricsAccess>,
+}
+
+pub(super) struct RawPeering {
+    pub(super) secret_file: Field<PathBuf>,
+    pub(super) port: Field<u16>,
+    pub(super) listen: Field<IpAddr>,
+    pub(super) share: Field<Vec<At<Share>>>,
 }
 
 pub(super) struct RawInterface {
@@ -175,6 +184,7 @@ fn node(node: &Node, place: Place, issues: &mut Issues) -> Option<RawNode> {
         "interfaces",
         "seed",
         "peers",
+        "peering",
         "tunnel_source_v4",
         "tunnel_source_v6",
         "gue_port",
@@ -196,6 +206,7 @@ fn node(node: &Node, place: Place, issues: &mut Issues) -> Option<RawNode> {
         seed: fields.required("seed", &kinds::SEED, issues),
         peers: fields
             .list("peers", &PEERS, issues, |node, place, issues| kinds::ADDRESS.decode(node, place, issues)),
+        peering: fields.with("peering", issues, peering),
         tunnel_source_v4: fields.optional("tunnel_source_v4", &kinds::ADDRESS_V4, issues),
         tunnel_source_v6: fields.optional("tunnel_source_v6", &kinds::ADDRESS_V6, issues),
         gue_port: fields.optional("gue_port", &kinds::PORT, issues),
@@ -233,6 +244,18 @@ fn api(node: &Node, place: Place, issues: &mut Issues) -> Option<RawApi> {
         listen: fields.required("listen", &kinds::LISTEN, issues),
         token_file: fields.required("token_file", &kinds::TOKEN_FILE, issues),
         metrics: fields.optional("metrics", &kinds::METRICS_ACCESS, issues),
+    })
+}
+
+fn peering(node: &Node, place: Place, issues: &mut Issues) -> Option<RawPeering> {
+    let keys = &["secret_file", "port", "listen", "share"];
+    let fields = Fields::open(node, place, keys, "a mapping with at least secret_file", issues)?;
+    Some(RawPeering {
+        secret_file: fields.required("secret_file", &kinds::SECRET_FILE, issues),
+        port: fields.optional("port", &kinds::PORT, issues),
+        listen: fields.optional("listen", &kinds::ADDRESS, issues),
+        share: fields
+            .list("share", &SHARE, issues, |node, place, issues| kinds::SHARE.decode(node, place, issues)),
     })
 }
 

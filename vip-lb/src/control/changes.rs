@@ -7,8 +7,8 @@ use crate::{
     config::{
         Config,
         model::{
-            AdminState, Api, Backend, ForwardMode, Interface, Nat, Node, Ports, Protocol, Service, Tables,
-            Vip, Watchdog, shown_duration,
+            AdminState, Api, Backend, ForwardMode, Interface, Nat, Node, Peering, Ports, Protocol, Service,
+            Tables, Vip, Watchdog, shown_duration,
         },
     },
 };
@@ -127,6 +127,7 @@ fn node_changes(old: &Node, new: &Node, changes: &mut Vec<Change>) {
         interfaces: _,
         seed: _,
         peers: _,
+        peering: None | Some(Peering { secret_file: _, port: _, listen: _, share: _ }),
         tunnel_source_v4: _,
         tunnel_source_v6: _,
         gue_port: _,
@@ -147,6 +148,21 @@ fn node_changes(old: &Node, new: &Node, changes: &mut Vec<Change>) {
     keys.compare_shown("interfaces", &old.interfaces, &new.interfaces, |all| list(all, interface));
     keys.compare_hidden("seed", &old.seed, &new.seed);
     keys.compare_shown("peers", &old.peers, &new.peers, |all| list(all, IpAddr::to_string));
+    let peering = |of: fn(&Peering) -> String| [old, new].map(|node| node.peering.as_ref().map(of));
+    for (key, [old, new]) in [
+        ("peering.secret_file", peering(|of| of.secret_file.display().to_string())),
+        ("peering.port", peering(|of| of.port.to_string())),
+        (
+            "peering.listen",
+            peering(|of| of.listen.map_or_else(|| "all".to_owned(), |listen| listen.to_string())),
+        ),
+        (
+            "peering.share",
+            peering(|of| of.share.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
+        ),
+    ] {
+        keys.compare_optional(key, &old, &new);
+    }
     keys.compare_optional("tunnel_source_v4", &old.tunnel_source_v4, &new.tunnel_source_v4);
     keys.compare_optional("tunnel_source_v6", &old.tunnel_source_v6, &new.tunnel_source_v6);
     keys.compare("gue_port", &old.gue_port, &new.gue_port);

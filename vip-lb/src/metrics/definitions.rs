@@ -48,6 +48,10 @@ metrics! {
     WARNINGS: Gauge "warnings" [] "Warnings in the status at the moment.";
 
     NODE_DRAINED: Gauge "node_drained" [] "Whether this node is drained, by configuration or operator: it gives up its VIPs.";
+    PEER_CONNECTED: Gauge "peer_connected" ["peer"] "Whether this node and the peer hear each other.";
+    PEER_AGREES: Gauge "peer_agrees" ["peer"] "Whether the peer is there and does the same as this node.";
+    PEER_MISMATCHES: Gauge "peer_mismatches" ["peer"] "What the peer does otherwise than this node: how many things.";
+    PEERS_REFUSED: Counter "peers_refused_total" ["reason"] "Connections to the port of peers that came to nothing, by why.";
     INTERFACE: Gauge "interface_attached" ["interface", "mode"] "1 for each interface that the program is attached to; native or generic mode is a label.";
     VIP_ANSWERING: Gauge "vip_answering" ["vip"] "Whether this node answers ARP, neighbour solicitations and ping for the VIP, or publishes a route to it.";
     VIP_SECOND_OWNERS: Gauge "vip_second_owners" ["vip"] "Who else answers for the VIP while this node does: how many hardware addresses.";

@@ -66,6 +66,7 @@ pub struct Program {
 pub fn render(facts: &Facts) -> String {
     let mut page = Page::default();
     node(&mut page, facts);
+    peers(&mut page, facts);
     traffic(&mut page, facts);
     probes(&mut page, facts.probed);
     let services: Vec<&ServiceStatus> = facts.status.vips.iter().flat_map(|vip| &vip.services).collect();
@@ -96,6 +97,28 @@ fn node(page: &mut Page, facts: &Facts) {
     page.metric(&CONFIG_RELOADS).sample(&["success"], reloads.succeeded).sample(&["failure"], reloads.failed);
     page.metric(&WARNINGS).sample(&[], status.warnings.len() as u64);
     page.metric(&NODE_DRAINED).sample(&[], status.node_admin.is_drained());
+}
+
+/// Of the other nodes of the group.
+fn peers(page: &mut Page, facts: &Facts) {
+    let peering = facts.status.peering.as_ref();
+    let all = || peering.into_iter().flat_map(|peering| &peering.peers);
+    let mut samples = page.metric(&PEER_CONNECTED);
+    for peer in all() {
+        samples.sample(&[&peer.address.to_string()], peer.connected);
+    }
+    let mut samples = page.metric(&PEER_AGREES);
+    for peer in all() {
+        samples.sample(&[&peer.address.to_string()], peer.agrees == Some(true));
+    }
+    let mut samples = page.metric(&PEER_MISMATCHES);
+    for peer in all() {
+        samples.sample(&[&peer.address.to_string()], peer.mismatches.len() as u64);
+    }
+    let mut samples = page.metric(&PEERS_REFUSED);
+    for (reason, &count) in peering.into_iter().flat_map(|peering| &peering.refused) {
+        samples.sample(&[reason], count);
+    }
 }
 
 /// Of VIPs whose ownership is by VRRP.

@@ -6,13 +6,17 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use super::vrrp::{Malformed, Priority, State};
+use super::vrrp::{Malformed, Priority, Router, State};
 
 /// A virtual router on this node, as it is now.
 #[derive(Clone, Debug)]
 pub struct RouterReport {
+    /// Its name on the link.
+    pub router: Router,
     /// Its addresses.
     pub vips: Vec<IpAddr>,
+    /// From which address its adverts come; absent without a link.
+    pub source: Option<IpAddr>,
     /// What it is.
     pub state: State,
     /// Its last changes, the newest last; at least the one that made it what it is.

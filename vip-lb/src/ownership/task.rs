@@ -299,8 +299,8 @@ impl Thread {
         let same = known.len() == reports.len()
             && known.iter().zip(&reports).all(|(known, new)| {
                 let speaker = |of: &RouterReport| of.speaker.map(|speaker| speaker.address);
-                (&known.vips, &known.changes, &known.hindrance, &known.conflict)
-                    == (&new.vips, &new.changes, &new.hindrance, &new.conflict)
+                (&known.vips, &known.changes, &known.hindrance, &known.conflict, &known.source)
+                    == (&new.vips, &new.changes, &new.hindrance, &new.conflict, &new.source)
                     && (known.handed_over, speaker(known), known.priority)
                         == (new.handed_over, speaker(new), new.priority)
             });

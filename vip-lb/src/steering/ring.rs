@@ -83,6 +83,8 @@ pub struct ServiceRing {
     unswept: bool,
     /// Whether nothing is known of the records yet.
     adopted: bool,
+    /// How often new flows went elsewhere than before.
+    version: u64,
 }
 
 /// An open slot's past.
@@ -112,6 +114,7 @@ impl ServiceRing {
             left: HashMap::new(),
             unswept: false,
             adopted: false,
+            version: 0,
         }
     }
 
@@ -191,7 +194,13 @@ impl ServiceRing {
                 }
             }
         }
+        self.version += u64::from(changes.moved > 0);
         changes
+    }
+
+    /// How often the slots' backends for new flows have changed: as long as it is the same, they are.
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
     /// Takes the signs of life from a ring that was replaced, once no CPU uses it any more (the update of a map of maps waits for

@@ -6,6 +6,7 @@ use vip_lb::config::{self, ConfigErrors};
 
 mod forwarding;
 mod health;
+mod peering;
 mod route;
 mod vrrp;
 
@@ -92,7 +93,7 @@ fn keys() {
             "interfaces: [eth0]\n",
             "interfaces: [eth0]\n  \"on\\texit\": keep\n",
             &[
-                "4:3: node[\"on\\texit\"]: found an unknown key, expected one of name, state, interfaces, seed, peers, \
+                "4:3: node[\"on\\texit\"]: found an unknown key, expected one of name, state, interfaces, seed, peers, peering, \
                tunnel_source_v4, tunnel_source_v6, gue_port, nat, on_exit, watchdog, socket, api, pins, state_dir, watch, tables; did you mean on_exit?",
             ],
         ),

@@ -250,6 +250,42 @@ pub enum Occurrence {
         /// How it came to that.
         end: HandoverEnd,
     },
+    /// This node and a peer hear each other.
+    PeerConnected {
+        /// Its address in `node.peers`.
+        peer: IpAddr,
+        /// Its name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+    },
+    /// They do no longer.
+    PeerLost {
+        /// Its address in `node.peers`.
+        peer: IpAddr,
+        /// Its name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        /// Why, a lower-case phrase.
+        why: String,
+    },
+    /// A peer does something otherwise than this node.
+    PeerMismatch {
+        /// Its address in `node.peers`.
+        peer: IpAddr,
+        /// Its name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        /// A lower-case phrase, in which the other node is `there`.
+        what: String,
+    },
+    /// A peer does all as this node does.
+    PeerAgrees {
+        /// Its address in `node.peers`.
+        peer: IpAddr,
+        /// Its name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+    },
     /// A configuration came into force.
     ConfigReloaded {
         /// Its fingerprint.

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    change::OperatorOrder, node::NodeAdmin, route::RouteStatus, second_owner::SecondOwnerStatus,
-    vrrp::VrrpStatus,
+    change::OperatorOrder, node::NodeAdmin, peering::PeeringStatus, route::RouteStatus,
+    second_owner::SecondOwnerStatus, vrrp::VrrpStatus,
 };
 
 pub use crate::{
@@ -51,6 +51,9 @@ pub struct Status {
     pub hosts: Vec<HostStatus>,
     /// What packets to VIPs meet once no daemon runs any more.
     pub watchdog: WatchdogStatus,
+    /// How this node and its peers get on; absent where they do not speak with each other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peering: Option<PeeringStatus>,
     /// In the order of the configuration.
     pub vips: Vec<VipStatus>,
     /// The tables that can fill.

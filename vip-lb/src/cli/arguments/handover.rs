@@ -1,4 +1,4 @@
-//! Arguments of `handover` and `maintenance`.
+//! Arguments of what concerns several nodes: `handover`, `maintenance`, `peers`.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -24,6 +24,18 @@ pub struct HandoverArgs {
     /// Although translated connections (mode nat) end, which live on this node
     #[arg(long, conflicts_with = "back")]
     pub yes: bool,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `peers`.
+#[derive(Debug, Args)]
+pub struct PeersArgs {
+    /// Exit with 14 if a peer is missing or does otherwise
+    #[arg(long)]
+    pub check: bool,
 
     /// Print JSON
     #[arg(long)]

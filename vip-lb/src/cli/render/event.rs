@@ -1,6 +1,6 @@
 //! An event as a line.
 
-use std::{fmt, time::Duration};
+use std::{fmt, net::IpAddr, time::Duration};
 
 use super::{Style, Tone, Toned, status::floor_in_words};
 use crate::{
@@ -20,6 +20,11 @@ pub(in crate::cli) fn event(event: &Event, style: Style) -> String {
     lines
 }
 
+/// A peer as it is known to people.
+pub(super) fn peer_name(address: IpAddr, name: Option<&String>) -> String {
+    name.map_or_else(|| address.to_string(), |name| format!("{name} ({address})"))
+}
+
 fn words(what: &Occurrence) -> (String, Tone, &[String]) {
     let (text, tone) = match what {
         Occurrence::DaemonReady { version, pid } => {
@@ -37,6 +42,19 @@ fn words(what: &Occurrence) -> (String, Tone, &[String]) {
         }
         Occurrence::SecondOwnerGone { vip, owner, why } => {
             (format!("VIP {vip}: no longer held by {owner}: {why}"), Tone::Neutral)
+        }
+        Occurrence::PeerConnected { peer, name } => (
+            format!("peer {}: it and this node hear each other", peer_name(*peer, name.as_ref())),
+            Tone::Good,
+        ),
+        Occurrence::PeerLost { peer, name, why } => {
+            (format!("peer {}: lost: {why}", peer_name(*peer, name.as_ref())), Tone::Bad)
+        }
+        Occurrence::PeerMismatch { peer, name, what } => {
+            (format!("peer {}: {what}", peer_name(*peer, name.as_ref())), Tone::Bad)
+        }
+        Occurrence::PeerAgrees { peer, name } => {
+            (format!("peer {}: it does the same as this node", peer_name(*peer, name.as_ref())), Tone::Good)
         }
         Occurrence::RouteRestored { vip } => (
             format!("VIP {vip}: somebody else removed or changed its route, which is back now"),
@@ -237,7 +255,7 @@ fn date(days: u64) -> (u64, u64, u64) {
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
-fn listed(vips: &[std::net::IpAddr]) -> String {
+fn listed(vips: &[IpAddr]) -> String {
     vips.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 

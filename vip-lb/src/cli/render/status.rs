@@ -1,7 +1,7 @@
 //! The status as a page: the node, its interfaces, then every service with a table of its backends.
 
 use super::{
-    Style, Tone, Toned, affinity, protocol, quantity,
+    Style, Tone, Toned, affinity, peers, protocol, quantity,
     table::{Align, Cell, Table},
 };
 use crate::{
@@ -47,6 +47,10 @@ pub(in crate::cli) fn status(status: &Status, now: u64, style: Style) -> String 
     }
     for host in &status.hosts {
         text.push_str(&host_line(host, now, style));
+    }
+    if let Some(peering) = &status.peering {
+        text.push('\n');
+        text.push_str(&peers(peering, now, style));
     }
     for vip in &status.vips {
         text.push('\n');

@@ -7,6 +7,7 @@ mod address;
 mod floor;
 mod health;
 mod host;
+mod peering;
 mod plain;
 mod route;
 mod service;
@@ -135,6 +136,7 @@ impl<'a> Validator<'a> {
             address::check_host(address, place, "the unicast address of this machine", self.issues);
             self.not_a_vip(address, place, "an address of this machine alone");
         }
+        let peering = self.peering(raw);
         let nat = raw.nat.value().map_or_else(Nat::default, |nat| self.nat(nat, &peers));
         Some(Node {
             name: raw.name.value().map_or(host_name, String::as_str).to_owned(),
@@ -142,6 +144,7 @@ impl<'a> Validator<'a> {
             interfaces: interfaces?,
             seed: HashSeed::from_text(raw.seed.value()?),
             peers,
+            peering: peering?,
             tunnel_source_v4: raw.tunnel_source_v4.value().copied(),
             tunnel_source_v6: raw.tunnel_source_v6.value().copied(),
             gue_port: raw.gue_port.or(DEFAULT_GUE_PORT),

@@ -23,6 +23,7 @@ mod node;
 mod orders;
 mod ownership;
 mod passive;
+mod peering;
 mod plan;
 mod probes;
 mod quiet;
@@ -31,6 +32,7 @@ mod reach;
 mod remaining;
 mod routes;
 mod running;
+mod statement;
 mod status;
 mod succession;
 mod tracking;
@@ -120,6 +122,7 @@ struct Daemon {
     /// Whether it is drained itself, as was last noted.
     node_drained: bool,
     quiet: Quiet,
+    peers: peering::Peers,
     keeper: Arc<Keeper>,
     /// Why a file that changed by itself is not in force.
     file_doubt: Option<String>,
@@ -227,6 +230,7 @@ impl Daemon {
             routes: Routes::new(host_routes),
             node_drained: false,
             quiet: Quiet::new(started_at),
+            peers: peering::Peers::default(),
             keeper: Arc::new(keeper),
             file_doubt: None,
             warnings: Vec::new(),

@@ -21,6 +21,7 @@ impl Daemon {
     pub(super) fn problems(&self) -> Vec<String> {
         let mut problems = self.interfaces.problems();
         problems.extend(self.api_problem.clone());
+        problems.extend(self.peering_problem());
         problems.extend(self.conflicts());
         problems.extend(self.probes.problem.clone());
         let mut egress: BTreeMap<u32, BTreeSet<&str>> = BTreeMap::new();

@@ -38,6 +38,8 @@ use crate::{
 
 /// Orders of the API that may wait.
 const WAITING_ORDERS: usize = 64;
+/// What may wait that peers say.
+const WAITING_PEERS: usize = 64;
 
 /// What a daemon is started with.
 #[derive(Clone, Debug)]
@@ -123,6 +125,7 @@ impl Running {
         } = self;
         let (orders, mut waiting) = mpsc::channel(WAITING_ORDERS);
         let (upgrades, mut wanted_successors) = mpsc::channel(WAITING_ORDERS);
+        let (peer_events, mut heard_peers) = mpsc::channel(WAITING_PEERS);
         let (stop, stopping) = watch::channel(false);
         let handle = Arc::new(Handle::new(orders, upgrades, daemon.events.clone(), daemon.history.clone()));
         let server = tokio::spawn(server::serve(socket_listener, handle.clone(), async move {
@@ -146,9 +149,11 @@ impl Running {
             daemon.follow_routes().await;
             let api = daemon.config.node.api.as_ref();
             daemon.api_problem = listener.follow(api, daemon.file.loaded_at, now());
+            daemon.follow_peering(&peer_events).await;
             tokio::select! {
                 _ = ticks.tick() => {
                     daemon.tick();
+                    daemon.attend_to_peers();
                     daemon.refresh_probes().await;
                     daemon.look_out().await;
                 }
@@ -174,6 +179,7 @@ impl Running {
                     daemon.want_vips();
                     daemon.tell_changes();
                 }
+                Some(event) = heard_peers.recv() => daemon.peer_event(event),
                 Some(order) = waiting.recv() => daemon.order(order).await,
                 // Who ends is not succeeded any more.
                 Some(asker) = wanted_successors.recv(), if leaving.is_none() => {
@@ -186,6 +192,7 @@ impl Running {
                         Ok(()) => {
                             // Before the successor wants to listen there.
                             listener.release().await;
+                            daemon.release_peering().await;
                             succession.take_leave(prepared).await;
                             break true;
                         }

@@ -89,6 +89,7 @@ impl Daemon {
                 after: self.config.node.watchdog.after.as_secs(),
             },
             vips: self.config.vips.iter().map(vip_status).collect::<anyhow::Result<_>>()?,
+            peering: self.peering_status(),
             tables: entries.tables,
             warnings: self
                 .warnings
@@ -368,6 +369,6 @@ fn health_status(health: Option<&TargetHealth>, started: SystemTime) -> Health {
     }
 }
 
-fn seconds(time: SystemTime) -> u64 {
+pub(super) fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

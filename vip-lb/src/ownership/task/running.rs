@@ -56,6 +56,8 @@ impl Running {
             refused: None,
             announcements: Schedule::default(),
             report: RouterReport {
+                router: router.router,
+                source: None,
                 vips: router.vips.clone(),
                 state: State::Initialize,
                 changes: vec![change(State::Initialize, "it was set up just now".to_owned())],
@@ -132,7 +134,11 @@ impl Running {
     pub(super) fn reports(&self) -> impl Iterator<Item = RouterReport> {
         let is_over = self.machine.as_ref().is_some_and(|machine| !machine.has_handed_over());
         let handed_over = self.handed_over.map(|since_ms| HandedOver { since_ms, is_over });
-        self.routers.iter().map(move |router| RouterReport { handed_over, ..router.report.clone() })
+        self.routers.iter().map(move |router| RouterReport {
+            handed_over,
+            source: router.link.as_ref().map(|link| link.interface.source),
+            ..router.report.clone()
+        })
     }
 
     /// When something is to be done.

@@ -19,6 +19,11 @@ bond0: eth1 standby; eth2 active, not attached yet; eth3 down, attached, its lin
 
 host 10.0.0.13: drained by the operator 1m 5s ago, 1 backend
 
+PEER   ADDRESS     CONNECTED  VERSION  AGREES
+edge2  192.0.2.12      1d 3h  0.1.0    yes
+edge3  192.0.2.13      1d 3h  0.1.0    no
+! edge3 (192.0.2.13): service web: idle_timeout is the default here and 5m there, for 40s
+
 VIP 192.0.2.10, ownership always, answering
 
   web: tcp port 80, affinity flow, 16381 slots, 41 open (3 recorded flows, 1 newborn, 5 survivors)

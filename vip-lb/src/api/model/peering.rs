@@ -1,0 +1,75 @@
+//! The other nodes of the group.
+
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How this node and its peers get on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PeeringStatus {
+    /// File with the secret that all nodes of the group have.
+    pub secret_file: PathBuf,
+    /// The TCP port of all of them.
+    pub port: u16,
+    /// What they have in common, as `node.peering.share` says.
+    pub share: Vec<String>,
+    /// Why this node speaks with nobody, a lower-case phrase.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// In the order of `node.peers`.
+    pub peers: Vec<PeerStatus>,
+    /// Connections of others that came to nothing since the daemon began, by why.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub refused: BTreeMap<String, u64>,
+}
+
+impl PeeringStatus {
+    /// Whether all peers are there and do the same as this node.
+    #[must_use]
+    pub fn all_agree(&self) -> bool {
+        self.problem.is_none() && self.peers.iter().all(|peer| peer.agrees == Some(true))
+    }
+}
+
+/// Another node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PeerStatus {
+    /// Its address in `node.peers`.
+    pub address: IpAddr,
+    /// Its name, once it has said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Whether both nodes hear each other.
+    pub connected: bool,
+    /// Since when they do, Unix seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<u64>,
+    /// Why it does not hear this node, a lower-case phrase; absent if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_told: Option<String>,
+    /// Why this node does not hear it, a lower-case phrase; absent if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_heard: Option<String>,
+    /// Its release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// When its daemon started, Unix seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<u64>,
+    /// Whether it does the same as this node; absent while nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agrees: Option<bool>,
+    /// What it does otherwise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mismatches: Vec<PeerMismatch>,
+}
+
+/// What two nodes do not have in common.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PeerMismatch {
+    /// A lower-case phrase, in which the other node is `there`.
+    pub what: String,
+    /// Since when this node knows, milliseconds since 1970.
+    pub since_ms: u64,
+}

@@ -1,0 +1,138 @@
+//! The connection to a peer, by which it is told.
+
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
+
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    sync::{mpsc, watch},
+    time::{interval, sleep, timeout},
+};
+use tracing::{debug, info};
+
+use super::{ALIVE, LOST, PeerEvent, QUEUE, Queue, Setup, Shared, Way, now, wall_clock};
+use crate::peering::{
+    channel::{Receiver, Sender},
+    handshake::{self, Session},
+    message::{self, Acknowledgement},
+};
+
+/// How long a host may take to take a connection.
+const CONNECT: Duration = Duration::from_secs(3);
+/// Until the next try, at first and at most.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(4));
+
+/// Connects to a peer, again and again.
+pub(super) async fn keep_connected(setup: Arc<Setup>, shared: Arc<Shared>, peer: IpAddr) {
+    let mut pause = PAUSE.0;
+    loop {
+        let begun = now();
+        let why = match connect(&setup, peer).await {
+            Ok(stream) => tell(&setup, &shared, peer, stream).await,
+            Err(error) => format!("this node cannot connect to it: {error}"),
+        };
+        shared
+            .change(peer, |peer| {
+                peer.queue = None;
+                peer.tells = Way::Closed { why };
+            })
+            .await;
+        if now().saturating_duration_since(begun) > LOST {
+            pause = PAUSE.0;
+        }
+        sleep(jittered(pause)).await;
+        pause = (pause * 2).min(PAUSE.1);
+    }
+}
+
+async fn connect(setup: &Setup, peer: IpAddr) -> io::Result<TcpStream> {
+    let socket = if peer.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // The address by which the peer knows this node, where it is of the same family.
+    if let Some(own) = setup.address.filter(|own| own.is_ipv4() == peer.is_ipv4()) {
+        socket.bind((own, 0).into())?;
+    }
+    let stream = timeout(CONNECT, socket.connect((peer, setup.port).into()))
+        .await
+        .unwrap_or_else(|_| Err(io::Error::other("it does not answer")))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Tells a peer what there is, as long as the connection lasts. Returns why it did not.
+async fn tell(setup: &Setup, shared: &Shared, peer: IpAddr, stream: TcpStream) -> String {
+    let (from, to) = stream.into_split();
+    let Session { peer: found, receiver, sender } =
+        match handshake::dial(from, to, &setup.secret, &shared.own).await {
+            Ok(session) => session,
+            Err(refusal) => return refusal.to_string(),
+        };
+    let name = found.name;
+    info!(%peer, name, "this node tells a peer");
+    let (messages, queue) = mpsc::channel(QUEUE);
+    let (taken, is_taken) = watch::channel(0);
+    shared
+        .change(peer, |peer| {
+            peer.name = Some(name.clone());
+            peer.tells = Way::Open { since: wall_clock() };
+            peer.queue = Some(Queue { messages, told: 0, taken: is_taken });
+        })
+        .await;
+    // Nobody hears it when the daemon has ended.
+    let _ = shared.events.send(PeerEvent::Connected { peer, name: name.clone() }).await;
+    let why = tokio::select! {
+        why = speak(sender, queue) => why,
+        why = listen(receiver, taken) => why,
+    };
+    info!(%peer, name, why, "this node tells a peer no more");
+    why
+}
+
+async fn speak<W: tokio::io::AsyncWrite + Unpin>(
+    mut sender: Sender<W>,
+    mut queue: mpsc::Receiver<Vec<u8>>,
+) -> String {
+    let mut alive = interval(ALIVE);
+    loop {
+        let content = tokio::select! {
+            _ = alive.tick() => message::encode(0, None),
+            told = queue.recv() => match told {
+                Some(content) => content,
+                None => return "it is not to be told any more".to_owned(),
+            },
+        };
+        match timeout(LOST, sender.send(&content)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return format!("the connection broke: {error}"),
+            Err(_) => return silent(),
+        }
+    }
+}
+
+async fn listen<R: tokio::io::AsyncRead + Unpin>(
+    mut receiver: Receiver<R>,
+    taken: watch::Sender<u64>,
+) -> String {
+    loop {
+        let content = match timeout(LOST, receiver.receive()).await {
+            Ok(Ok(content)) => content,
+            Ok(Err(error)) => return error.to_string(),
+            Err(_) => return silent(),
+        };
+        match serde_json::from_slice::<Acknowledgement>(&content) {
+            Ok(said) => {
+                taken.send_if_modified(|taken| std::mem::replace(taken, said.taken.max(*taken)) < said.taken);
+            }
+            Err(error) => debug!(%error, "a peer answers what this release does not understand"),
+        }
+    }
+}
+
+fn silent() -> String {
+    format!("it was silent for {} s", LOST.as_secs())
+}
+
+/// Half of it at least, and once and a half at most: nodes that were parted together do not come back in step.
+fn jittered(pause: Duration) -> Duration {
+    use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+    let parts = RandomState::new().build_hasher().finish() % 1000;
+    pause / 2 + pause * u32::try_from(parts).unwrap_or(0) / 1000
+}
