@@ -329,6 +329,9 @@ pub struct OperatorOrder {
     /// Whether it is about the whole host.
     #[serde(default)]
     pub host: bool,
+    /// The other node where it was given.
+    #[serde(default)]
+    pub by: Option<String>,
 }
 
 /// The answer to `plan` and `reload`.

@@ -228,7 +228,12 @@ pub(crate) fn status() -> Status {
         hosts: vec![HostStatus {
             address: "10.0.0.13".parse().unwrap(),
             admin: AdminState::Enabled,
-            operator_order: Some(OperatorOrder { order: OrderKind::Drain, since: NOW - 65, host: true }),
+            operator_order: Some(OperatorOrder {
+                order: OrderKind::Drain,
+                since: NOW - 65,
+                host: true,
+                by: None,
+            }),
             backends: 1,
         }],
         watchdog: WatchdogStatus { action: WatchdogAction::Pass, after: 30 },

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::statement::Statement;
+use crate::state::SharedOrder;
 
 /// Something told.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -13,6 +14,8 @@ use super::statement::Statement;
 pub enum Message {
     /// How this node is.
     Statement(Box<Statement>),
+    /// The last words about orders of operators, as far as they may be news.
+    Orders(Vec<SharedOrder>),
 }
 
 /// A frame from the node that is told.

@@ -4,7 +4,7 @@
 //! when a connection ends is lost: the daemon hears of every new one, and tells all over again.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime},
@@ -20,6 +20,7 @@ use super::{
     message::{self, Message},
     secret::Secret,
 };
+use crate::config::model::Share;
 
 mod dialer;
 mod listener;
@@ -46,6 +47,8 @@ pub struct Setup {
     pub address: Option<IpAddr>,
     /// The others.
     pub peers: Vec<IpAddr>,
+    /// What is shared with them: who begins to share something is told all of it.
+    pub share: BTreeSet<Share>,
 }
 
 /// What the daemon hears.

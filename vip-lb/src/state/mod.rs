@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use folder::{Folder, Revision};
 pub use history::{History, Keeping};
 pub use keeper::{Keeper, Kept};
-pub use orders::{Order, OrderKey, OrderKind, Orders, Ruling};
+pub use orders::{Order, OrderKey, OrderKind, Orders, Ruling, SharedOrder, Target};
 
 /// Where the state is kept unless told otherwise.
 pub const DEFAULT_FOLDER: &str = "/var/lib/vip-lb";

@@ -10,6 +10,10 @@ use crate::{
     control::desired::ServiceKey,
 };
 
+mod shared;
+
+pub use shared::{Shared, SharedOrder, Target};
+
 /// Whom an order is about. What clients dial and the server's address are its name, as they are a backend's
 /// [`identity`](crate::steering::identity()): another name in the file does not matter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,6 +63,8 @@ pub struct Orders {
     node: Option<u64>,
     /// VIPs that another node is to have, and since when, milliseconds since 1970.
     handed_over: BTreeMap<IpAddr, u64>,
+    /// What all nodes of the group have in common of the first two.
+    shared: Shared,
 }
 
 impl Orders {
@@ -201,6 +207,7 @@ impl From<Orders> for File {
             hosts: hosts.collect(),
             node_since: orders.node,
             handed_over: orders.handed_over,
+            shared: orders.shared,
         }
     }
 }
@@ -224,6 +231,7 @@ impl TryFrom<File> for Orders {
             hosts: hosts.collect(),
             node: file.node_since,
             handed_over: file.handed_over,
+            shared: file.shared,
         })
     }
 }
@@ -245,6 +253,9 @@ struct File {
     node_since: Option<u64>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     handed_over: BTreeMap<IpAddr, u64>,
+    /// A release that does not know of it shares nothing, and has all that holds in the others.
+    #[serde(default, skip_serializing_if = "Shared::is_empty")]
+    shared: Shared,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::Plan;
 pub use crate::state::OrderKind;
-use crate::state::Ruling;
 
 /// Names backends: `SERVICE/BACKEND`, or `BACKEND` for the backends of that name in all services. The address of a server does as well as a
 /// name; without a service it stands for the whole host: all that is at this address, and will be.
@@ -159,7 +158,7 @@ pub struct UpgradeReport {
 }
 
 /// An operator's order, which holds over what the configuration says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OperatorOrder {
     /// What was ordered.
     pub order: OrderKind,
@@ -168,12 +167,9 @@ pub struct OperatorOrder {
     /// Whether it is about the whole host of the backend.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub host: bool,
-}
-
-impl From<Ruling> for OperatorOrder {
-    fn from(Ruling { order, of_host }: Ruling) -> Self {
-        Self { order: order.kind, since: order.since, host: of_host }
-    }
+    /// The node where it was given, if that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
 }
 
 /// What is known of the connections of a backend.

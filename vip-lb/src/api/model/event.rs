@@ -192,6 +192,9 @@ pub enum Occurrence {
         /// Whether its connections are cut.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         force: bool,
+        /// The node where the order was given, if that is another one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
     },
     /// An operator withdrew an order to drain.
     Undrain {
@@ -199,6 +202,9 @@ pub enum Occurrence {
         service: String,
         /// Name of the backend in it.
         backend: String,
+        /// The node where the order was given, if that is another one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
     },
     /// An operator ordered all that is at an address to drain, or will be.
     HostDrain {
@@ -207,11 +213,17 @@ pub enum Occurrence {
         /// Whether connections are cut.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         force: bool,
+        /// The node where the order was given, if that is another one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
     },
     /// An operator withdrew such an order.
     HostUndrain {
         /// The address.
         host: IpAddr,
+        /// The node where the order was given, if that is another one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
     },
     /// An operator ordered this node to give up its VIPs.
     NodeDrain,

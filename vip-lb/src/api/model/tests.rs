@@ -59,11 +59,11 @@ fn json_spells_words_as_documented() {
     assert_eq!(spelled(ConfigRequest::default()), json!({}));
     assert_eq!(spelled(Outcome::LosesConnections), json!("loses_connections"));
     assert_eq!(
-        spelled(OperatorOrder { order: OrderKind::Cut, since: 7, host: false }),
+        spelled(OperatorOrder { order: OrderKind::Cut, since: 7, host: false, by: None }),
         json!({"order": "cut", "since": 7})
     );
     assert_eq!(
-        spelled(OperatorOrder { order: OrderKind::Drain, since: 7, host: true }),
+        spelled(OperatorOrder { order: OrderKind::Drain, since: 7, host: true, by: None }),
         json!({"order": "drain", "since": 7, "host": true})
     );
     let report = spelled(ReloadReport { plan: Plan::nothing(), revision: Some(3) });

@@ -20,6 +20,11 @@ pub(in crate::cli) fn event(event: &Event, style: Style) -> String {
     lines
 }
 
+/// At which other node.
+fn at(node: Option<&String>) -> String {
+    node.map_or_else(String::new, |node| format!(" at {node}"))
+}
+
 /// A peer as it is known to people.
 pub(super) fn peer_name(address: IpAddr, name: Option<&String>) -> String {
     name.map_or_else(|| address.to_string(), |name| format!("{name} ({address})"))
@@ -114,19 +119,20 @@ fn words(what: &Occurrence) -> (String, Tone, &[String]) {
             );
             (text, Tone::Doubtful)
         }
-        Occurrence::Drain { service, backend, force } => {
+        Occurrence::Drain { service, backend, force, by } => {
             let does = if *force { "cuts" } else { "drains" };
-            (format!("{service}/{backend}: an operator {does} it"), Tone::Neutral)
+            (format!("{service}/{backend}: an operator{} {does} it", at(by.as_ref())), Tone::Neutral)
         }
-        Occurrence::Undrain { service, backend } => {
-            (format!("{service}/{backend}: an operator no longer drains it"), Tone::Neutral)
-        }
-        Occurrence::HostDrain { host, force } => {
+        Occurrence::Undrain { service, backend, by } => (
+            format!("{service}/{backend}: an operator{} no longer drains it", at(by.as_ref())),
+            Tone::Neutral,
+        ),
+        Occurrence::HostDrain { host, force, by } => {
             let does = if *force { "cuts" } else { "drains" };
-            (format!("host {host}: an operator {does} all that is there"), Tone::Neutral)
+            (format!("host {host}: an operator{} {does} all that is there", at(by.as_ref())), Tone::Neutral)
         }
-        Occurrence::HostUndrain { host } => {
-            (format!("host {host}: an operator no longer drains it"), Tone::Neutral)
+        Occurrence::HostUndrain { host, by } => {
+            (format!("host {host}: an operator{} no longer drains it", at(by.as_ref())), Tone::Neutral)
         }
         Occurrence::NodeDrain => ("this node: an operator drains it".to_owned(), Tone::Neutral),
         Occurrence::NodeUndrain => ("this node: an operator no longer drains it".to_owned(), Tone::Neutral),

@@ -3,6 +3,7 @@
 use super::{
     Style,
     quantity::{count, duration},
+    status::given_at,
     table::{Align, Table},
 };
 use crate::api::model::{
@@ -21,7 +22,7 @@ pub(in crate::cli) fn drain(report: &DrainReport, now: u64) -> String {
 
 fn host(change: &HostChange, now: u64) -> String {
     let unchanged = if change.changed { "" } else { " (unchanged)" };
-    let order = match change.order {
+    let order = match &change.order {
         None => "in service".to_owned(),
         Some(order) => {
             let does = match order.order {
@@ -29,8 +30,9 @@ fn host(change: &HostChange, now: u64) -> String {
                 OrderKind::Cut => "cut",
             };
             format!(
-                "{does} with all that is there or will be, ordered {} ago",
-                duration(now.saturating_sub(order.since))
+                "{does} with all that is there or will be, ordered {} ago{}",
+                duration(now.saturating_sub(order.since)),
+                given_at(order)
             )
         }
     };
@@ -38,8 +40,8 @@ fn host(change: &HostChange, now: u64) -> String {
 }
 
 fn backend(change: &BackendChange, now: u64) -> String {
-    let since = change.order.map_or_else(String::new, |order| {
-        format!(", ordered {} ago", duration(now.saturating_sub(order.since)))
+    let since = change.order.as_ref().map_or_else(String::new, |order| {
+        format!(", ordered {} ago{}", duration(now.saturating_sub(order.since)), given_at(order))
     });
     let unchanged = if change.changed { "" } else { " (unchanged)" };
     let mut text = format!("{}/{}: {}{since}{unchanged}\n", change.service, change.backend, change.now);
@@ -153,13 +155,13 @@ mod tests {
 
     #[test]
     fn draining_names_each_backend_and_what_it_has() {
-        let order = Some(OperatorOrder { order: OrderKind::Drain, since: NOW - 65, host: false });
+        let order = Some(OperatorOrder { order: OrderKind::Drain, since: NOW - 65, host: false, by: None });
         let change = |service: &str, changed, now: &str, remaining| BackendChange {
             service: service.into(),
             backend: "b1".into(),
             changed,
             now: now.into(),
-            order,
+            order: order.clone(),
             remaining,
         };
         let left = Remaining {
@@ -199,12 +201,17 @@ mod tests {
 
     #[test]
     fn a_host_comes_before_what_is_there() {
-        let order = Some(OperatorOrder { order: OrderKind::Drain, since: NOW - 65, host: true });
+        let order = Some(OperatorOrder {
+            order: OrderKind::Drain,
+            since: NOW - 65,
+            host: true,
+            by: Some("lb-2".into()),
+        });
         let host = HostChange { address: "10.0.0.11".parse().unwrap(), changed: true, order };
         let report = |host| DrainReport { host: Some(host), backends: Vec::new(), warnings: Vec::new() };
         assert_eq!(
             drain(&report(host.clone()), NOW),
-            "host 10.0.0.11: drained with all that is there or will be, ordered 1m 5s ago\n"
+            "host 10.0.0.11: drained with all that is there or will be, ordered 1m 5s ago at lb-2\n"
         );
         let back = HostChange { changed: false, order: None, ..host };
         assert_eq!(drain(&report(back), NOW), "host 10.0.0.11: in service (unchanged)\n");

@@ -7,8 +7,8 @@ use super::{
 use crate::{
     api::model::{
         AttachedMode, BackendStatus, BondMemberState, BondStatus, FloorState, FloorStatus, ForwardingState,
-        Health, HealthState, HostStatus, NodeAdmin, OrderKind, Percentiles, ServiceStatus, Status,
-        TableStatus, VipStatus, VrrpState, VrrpStatus,
+        Health, HealthState, HostStatus, NodeAdmin, OperatorOrder, OrderKind, Percentiles, ServiceStatus,
+        Status, TableStatus, VipStatus, VrrpState, VrrpStatus,
     },
     config::model::{AdminState, NodeState, Ownership, Ports, WatchdogAction},
 };
@@ -126,18 +126,24 @@ pub(super) fn node_drain(node: &NodeAdmin, now: u64) -> Option<String> {
     Some(format!("this node is drained {by}: it gives up its VIPs, and forwards what comes"))
 }
 
+/// At which other node an order was given.
+pub(super) fn given_at(order: &OperatorOrder) -> String {
+    order.by.as_ref().map_or_else(String::new, |node| format!(" at {node}"))
+}
+
 fn host_line(host: &HostStatus, now: u64, style: Style) -> String {
     let configured = match host.admin {
         AdminState::Enabled => None,
         AdminState::Drain => Some("drained in the configuration".to_owned()),
         AdminState::Disabled => Some("disabled in the configuration".to_owned()),
     };
-    let ordered = host.operator_order.map(|order| {
+    let ordered = host.operator_order.as_ref().map(|order| {
         let done = match order.order {
             OrderKind::Drain => "drained",
             OrderKind::Cut => "cut",
         };
-        format!("{done} by the operator {} ago", quantity::duration(now.saturating_sub(order.since)))
+        let ago = quantity::duration(now.saturating_sub(order.since));
+        format!("{done} by the operator {ago} ago{}", given_at(order))
     });
     let words: Vec<String> = configured.into_iter().chain(ordered).collect();
     let backends = match host.backends {
@@ -317,11 +323,14 @@ pub(in crate::cli) fn notes(backend: &BackendStatus) -> Vec<String> {
         notes.push(format!("{name} is {is}: {reason}"));
     }
     if backend.drained_by_operator && backend.forwarding.reason.is_none() {
-        let whom = match backend.operator_order {
+        let whom = match &backend.operator_order {
             Some(order) if order.host => backend.address.to_string(),
             _ => name.clone(),
         };
         notes.push(format!("{name} is {is}: `vip-lb undrain {whom}` ends this"));
+    }
+    if let Some(node) = backend.operator_order.as_ref().and_then(|order| order.by.as_ref()) {
+        notes.push(format!("{name} is ordered so at {node}"));
     }
     if let Some((slower, probe)) = backend.health.slower.zip(backend.health.probe) {
         notes.push(format!(

@@ -61,12 +61,13 @@ impl Daemon {
             return drop(answer.send(report(self)));
         }
         info!(%selector, order = ?kind, "order of the operator");
+        self.say_orders();
         self.reconcile();
-        self.tell_orders(&own, kind);
+        self.tell_orders(&own, kind, None);
         if let Some(host) = host {
             self.tell(match kind {
-                None => Occurrence::HostUndrain { host },
-                Some(kind) => Occurrence::HostDrain { host, force: kind == OrderKind::Cut },
+                None => Occurrence::HostUndrain { host, by: None },
+                Some(kind) => Occurrence::HostDrain { host, force: kind == OrderKind::Cut, by: None },
             });
         }
         self.tell_changes();
@@ -125,6 +126,7 @@ impl Daemon {
     }
 
     fn host_order(&self, host: IpAddr) -> Option<OperatorOrder> {
-        self.orders.of_host(host).map(|order| Ruling { order, of_host: true }.into())
+        let order = self.orders.of_host(host)?;
+        Some(self.operator_order(host, None, Ruling { order, of_host: true }))
     }
 }

@@ -32,6 +32,7 @@ mod reach;
 mod remaining;
 mod routes;
 mod running;
+mod shared_orders;
 mod statement;
 mod status;
 mod succession;

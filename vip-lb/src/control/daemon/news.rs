@@ -73,14 +73,19 @@ impl Daemon {
         });
     }
 
-    /// Tells of an order about backends, or that it was withdrawn.
-    pub(super) fn tell_orders(&self, keys: &[OrderKey], order: Option<OrderKind>) {
+    /// Tells of an order about backends, or that it was withdrawn, at another node if one is named.
+    pub(super) fn tell_orders(&self, keys: &[OrderKey], order: Option<OrderKind>, by: Option<&str>) {
         let named = self.backend_keys().filter(|(key, ..)| keys.contains(key));
         for (_, service, backend) in named {
             let (service, backend) = (service.name.clone(), backend.name.clone());
             self.tell(match order {
-                None => Occurrence::Undrain { service, backend },
-                Some(kind) => Occurrence::Drain { service, backend, force: kind == OrderKind::Cut },
+                None => Occurrence::Undrain { service, backend, by: by.map(str::to_owned) },
+                Some(kind) => Occurrence::Drain {
+                    service,
+                    backend,
+                    force: kind == OrderKind::Cut,
+                    by: by.map(str::to_owned),
+                },
             });
         }
     }

@@ -110,8 +110,9 @@ impl Daemon {
         let before = std::mem::replace(&mut self.config, config);
         self.file = file;
         self.file_doubt = None;
-        let keys: std::collections::BTreeSet<_> = self.backend_keys().map(|(key, ..)| key).collect();
-        if self.orders.retain(|key| keys.contains(key)) | self.forget_hand_overs() {
+        let is_forgotten = self.forget_orders() | self.forget_hand_overs();
+        let is_said = self.say_orders();
+        if is_forgotten || is_said {
             // Nobody waits for that; if it fails, status says so.
             drop(self.keeper.keep_orders(self.orders.clone()));
         }

@@ -20,6 +20,7 @@ use crate::{
         statement::Statement,
         task::{Heard, PeerEvent, PeerView, Peering, Setup, Tell, Way},
     },
+    state::Target,
 };
 
 /// How long a port that is taken, or a file that is no good, is left alone before the next try.
@@ -43,6 +44,8 @@ pub(super) struct Peers {
     /// Who has been told that.
     told: BTreeSet<IpAddr>,
     pub(super) stated: super::statement::Stated,
+    /// What each peer does not know yet of the orders that are shared.
+    pub(super) untold: BTreeMap<IpAddr, BTreeSet<Target>>,
 }
 
 /// A peer.
@@ -91,6 +94,7 @@ impl Daemon {
                 port: peering.port,
                 address: peering.listen,
                 peers: node.peers.clone(),
+                share: peering.share.clone(),
             })
         });
         let setup: Option<Setup> = match setup.transpose() {
@@ -110,6 +114,7 @@ impl Daemon {
         if let Some(setup) = setup {
             self.peers.running = Some(Peering::start(setup, events.clone())?);
         }
+        self.peers.untold.clear();
         Ok(())
     }
 
@@ -127,6 +132,7 @@ impl Daemon {
                 debug!(%peer, name, "a peer is to be told everything");
                 self.peers.told.remove(&peer);
                 self.state_to_peers();
+                self.tell_all_orders(peer);
             }
             PeerEvent::Heard(heard) => self.hear(heard),
             PeerEvent::Changed => {}
@@ -142,6 +148,7 @@ impl Daemon {
                 other.name = Some(name);
                 other.statement = Some(*statement);
             }
+            Message::Orders(words) => self.hear_orders(peer, words),
         }
     }
 
@@ -152,6 +159,7 @@ impl Daemon {
         }
         self.renew_statement();
         self.state_to_peers();
+        self.pass_orders_on();
         self.look_at_peers();
     }
 

@@ -6,9 +6,7 @@ use vip_lb_common::abi::{BackendRef, FlowKey, Phase};
 
 use super::{Daemon, drains::Changed};
 use crate::{
-    api::model::{
-        ApiError, BackendChange, BackendSelector, DrainReport, ErrorKind, OperatorOrder, Remaining,
-    },
+    api::model::{ApiError, BackendChange, BackendSelector, DrainReport, ErrorKind, Remaining},
     control::{daemon::orders::internal, desired::Facts as _, service::Service, standing::Standing},
     state::OrderKey,
     steering::identity,
@@ -51,7 +49,10 @@ impl Daemon {
                     Standing::Draining(cause) => format!("draining ({cause})"),
                     Standing::Out(cause) => format!("out ({cause})"),
                 },
-                order: self.orders.ruling(&key).map(OperatorOrder::from),
+                order: self
+                    .orders
+                    .ruling(&key)
+                    .map(|ruling| self.operator_order(key.backend, Some(&key), ruling)),
                 remaining,
             })
         });

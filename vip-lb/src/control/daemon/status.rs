@@ -187,7 +187,8 @@ impl Daemon {
         entries: &Entries,
         health: Option<&TargetHealth>,
     ) -> anyhow::Result<BackendStatus> {
-        let ruling = self.orders.ruling(&OrderKey { service: *key, backend: backend.address });
+        let order_key = OrderKey { service: *key, backend: backend.address };
+        let ruling = self.orders.ruling(&order_key);
         let reference = member.map_or(BackendRef::NONE, |member| member.reference);
         let ring_slots = shares.get(&reference).copied().unwrap_or(0) as u32;
         let previous = |slot: &&vip_lb_common::abi::Slot| slot.phase != 0 && slot.previous == reference;
@@ -204,7 +205,8 @@ impl Daemon {
             weight_percent: self.floors.share(key, backend.address) * (100 / WHOLE),
             admin: backend.state,
             drained_by_operator: ruling.is_some_and(|ruling| ruling.order.kind == OrderKind::Drain),
-            operator_order: ruling.map(model::OperatorOrder::from),
+            operator_order: ruling
+                .map(|ruling| self.operator_order(backend.address, Some(&order_key), ruling)),
             health: health_status(health, self.started),
             tier: backend.tier,
             forwarding: self.forwarding(key, backend),

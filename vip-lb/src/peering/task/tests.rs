@@ -38,6 +38,7 @@ impl Node {
             port,
             address: Some(address(own)),
             peers: others.iter().copied().map(address).collect(),
+            share: [].into(),
         };
         Self { peering: Peering::start(setup, told).unwrap(), events }
     }
@@ -77,8 +78,7 @@ impl Node {
     async fn hear(&mut self, expected: &str) {
         self.wait_for(expected, |_, event| {
             let PeerEvent::Heard(heard) = event else { return false };
-            let Message::Statement(statement) = heard.take_in();
-            statement.node == expected
+            matches!(heard.take_in(), Message::Statement(statement) if statement.node == expected)
         })
         .await;
     }
@@ -217,6 +217,7 @@ async fn a_port_that_is_taken_is_named() {
         port,
         address: Some(address(1)),
         peers: vec![address(2)],
+        share: [].into(),
     };
     let error = Peering::start(setup, mpsc::channel(1).0).err().unwrap();
     assert!(
