@@ -142,6 +142,8 @@ impl Control for Imitation {
             changed: request.yes,
             handed_over: request.yes,
             translated: 12,
+            heirs: Vec::new(),
+            differences: Vec::new(),
             warnings: Vec::new(),
         })
     }

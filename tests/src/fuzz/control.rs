@@ -223,6 +223,8 @@ impl Control for Fake {
             changed: yes,
             handed_over: yes,
             translated: 1,
+            heirs: Vec::new(),
+            differences: Vec::new(),
             warnings: Vec::new(),
         })
     }

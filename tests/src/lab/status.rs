@@ -69,6 +69,17 @@ pub struct Peer {
     /// What it does otherwise.
     #[serde(default)]
     pub mismatches: Vec<Mismatch>,
+    /// Its part in virtual routers.
+    #[serde(default)]
+    pub routers: Vec<PeerRouter>,
+}
+
+/// The part of another node in a virtual router.
+#[derive(Clone, Debug, Deserialize)]
+pub struct PeerRouter {
+    /// What keeps it from taking over.
+    #[serde(default)]
+    pub hindrance: Option<String>,
 }
 
 /// What two nodes do not have in common.

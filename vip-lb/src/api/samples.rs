@@ -314,6 +314,7 @@ fn peering() -> PeeringStatus {
         started: Some(NOW - 93_784),
         agrees: Some(true),
         mismatches: Vec::new(),
+        routers: Vec::new(),
     };
     PeeringStatus {
         secret_file: "/etc/vip-lb/peers".into(),

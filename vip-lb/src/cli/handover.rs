@@ -44,7 +44,7 @@ pub(super) struct Moved {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Outcome {
-    /// Nothing was done: translated connections would end.
+    /// Nothing was done: connections may be lost.
     Refused,
     /// Another node answers.
     Moved,
@@ -62,14 +62,16 @@ pub(super) fn hand_over(client: &Client, args: &HandoverArgs) -> anyhow::Result<
     let report = if args.back {
         ask(client.take_back(&TakeBackRequest { vip: args.vip }))?
     } else {
-        let request = HandoverRequest { vip: args.vip, to: args.to, yes: args.yes };
+        let request = HandoverRequest { vip: args.vip, to: args.to.clone(), yes: args.yes };
         ask(client.hand_over(&request))?
     };
     let (outcome, active) = if args.back {
         (wait(client, &report, came_back)?, None)
     } else if report.handed_over {
         let moved = wait(client, &report, moved)?;
-        let heir = |found: &Found| args.to.is_none_or(|to| found.active.contains(&to));
+        let heirs = &report.heirs;
+        let heir =
+            |found: &Found| heirs.is_empty() || found.active.iter().any(|active| heirs.contains(active));
         match moved {
             Some(found) if !found.active.is_empty() && heir(&found) => {
                 (Some(Outcome::Moved), found.active.first().copied())
@@ -87,7 +89,7 @@ pub(super) fn hand_over(client: &Client, args: &HandoverArgs) -> anyhow::Result<
     if args.json {
         output::print_json(&moved)?;
     } else {
-        output::print(&render::moved(&moved, args.vip, args.to))?;
+        output::print(&render::moved(&moved, args.vip, args.to.as_deref()))?;
     }
     Ok(match moved.outcome {
         Outcome::Moved | Outcome::Back => Exit::Success,

@@ -69,7 +69,7 @@ enum Command {
     Lowered(BTreeMap<IpAddr, u8>),
     HandedOver {
         since_ms: BTreeMap<IpAddr, u64>,
-        to: Option<IpAddr>,
+        heirs: Vec<IpAddr>,
     },
     /// End: with a last word, or without a change, for another process to go on.
     End {
@@ -144,9 +144,9 @@ impl Task {
     }
 
     /// Tells which VIPs are handed over, and since when, which is the name of the order: milliseconds since 1970. A router gives way once
-    /// for each order, and with the last word to one node alone, if that is `to` and one of its peers. It takes back what is no longer ordered.
-    pub fn hand_over(&self, since_ms: BTreeMap<IpAddr, u64>, to: Option<IpAddr>) {
-        self.order(Command::HandedOver { since_ms, to });
+    /// for each order, and with the last word to one node alone, if own addresses of that are given. It takes back what is no longer ordered.
+    pub fn hand_over(&self, since_ms: BTreeMap<IpAddr, u64>, heirs: Vec<IpAddr>) {
+        self.order(Command::HandedOver { since_ms, heirs });
     }
 
     /// All routers as they are.
@@ -218,9 +218,9 @@ impl Thread {
                             group.lower(&by, &self.owners);
                         }
                     }
-                    Command::HandedOver { since_ms, to } => {
+                    Command::HandedOver { since_ms, heirs } => {
                         for group in &mut self.groups {
-                            group.hand_over(&since_ms, to, &self.owners);
+                            group.hand_over(&since_ms, &heirs, &self.owners);
                         }
                     }
                     Command::End { last_word } => {

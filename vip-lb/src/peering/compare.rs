@@ -38,6 +38,18 @@ pub enum Subject {
     Ring(ServiceKey),
 }
 
+impl Subject {
+    /// Whether it makes a difference to connections of these VIPs.
+    #[must_use]
+    pub fn concerns(&self, vips: &[IpAddr]) -> bool {
+        match self {
+            Self::Seed => true,
+            Self::Vip(vip) | Self::Owner(vip) => vips.contains(vip),
+            Self::Service(key) | Self::Ring(key) => vips.contains(&key.vip),
+        }
+    }
+}
+
 /// What was compared before, with one other node.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {

@@ -251,9 +251,9 @@ pub enum Occurrence {
     HandedOver {
         /// All that move.
         vips: Vec<IpAddr>,
-        /// The node that is to take over, by its own address; absent for the one of the highest priority.
+        /// The node that is to take over, as the operator called it; absent for the one of the highest priority.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        to: Option<IpAddr>,
+        to: Option<String>,
     },
     /// Such an order holds no more.
     HandoverEnded {

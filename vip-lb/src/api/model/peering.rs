@@ -63,6 +63,24 @@ pub struct PeerStatus {
     /// What it does otherwise.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mismatches: Vec<PeerMismatch>,
+    /// Its part in virtual routers, as it says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routers: Vec<PeerRouter>,
+}
+
+/// The part of another node in a virtual router.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PeerRouter {
+    /// The router's addresses.
+    pub vips: Vec<IpAddr>,
+    /// From which its adverts come; absent without a link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    /// Whether it is active there.
+    pub active: bool,
+    /// What keeps it from taking over, a lower-case phrase; absent if it would.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hindrance: Option<String>,
 }
 
 /// What two nodes do not have in common.

@@ -120,6 +120,8 @@ impl Control for Fake {
             changed: true,
             handed_over: request.yes,
             translated: 2,
+            heirs: Vec::new(),
+            differences: Vec::new(),
             warnings: Vec::new(),
         })
     }

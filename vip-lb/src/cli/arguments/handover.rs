@@ -13,15 +13,15 @@ pub struct HandoverArgs {
     #[arg(value_name = "VIP")]
     pub vip: IpAddr,
 
-    /// The node that is to take over, by its own address: one of the router's `peers`
+    /// The node that is to take over: the name of a peer (`vip-lb peers`) or its own address, or one of the router's `peers`
     #[arg(long, value_name = "NODE", conflicts_with = "back")]
-    pub to: Option<IpAddr>,
+    pub to: Option<String>,
 
     /// Take back what this node handed over
     #[arg(long)]
     pub back: bool,
 
-    /// Although translated connections (mode nat) end, which live on this node
+    /// Although translated connections (mode nat) end, which live on this node, or the other node does otherwise
     #[arg(long, conflicts_with = "back")]
     pub yes: bool,
 

@@ -148,7 +148,7 @@ fn words(what: &Occurrence) -> (String, Tone, &[String]) {
             (format!("VIP {}: {tracker} is well again", listed(vips)), Tone::Good)
         }
         Occurrence::HandedOver { vips, to } => {
-            let to = to.map_or_else(|| "another node".to_owned(), |to| to.to_string());
+            let to = to.as_deref().unwrap_or("another node");
             (format!("VIP {}: an operator hands over to {to}", listed(vips)), Tone::Neutral)
         }
         Occurrence::HandoverEnded { vips, end } => {

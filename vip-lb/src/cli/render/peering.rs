@@ -86,6 +86,7 @@ mod tests {
             started: None,
             agrees: None,
             mismatches: Vec::new(),
+            routers: Vec::new(),
         };
         let fine = PeerStatus {
             address: "192.0.2.13".parse().unwrap(),
@@ -98,6 +99,7 @@ mod tests {
             started: Some(900),
             agrees: Some(true),
             mismatches: Vec::new(),
+            routers: Vec::new(),
         };
         let mut peering = PeeringStatus {
             secret_file: "/etc/vip-lb/peers".into(),

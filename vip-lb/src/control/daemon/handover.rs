@@ -35,8 +35,9 @@ impl Daemon {
 
     fn hand_over(
         &mut self,
-        &HandoverRequest { vip, to, yes }: &HandoverRequest,
+        HandoverRequest { vip, to, yes }: &HandoverRequest,
     ) -> Result<(HandoverReport, Option<Kept<()>>), ApiError> {
+        let (vip, yes) = (*vip, *yes);
         let (routers, report) = self.routers_with(vip)?;
         let vips: Vec<IpAddr> = routers.iter().flat_map(|router| &router.vips).copied().collect();
         let mut answer = HandoverReport {
@@ -44,6 +45,8 @@ impl Daemon {
             vips,
             changed: false,
             handed_over: true,
+            heirs: Vec::new(),
+            differences: Vec::new(),
             warnings: Vec::new(),
         };
         if answer.vips.iter().all(|vip| self.orders.handed_over().contains_key(vip)) {
@@ -56,9 +59,10 @@ impl Daemon {
             }));
         }
         if let Some(to) = to {
-            check_heir(&routers, to)?;
+            answer.heirs = self.heirs(&routers, to).map_err(conflict)?;
         }
-        if answer.translated > 0 && !yes {
+        answer.differences = self.differences_at(&answer.vips, &answer.heirs);
+        if (answer.translated > 0 || !answer.differences.is_empty()) && !yes {
             answer.handed_over = false;
             return Ok((answer, None));
         }
@@ -66,8 +70,8 @@ impl Daemon {
         let since_ms = wall_clock().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
         info!(?answer.vips, ?to, "handing over, as the operator ordered");
         self.orders.hand_over(&answer.vips, since_ms);
-        self.tell(Occurrence::HandedOver { vips: answer.vips.clone(), to });
-        self.tell_handed_over(to);
+        self.tell(Occurrence::HandedOver { vips: answer.vips.clone(), to: to.clone() });
+        self.tell_handed_over(&answer.heirs);
         Ok((answer, Some(self.keeper.keep_orders(self.orders.clone()))))
     }
 
@@ -98,8 +102,15 @@ impl Daemon {
         }
         info!(?vips, "taking back, as the operator ordered");
         self.end_hand_over(&vips, HandoverEnd::TakenBack);
-        let answer =
-            HandoverReport { vips, changed: true, handed_over: false, translated: 0, warnings: Vec::new() };
+        let answer = HandoverReport {
+            vips,
+            changed: true,
+            handed_over: false,
+            translated: 0,
+            heirs: Vec::new(),
+            differences: Vec::new(),
+            warnings: Vec::new(),
+        };
         Ok((answer, self.keeper.keep_orders(self.orders.clone())))
     }
 
@@ -124,13 +135,13 @@ impl Daemon {
         if self.orders.take_back(vips) {
             self.tell(Occurrence::HandoverEnded { vips: vips.to_vec(), end });
         }
-        self.tell_handed_over(None);
+        self.tell_handed_over(&[]);
     }
 
-    /// Tells the thread that speaks VRRP.
-    pub(super) fn tell_handed_over(&self, to: Option<IpAddr>) {
+    /// Tells the thread that speaks VRRP; whose last word only these own addresses of another node are to hear, unless there are none.
+    pub(super) fn tell_handed_over(&self, heirs: &[IpAddr]) {
         if let Some(task) = &self.vrrp {
-            task.hand_over(self.orders.handed_over().clone(), to);
+            task.hand_over(self.orders.handed_over().clone(), heirs.to_vec());
         }
     }
 
@@ -202,60 +213,4 @@ fn conflict(why: String) -> ApiError {
 /// The other node that is active, if it is not silent.
 pub(super) fn speaker(report: &RouterReport) -> Option<IpAddr> {
     report.speaker.filter(|speaker| now() < speaker.until).map(|speaker| speaker.address)
-}
-
-/// A last word reaches one node alone only where adverts go to each by itself.
-fn check_heir(routers: &[RouterSetup], to: IpAddr) -> Result<(), ApiError> {
-    let peers: BTreeSet<IpAddr> = routers.iter().flat_map(|router| &router.peers).copied().collect();
-    if peers.is_empty() {
-        return Err(conflict(format!(
-            "{to} cannot be chosen: adverts go to all nodes at once, and the one of the highest priority takes over; list `peers` in `vrrp` \
-             to have a choice"
-        )));
-    }
-    if peers.contains(&to) {
-        return Ok(());
-    }
-    let known: Vec<_> = peers.iter().map(ToString::to_string).collect();
-    Err(conflict(format!("{to} is none of the peers of this router: known are {}", known.join(", "))))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ownership::vrrp::{Interval, Priority, Profile, PseudoHeader, Router};
-
-    fn router(peers: &[&str]) -> RouterSetup {
-        RouterSetup {
-            router: Router::V4(51),
-            interface: "eth0".to_owned(),
-            profile: Profile {
-                priority: Priority::DEFAULT,
-                interval: Interval::DEFAULT,
-                preempt: true,
-                preempt_delay: std::time::Duration::ZERO,
-                source: "192.0.2.10".parse().unwrap(),
-            },
-            peers: peers.iter().map(|peer| peer.parse().unwrap()).collect(),
-            pseudo_header: PseudoHeader::Included,
-            refresh: None,
-            vips: vec!["192.0.2.10".parse().unwrap()],
-            addresses: std::collections::BTreeMap::new(),
-        }
-    }
-
-    #[test]
-    fn only_a_peer_can_be_chosen() {
-        let to = |text: &str| text.parse().unwrap();
-        let multicast = check_heir(&[router(&[])], to("192.0.2.12")).unwrap_err().error;
-        assert!(multicast.contains("adverts go to all nodes at once"), "{multicast}");
-        let routers = [router(&["192.0.2.12"]), router(&["fe80::12"])];
-        assert_eq!(check_heir(&routers, to("192.0.2.12")), Ok(()));
-        assert_eq!(check_heir(&routers, to("fe80::12")), Ok(()));
-        let stranger = check_heir(&routers, to("192.0.2.13")).unwrap_err().error;
-        assert_eq!(
-            stranger,
-            "192.0.2.13 is none of the peers of this router: known are 192.0.2.12, fe80::12"
-        );
-    }
 }

@@ -10,6 +10,7 @@ mod floors;
 mod follow;
 mod handle;
 mod handover;
+mod heir;
 mod interfaces;
 mod lasted;
 mod listener;

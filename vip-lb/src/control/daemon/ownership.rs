@@ -28,7 +28,7 @@ impl Daemon {
             task.set_up(groups(&self.config));
         }
         // Before they take part.
-        self.tell_handed_over(None);
+        self.tell_handed_over(&[]);
         self.want_vips();
     }
 

@@ -9,15 +9,20 @@ use std::{
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
-use super::{Daemon, now, wall_clock};
+use super::{
+    Daemon,
+    heir::{Known, heirs},
+    now, wall_clock,
+};
 use crate::{
-    api::model::{Occurrence, PeerMismatch, PeerStatus, PeeringStatus},
+    api::model::{Occurrence, PeerMismatch, PeerRouter, PeerStatus, PeeringStatus},
     config::model::Share,
+    ownership::RouterSetup,
     peering::{
         compare::{Memory, Mismatch},
         message::Message,
         secret::Secret,
-        statement::Statement,
+        statement::{RouterStatement, Statement},
         task::{Heard, PeerEvent, PeerView, Peering, Setup, Tell, Way},
     },
     state::Target,
@@ -263,7 +268,40 @@ impl Daemon {
             started: statement.map(|of| of.started),
             agrees: (view.is_connected() && statement.is_some()).then_some(mismatches.is_empty()),
             mismatches,
+            routers: statement.iter().flat_map(|of| &of.routers).map(router).collect(),
         }
+    }
+
+    /// The own addresses of the node that is called so, on the links of these routers.
+    pub(super) fn heirs(&self, routers: &[RouterSetup], to: &str) -> Result<Vec<IpAddr>, String> {
+        let views = self.peers.running().map(Peering::peers).unwrap_or_default();
+        let known: Vec<Known<'_>> = views
+            .iter()
+            .map(|view| Known {
+                name: view.name.as_deref(),
+                address: view.address,
+                statement: self.peers.others.get(&view.address).and_then(|other| other.statement.as_ref()),
+            })
+            .collect();
+        heirs(routers, to, &known)
+    }
+
+    /// What peers that would take these VIPs over do otherwise with them; of one alone, if that is known by these own addresses.
+    pub(super) fn differences_at(&self, vips: &[IpAddr], heirs: &[IpAddr]) -> Vec<String> {
+        let mut differences = Vec::new();
+        for (address, other) in &self.peers.others {
+            let Some(statement) = &other.statement else { continue };
+            let routers = || vips.iter().filter_map(|vip| statement.router_of(*vip));
+            let is_heir = heirs.is_empty()
+                || routers().filter_map(|router| router.address).any(|own| heirs.contains(&own));
+            if !is_heir || routers().any(|router| router.hindrance.is_some()) || routers().next().is_none() {
+                continue;
+            }
+            let matters = other.mismatches.iter().filter(|mismatch| mismatch.about.concerns(vips));
+            let name = other.name.clone().unwrap_or_else(|| address.to_string());
+            differences.extend(matters.map(|mismatch| format!("{name}: {}", mismatch.what)));
+        }
+        differences
     }
 
     /// What an operator should know of the group, beside what its own part of the status says.
@@ -328,5 +366,11 @@ fn absent(address: IpAddr) -> PeerStatus {
         started: None,
         agrees: None,
         mismatches: Vec::new(),
+        routers: Vec::new(),
     }
+}
+
+fn router(stated: &RouterStatement) -> PeerRouter {
+    let RouterStatement { vips, address, active, hindrance, .. } = stated;
+    PeerRouter { vips: vips.clone(), address: *address, active: *active, hindrance: hindrance.clone() }
 }

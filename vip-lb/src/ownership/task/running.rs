@@ -37,8 +37,8 @@ pub(super) struct Running {
     lowered: u8,
     /// The order to hand over that was heard last, unless it was withdrawn.
     handed_over: Option<u64>,
-    /// Who alone is to hear the last word.
-    heir: Option<IpAddr>,
+    /// The own addresses of who alone is to hear the last word; none for all.
+    heirs: Vec<IpAddr>,
 }
 
 struct RouterState {
@@ -82,7 +82,7 @@ impl Running {
             wanted: BTreeMap::new(),
             lowered: 0,
             handed_over: None,
-            heir: None,
+            heirs: Vec::new(),
         }
     }
 
@@ -166,12 +166,7 @@ impl Running {
     }
 
     /// Which VIPs are handed over, by the orders' names.
-    pub(super) fn hand_over(
-        &mut self,
-        since_ms: &BTreeMap<IpAddr, u64>,
-        to: Option<IpAddr>,
-        owners: &Owners,
-    ) {
+    pub(super) fn hand_over(&mut self, since_ms: &BTreeMap<IpAddr, u64>, heirs: &[IpAddr], owners: &Owners) {
         let vips = self.setup.routers.iter().flat_map(|router| &router.vips);
         let order = vips.filter_map(|vip| since_ms.get(vip)).max().copied();
         if order == self.handed_over {
@@ -181,9 +176,9 @@ impl Running {
         if let Some(mut machine) = self.machine.take() {
             let event = if order.is_some() { GroupEvent::HandOver } else { GroupEvent::TakeBack };
             let orders = machine.on(event, now());
-            self.heir = to;
+            self.heirs = heirs.to_vec();
             self.carry_out(&mut machine, orders, owners);
-            self.heir = None;
+            self.heirs.clear();
             self.machine = Some(machine);
         }
     }
@@ -446,8 +441,16 @@ impl Running {
         let advert = Advert { router: setup.router, priority, interval: setup.profile.interval, addresses };
         let group = [setup.router.group()];
         let all = if setup.peers.is_empty() { &group[..] } else { &setup.peers };
-        let heir = self.heir.filter(|heir| priority.is_none() && all.contains(heir));
-        let to = heir.as_ref().map_or(all, std::slice::from_ref);
+        let own = link.interface.source;
+        // Where adverts go to all at once, one alone is reached by the address from which its own come.
+        let is_reached = |heir: &&IpAddr| {
+            heir.is_ipv4() == own.is_ipv4() && (setup.peers.is_empty() || all.contains(heir))
+        };
+        let heirs: Vec<IpAddr> = match priority {
+            None => self.heirs.iter().filter(is_reached).copied().collect(),
+            Some(_) => Vec::new(),
+        };
+        let to = if heirs.is_empty() { all } else { &heirs };
         let mut left = false;
         for &to in to {
             let bytes = advert.encode(link.interface.source, to, setup.pseudo_header);
