@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use super::wait_for;
+use super::{peers::Peering, wait_for};
 
 /// The daemon's status.
 #[derive(Clone, Debug, Deserialize)]
@@ -29,64 +29,6 @@ pub struct Status {
     pub tables: Vec<Table>,
     /// What an operator should know.
     pub warnings: Vec<String>,
-}
-
-/// How a node and its peers get on.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Peering {
-    /// Why it speaks with nobody.
-    #[serde(default)]
-    pub problem: Option<String>,
-    /// The peers.
-    pub peers: Vec<Peer>,
-    /// Connections of others that came to nothing, by why.
-    #[serde(default)]
-    pub refused: BTreeMap<String, u64>,
-}
-
-/// Another node.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Peer {
-    /// Its own address.
-    pub address: IpAddr,
-    /// Its name.
-    #[serde(default)]
-    pub name: Option<String>,
-    /// Whether both hear each other.
-    pub connected: bool,
-    /// Since when, Unix seconds.
-    #[serde(default)]
-    pub since: Option<u64>,
-    /// Why it is not told.
-    #[serde(default)]
-    pub not_told: Option<String>,
-    /// Why it is not heard.
-    #[serde(default)]
-    pub not_heard: Option<String>,
-    /// Whether it does the same; absent while nobody knows.
-    #[serde(default)]
-    pub agrees: Option<bool>,
-    /// What it does otherwise.
-    #[serde(default)]
-    pub mismatches: Vec<Mismatch>,
-    /// Its part in virtual routers.
-    #[serde(default)]
-    pub routers: Vec<PeerRouter>,
-}
-
-/// The part of another node in a virtual router.
-#[derive(Clone, Debug, Deserialize)]
-pub struct PeerRouter {
-    /// What keeps it from taking over.
-    #[serde(default)]
-    pub hindrance: Option<String>,
-}
-
-/// What two nodes do not have in common.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Mismatch {
-    /// In words.
-    pub what: String,
 }
 
 /// A host that is out of service.
