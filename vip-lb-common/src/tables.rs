@@ -5,9 +5,9 @@ use core::ops::Deref;
 use crate::{
     FlowHash,
     abi::{
-        Address, Backend, BackendRef, FlowEntry, FlowKey, Fragment, FragmentKey, Lease, LinkAddress, NatFlow,
-        NatReply, NatReplyKey, Peer, PortKey, RangeKey, RingClass, Sample, ServiceOptions, ServiceRef,
-        Settings, Slot, Survivor, Vip,
+        Address, AdvertKey, AdvertStamp, Backend, BackendRef, FlowEntry, FlowKey, Fragment, FragmentKey,
+        Lease, LinkAddress, NatFlow, NatReply, NatReplyKey, Peer, PortKey, RangeKey, RingClass, Sample,
+        ServiceOptions, ServiceRef, Settings, Slot, Survivor, Vip,
     },
     pipeline::{Fate, Step},
 };
@@ -89,7 +89,7 @@ pub trait Tables {
     /// OWNERS: for how long this node answers for a VIP that is leased.
     fn lease(&self, vip: &Address) -> Option<Self::Ref<'_, Lease>>;
 
-    /// CLOCK_MONOTONIC in nanoseconds. Asked only where a lease is.
+    /// CLOCK_MONOTONIC in nanoseconds. Asked only where a lease is, and for adverts of VRRP.
     fn nanoseconds(&self) -> u64;
 
     /// CLOCK_MONOTONIC in whole seconds. Asked on the rarest of ways only: reading it costs as much as a lookup.
@@ -143,6 +143,9 @@ pub trait Tables {
     /// Takes one from what this CPU may do with ICMP for a service in the current second ([`ServiceOptions::icmp_rate`]).
     /// False when it is spent.
     fn may_send(&self, service: u16, use_of: IcmpUse, rate: u16) -> bool;
+
+    /// Writes into ADVERTS, evicting an old entry if need be.
+    fn note_advert(&self, key: &AdvertKey, stamp: &AdvertStamp);
 
     /// Lets `note` change the place of SAMPLES with this number, and tells it CLOCK_MONOTONIC in nanoseconds.
     fn sample(&self, place: u32, note: impl FnOnce(&mut Sample, u64));

@@ -142,6 +142,8 @@ verdicts! {
     NotOwner = 46, "not_owner", Drop;
     /// To a VIP without services: for the programs on this host.
     PlainVip = 47, "plain_vip", Pass;
+    /// An advert of VRRP, whose time was noted; for the programs on this host.
+    AdvertNoted = 48, "advert_noted", Pass;
 }
 
 impl Verdict {

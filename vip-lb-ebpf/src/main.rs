@@ -56,6 +56,10 @@ pub fn vip_lb(ctx: XdpContext) -> u32 {
     }
     if code == STAGE | Stage::Own as u32 {
         code = vip_lb_own(ctx.ctx);
+        // Asked here, so that nothing else pays for it.
+        if code == STAGE | Stage::Advert as u32 {
+            code = vip_lb_advert(ctx.ctx);
+        }
     }
     if code == STAGE | Stage::Fragment as u32 {
         code = vip_lb_fragment(ctx.ctx);
@@ -134,6 +138,13 @@ pub extern "C" fn vip_lb_general(ctx: *mut xdp_md, seen: u32) -> u32 {
 #[inline(never)]
 pub extern "C" fn vip_lb_own(ctx: *mut xdp_md) -> u32 {
     at_desk(ctx, pipeline::own)
+}
+
+/// An advert of VRRP.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn vip_lb_advert(ctx: *mut xdp_md) -> u32 {
+    at_desk(ctx, |packet, tables, desk| pipeline::advert(packet, tables, &desk.job))
 }
 
 /// A later fragment.

@@ -1,5 +1,7 @@
 //! The maps, private to this file, and the pipeline's view of them.
 
+mod decap;
+
 use aya_ebpf::{
     bindings::{BPF_EXIST, BPF_F_MMAPABLE, BPF_NOEXIST},
     btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, lpm_trie::Key},
@@ -9,19 +11,19 @@ use aya_ebpf::{
 use vip_lb_common::{
     FlowHash, Tables, Verdict,
     abi::{
-        Address, Backend, DEFAULT_FLOWS, DEFAULT_FRAGMENTS, DEFAULT_NAT, DEFAULT_NEWBORN, DEFAULT_SURVIVORS,
-        EVENT_BYTES, FlowEntry, FlowKey, Fragment, FragmentKey, IcmpAccount, Lease, LinkAddress,
-        MAX_BACKENDS, MAX_RANGES, MAX_SERVICES, MAX_VIPS, NatFlow, NatReply, NatReplyKey, Peer, PortKey,
-        RING_SIZES, RangeKey, Recording, Ring, RingClass, SAMPLES as MAX_SAMPLES, SNAP, Sample,
-        ServiceOptions, ServiceRef, Settings, Sighting, Slot, Stats, Survivor, VIP_PLACES, Vip, VipPlace,
-        WATCHERS as MAX_WATCHERS, WatchCount, Watcher,
+        Address, AdvertKey, AdvertStamp, Backend, DEFAULT_FLOWS, DEFAULT_FRAGMENTS, DEFAULT_NAT,
+        DEFAULT_NEWBORN, DEFAULT_SURVIVORS, EVENT_BYTES, FlowEntry, FlowKey, Fragment, FragmentKey,
+        IcmpAccount, Lease, LinkAddress, MAX_ADVERTS, MAX_BACKENDS, MAX_RANGES, MAX_SERVICES, MAX_VIPS,
+        NatFlow, NatReply, NatReplyKey, Peer, PortKey, RING_SIZES, RangeKey, Recording, Ring, RingClass,
+        SAMPLES as MAX_SAMPLES, SNAP, Sample, ServiceOptions, ServiceRef, Settings, Sighting, Slot, Stats,
+        Survivor, VIP_PLACES, Vip, VipPlace, WATCHERS as MAX_WATCHERS, WatchCount, Watcher,
     },
-    decap::DecapTables,
     pipeline::{Desk, Fate, Job, Step},
     tables::IcmpUse,
     watch::Ends,
 };
 
+pub(crate) use self::decap::DecapMaps;
 use crate::{
     cells::{Cell, Marked},
     ring::{in_ring, in_ring_of},
@@ -106,6 +108,10 @@ static SERVICE_STATS: PerCpuArray<Stats, MAX_SERVICES> = PerCpuArray::new();
 /// Counters by backend index.
 #[btf_map]
 static BACKEND_STATS: PerCpuArray<Stats, MAX_BACKENDS> = PerCpuArray::new();
+
+/// When nodes last said by VRRP that they are active.
+#[btf_map]
+static ADVERTS: LruHashMap<AdvertKey, AdvertStamp, MAX_ADVERTS> = LruHashMap::new();
 
 /// Flows that are looked at closely, by a hash. The daemon reads it in its own memory (kernel 5.5).
 #[btf_map]
@@ -490,6 +496,12 @@ impl<W: Witness> Tables for Maps<W> {
     }
 
     #[inline(always)]
+    fn note_advert(&self, key: &AdvertKey, stamp: &AdvertStamp) {
+        // Without it the daemon knows what it knew before there were stamps: what it heard itself.
+        let _ = ADVERTS.insert(key, stamp, 0);
+    }
+
+    #[inline(always)]
     fn sample(&self, place: u32, note: impl FnOnce(&mut Sample, u64)) {
         let Some(sample) = SAMPLES.get_ptr_mut(place) else {
             return;
@@ -513,27 +525,6 @@ impl<W: Witness> Tables for Maps<W> {
     #[inline(always)]
     fn observe(&self, step: Step) {
         self.0.step(&step);
-    }
-}
-
-/// The decapsulator's maps.
-pub(crate) struct DecapMaps;
-
-impl DecapTables for DecapMaps {
-    #[inline(always)]
-    fn source_allowed(&self, source: &Address) -> bool {
-        source_allowed(source)
-    }
-
-    #[inline(always)]
-    fn destination_allowed(&self, destination: &Address) -> bool {
-        // SAFETY: only the presence matters.
-        unsafe { DECAP_VIPS.get(destination) }.is_some()
-    }
-
-    #[inline(always)]
-    fn gue_port(&self) -> u16 {
-        SETTINGS.get(0).map_or(0, |settings| settings.gue_port)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Packets and what must become of them, in the [`world`].
 
+mod adverts;
 mod clamp;
 mod decap;
 mod forward;
@@ -152,6 +153,7 @@ impl Case {
 /// All cases. They do not depend on their order: none that opens a slot's record meets another's.
 pub fn all() -> Vec<Case> {
     [
+        adverts::cases(),
         clamp::cases(),
         forward::cases(),
         jumbo::cases(),

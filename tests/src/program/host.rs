@@ -6,7 +6,7 @@ use vip_lb_common::{Packet, Verdict, decap, memory::MemoryTables, pipeline};
 
 use super::{
     INGRESS, Outcome, Program, Scenario, State, XdpAction,
-    state::{timeless, without_times},
+    state::{timeless, whenever, without_times},
 };
 
 /// Room in front of a frame: XDP_PACKET_HEADROOM.
@@ -83,6 +83,7 @@ impl Host {
             newborn: tables.newborn.borrow().clone(),
             survivors: tables.survivors.borrow().clone(),
             fragments: timeless(tables.fragments.borrow().clone()),
+            adverts: whenever(tables.adverts.borrow().clone()),
             samples: without_times(tables.samples.borrow().clone().into_iter()),
             nat_flows: tables.nat_flows.borrow().clone(),
             nat_replies: tables.nat_replies.borrow().clone(),

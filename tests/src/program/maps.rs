@@ -18,16 +18,16 @@ use vip_lb::dataplane::Samples;
 use vip_lb_common::{
     Verdict,
     abi::{
-        Address, Backend, FlowEntry, FlowKey, Fragment, FragmentKey, IcmpAccount, Lease, LinkAddress,
-        NatFlow, NatReply, NatReplyKey, Peer, Plain, PortKey, RING_SIZES, RangeKey, Recording, Ring,
-        RingClass, Sample, ServiceOptions, ServiceRef, Settings, Sighting, Slot, Stats, Survivor, Vip,
-        VipPlace, WatchCount, Watcher,
+        Address, AdvertKey, AdvertStamp, Backend, FlowEntry, FlowKey, Fragment, FragmentKey, IcmpAccount,
+        Lease, LinkAddress, NatFlow, NatReply, NatReplyKey, Peer, Plain, PortKey, RING_SIZES, RangeKey,
+        Recording, Ring, RingClass, Sample, ServiceOptions, ServiceRef, Settings, Sighting, Slot, Stats,
+        Survivor, Vip, VipPlace, WatchCount, Watcher,
     },
 };
 
 use super::{
     Scenario, State,
-    state::{timeless, without_times},
+    state::{timeless, whenever, without_times},
 };
 
 /// A value as it lies in a map.
@@ -67,6 +67,7 @@ pub(super) struct Maps {
     newborn: Table<FlowKey, FlowEntry>,
     survivors: Table<FlowKey, Survivor>,
     fragments: Table<FragmentKey, Fragment>,
+    adverts: Table<AdvertKey, AdvertStamp>,
     nat_flows: Table<FlowKey, NatFlow>,
     nat_replies: Table<NatReplyKey, NatReply>,
     icmp_accounts: PerCpuArray<MapData, Wire<IcmpAccount>>,
@@ -112,6 +113,7 @@ impl Maps {
             newborn: typed(ebpf, "NEWBORN")?,
             survivors: typed(ebpf, "SURVIVORS")?,
             fragments: typed(ebpf, "FRAGMENTS")?,
+            adverts: typed(ebpf, "ADVERTS")?,
             nat_flows: typed(ebpf, "NAT_FLOWS")?,
             nat_replies: typed(ebpf, "NAT_REPLIES")?,
             icmp_accounts: typed(ebpf, "ICMP_ACCOUNTS")?,
@@ -201,6 +203,7 @@ impl Maps {
         empty(&mut self.newborn)?;
         empty(&mut self.survivors)?;
         empty(&mut self.fragments)?;
+        empty(&mut self.adverts)?;
         empty(&mut self.nat_flows)?;
         empty(&mut self.nat_replies)?;
         for service in scenario.services() {
@@ -315,6 +318,7 @@ impl Maps {
             newborn: entries(&self.newborn)?,
             survivors: entries(&self.survivors)?,
             fragments: timeless(entries(&self.fragments)?),
+            adverts: whenever(entries(&self.adverts)?),
             samples: without_times(self.samples().into_iter()),
             nat_flows: entries(&self.nat_flows)?,
             nat_replies: entries(&self.nat_replies)?,

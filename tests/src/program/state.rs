@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use vip_lb_common::abi::{
-    FlowEntry, FlowKey, Fragment, FragmentKey, NatFlow, NatReply, NatReplyKey, Recording, Sample,
-    SampleState, Stats, Survivor,
+    AdvertKey, AdvertStamp, FlowEntry, FlowKey, Fragment, FragmentKey, NatFlow, NatReply, NatReplyKey,
+    Recording, Sample, SampleState, Stats, Survivor,
 };
 
 /// Everything that running packets changes.
@@ -24,6 +24,8 @@ pub struct State {
     pub survivors: HashMap<FlowKey, Survivor>,
     /// FRAGMENTS, without the time of the entries.
     pub fragments: HashMap<FragmentKey, Fragment>,
+    /// ADVERTS, with 1 for every time.
+    pub adverts: HashMap<AdvertKey, AdvertStamp>,
     /// SAMPLES by place, with 1 for every time.
     pub samples: BTreeMap<u32, Sample>,
     /// NAT_FLOWS.
@@ -40,6 +42,11 @@ pub struct State {
 /// Entries of FRAGMENTS without their time, which is another clock's on each side.
 pub(super) fn timeless(fragments: HashMap<FragmentKey, Fragment>) -> HashMap<FragmentKey, Fragment> {
     fragments.into_iter().map(|(key, fragment)| (key, Fragment { seen: 0, ..fragment })).collect()
+}
+
+/// Entries of ADVERTS without their times, which are another clock's on each side.
+pub(super) fn whenever(adverts: HashMap<AdvertKey, AdvertStamp>) -> HashMap<AdvertKey, AdvertStamp> {
+    adverts.into_iter().map(|(key, stamp)| (key, AdvertStamp { at: stamp.at.min(1), ..stamp })).collect()
 }
 
 /// Places of SAMPLES that are taken, without their times, which are another clock's on each side.
@@ -67,6 +74,7 @@ impl State {
             newborn,
             survivors,
             fragments,
+            adverts,
             samples,
             nat_flows,
             nat_replies,
@@ -80,6 +88,7 @@ impl State {
         assert_eq!(*newborn, other.newborn, "{case}: NEWBORN");
         assert_eq!(*survivors, other.survivors, "{case}: SURVIVORS");
         assert_eq!(*fragments, other.fragments, "{case}: FRAGMENTS");
+        assert_eq!(*adverts, other.adverts, "{case}: ADVERTS");
         assert_eq!(*samples, other.samples, "{case}: SAMPLES");
         assert_eq!(*nat_flows, other.nat_flows, "{case}: NAT_FLOWS");
         assert_eq!(*nat_replies, other.nat_replies, "{case}: NAT_REPLIES");

@@ -70,6 +70,12 @@ pub const PIECES_VIP6: &str = "2001:db8:77::6";
 pub const ENDPOINT: &str = "10.77.0.1";
 /// This host's own address, at which peers' tunnels end.
 pub const ENDPOINT6: &str = "2001:db8:77::e1";
+/// Where nodes say by VRRP that they are active.
+pub const ADVERTS: &str = "224.0.0.18";
+/// Where nodes say by VRRP that they are active.
+pub const ADVERTS6: &str = "ff02::12";
+/// This host's own address, which peers send their adverts of VRRP to.
+pub const SPEAKER: &str = "10.77.0.4";
 /// Another node, allowed to send tunnelled packets.
 pub const PEER: &str = "10.77.0.2";
 /// Another node, allowed to send tunnelled packets.
@@ -426,6 +432,9 @@ fn special_vips(world: &mut Scenario, services: &[(u16, u8, ServiceRef)]) {
     let endpoint = Vip { id: 6, flags: Vip::ENDPOINT, ..Vip::default() };
     world.vip(ENDPOINT, endpoint);
     world.vip(ENDPOINT6, endpoint);
+    for address in [ADVERTS, ADVERTS6, SPEAKER] {
+        world.vip(address, endpoint.with(Vip::ADVERTS));
+    }
 }
 
 fn peers(world: &mut Scenario) {

@@ -4,6 +4,7 @@
 //! order. No type has padding, every size is asserted: what the kernel compares are all bytes of a key.
 
 mod address;
+mod advert;
 mod backend;
 mod flow;
 mod fragment;
@@ -18,6 +19,7 @@ mod stats;
 mod watch;
 
 pub use address::Address;
+pub use advert::{AdvertKey, AdvertStamp};
 pub use backend::{Backend, BackendRef, LinkAddress, Mode, Peer};
 pub use flow::{FlowEntry, FlowKey, Recording, Survivor};
 pub use fragment::{Fragment, FragmentKey};
@@ -38,6 +40,8 @@ pub use watch::{EVENT_BYTES, SNAP, Sighting, WATCHERS, WatchCount, Watcher};
 pub const MAX_SERVICES: usize = 4096;
 /// Entries of BACKENDS, index 0 excluded: the most (service, backend) pairs one node can hold.
 pub const MAX_BACKENDS: usize = 65_536;
+/// Entries of ADVERTS, the least recently seen of which make room.
+pub const MAX_ADVERTS: usize = 1024;
 /// Entries of VIPS.
 pub const MAX_VIPS: usize = 4096;
 /// Entries of FLOWS where the configuration does not say otherwise.
@@ -62,6 +66,8 @@ macro_rules! assert_layout {
 
 assert_layout! {
     Address = 16,
+    AdvertKey = 24,
+    AdvertStamp = 32,
     Backend = 72,
     BackendRef = 4,
     FlowEntry = 16,
@@ -110,7 +116,7 @@ macro_rules! plain {
 }
 
 plain! {
-    Address, Backend, BackendRef, FlowEntry, FlowKey, Fragment, FragmentKey, IcmpAccount, Lease, LinkAddress, NatFlow, NatReply,
+    Address, AdvertKey, AdvertStamp, Backend, BackendRef, FlowEntry, FlowKey, Fragment, FragmentKey, IcmpAccount, Lease, LinkAddress, NatFlow, NatReply,
     NatReplyKey, Peer, PortEntry, PortKey, ProbeDevice, RangeKey, Recording, Sample, ServiceOptions, ServiceRef, Settings, Slot, Stats, Sighting, Survivor, Vip, VipPlace, WatchCount, Watcher, i32, u32, u64,
 }
 

@@ -49,8 +49,11 @@ impl Vip {
     /// It has no services: whatever comes to it is the host's own, as long as that has the address. Only who answers ARP and neighbour
     /// solicitations for it is decided here.
     pub const PLAIN: u32 = 8192;
+    /// No VIP but an address that adverts of VRRP are sent to: the group, or this node's own where peers are listed. It comes with
+    /// [`Vip::ENDPOINT`], so that programs and daemons from before leave what is sent there to the host.
+    pub const ADVERTS: u32 = 16384;
     /// Any of the flags of an address that is no VIP.
-    pub const OWN: u32 = Self::ENDPOINT | Self::NAT_SOURCE;
+    pub const OWN: u32 = Self::ENDPOINT | Self::NAT_SOURCE | Self::ADVERTS;
 
     /// The same with more flags.
     #[must_use]

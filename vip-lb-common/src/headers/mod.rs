@@ -6,6 +6,7 @@ mod ipv6;
 #[cfg(test)]
 mod tests;
 mod transport;
+mod vrrp;
 
 use network_types::{
     arp::ArpHdr,
@@ -20,6 +21,7 @@ pub use ethernet::{Arp, Ethernet};
 pub use ipv4::{Fragments, HeaderV4, Ipv4, OUTER_TTL, OuterV4, outer_checksum_base};
 pub use ipv6::{FragmentHeader, Ipv6};
 pub use transport::{Icmp, TCP_CHECKSUM, Tcp, TcpFlags, UDP_CHECKSUM, Udp};
+pub use vrrp::Vrrp;
 
 /// Bytes of an Ethernet header without tags.
 pub const ETHERNET_LEN: usize = EthHdr::LEN;
@@ -37,6 +39,8 @@ pub const TCP_LEN: usize = TcpHdr::LEN;
 pub const UDP_LEN: usize = UdpHdr::LEN;
 /// Bytes of an ICMP header.
 pub const ICMP_LEN: usize = Icmpv4Hdr::LEN;
+/// Bytes of an advert of VRRP before its addresses (RFC 9568 section 5.2).
+pub const VRRP_LEN: usize = 8;
 /// Bytes of an ARP packet for IPv4 over Ethernet (RFC 826).
 pub const ARP_LEN: usize = ArpHdr::LEN;
 
@@ -85,6 +89,8 @@ pub mod protocol {
     pub const FRAGMENT: u8 = IpProto::Ipv6Frag as u8;
     /// ICMP for IPv6.
     pub const ICMPV6: u8 = IpProto::Ipv6Icmp as u8;
+    /// VRRP (RFC 9568 section 5.1.1.4).
+    pub const VRRP: u8 = IpProto::Vrrp as u8;
     /// IPv6 destination options (RFC 8200 section 4.6).
     pub const DESTINATION_OPTIONS: u8 = IpProto::Ipv6Opts as u8;
 }

@@ -9,9 +9,9 @@ use std::{
 use crate::{
     Tables, Verdict,
     abi::{
-        Address, Backend, FlowEntry, FlowKey, Fragment, FragmentKey, IcmpAccount, Lease, LinkAddress,
-        NatFlow, NatReply, NatReplyKey, Peer, PortKey, RangeKey, Recording, Sample, ServiceOptions,
-        ServiceRef, Settings, Slot, Stats, Survivor, Vip,
+        Address, AdvertKey, AdvertStamp, Backend, FlowEntry, FlowKey, Fragment, FragmentKey, IcmpAccount,
+        Lease, LinkAddress, NatFlow, NatReply, NatReplyKey, Peer, PortKey, RangeKey, Recording, Sample,
+        ServiceOptions, ServiceRef, Settings, Slot, Stats, Survivor, Vip,
     },
     decap::DecapTables,
     pipeline::{Fate, Step},
@@ -69,6 +69,8 @@ pub struct MemoryTables {
     pub meanwhile: Meanwhile,
     /// ICMP_ACCOUNTS.
     pub icmp_accounts: RefCell<HashMap<u16, IcmpAccount>>,
+    /// ADVERTS.
+    pub adverts: RefCell<HashMap<AdvertKey, AdvertStamp>>,
     /// SAMPLES, by place.
     pub samples: RefCell<BTreeMap<u32, Sample>>,
     /// CLOCK_MONOTONIC in nanoseconds, for them.
@@ -110,6 +112,7 @@ impl Default for MemoryTables {
             nat_capacity: usize::MAX,
             meanwhile: Meanwhile::default(),
             icmp_accounts: RefCell::default(),
+            adverts: RefCell::default(),
             samples: RefCell::default(),
             nanoseconds: 1,
             verdicts: RefCell::default(),
@@ -322,6 +325,10 @@ impl Tables for MemoryTables {
     fn may_send(&self, service: u16, use_of: IcmpUse, rate: u16) -> bool {
         let mut accounts = self.icmp_accounts.borrow_mut();
         accounts.entry(service).or_default().spend(use_of, rate, self.seconds)
+    }
+
+    fn note_advert(&self, key: &AdvertKey, stamp: &AdvertStamp) {
+        self.adverts.borrow_mut().insert(*key, *stamp);
     }
 
     fn sample(&self, place: u32, note: impl FnOnce(&mut Sample, u64)) {

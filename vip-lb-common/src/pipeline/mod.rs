@@ -3,6 +3,7 @@
 //! One function per stage and file. Nothing here knows XDP actions; the entry point of the kernel program is one match
 //! from [`Verdict`] to them.
 
+mod advert;
 mod clamp;
 mod fate;
 mod forward;
@@ -75,6 +76,7 @@ fn run<P: Packet, T: Tables>(packet: &mut P, tables: &T, stage: Stage, desk: &mu
         Stage::TranslateError => translate_error(packet, tables, desk),
         Stage::Deliver => deliver(packet, tables, &mut desk.job),
         Stage::TooBig => too_big(packet, tables, &desk.job),
+        Stage::Advert => advert(packet, tables, &desk.job),
     }
 }
 
@@ -190,6 +192,13 @@ fn left<T: Tables>(tables: &T, fate: Fate) -> Next {
 pub fn too_big<P: Packet, T: Tables>(packet: &mut P, tables: &T, job: &Job) -> Next {
     let result = too_big::answer(packet, tables, job);
     Next::Done(conclude(tables, result))
+}
+
+/// Notes that an advert of VRRP came.
+#[inline(always)]
+pub fn advert<P: Packet, T: Tables>(packet: &mut P, tables: &T, job: &Job) -> Next {
+    let result = advert::note(packet, tables, job);
+    Next::Done(conclude(tables, result.map(Fate::from)))
 }
 
 #[inline(always)]

@@ -1,9 +1,9 @@
 //! Packets to an address of this node itself that other nodes or backends send to.
 
-use super::{Desk, Fate, Job, Next, Watch, concluded, local, nat};
+use super::{Desk, Fate, Job, Next, Stage, Watch, concluded, local, nat};
 use crate::{Packet, Tables, Verdict, abi::Vip, decap, headers::protocol};
 
-/// Translates backends' answers, and unwraps what peers tunnel to a backend on this host. All else is ordinary traffic, or nobody's where
+/// Translates backends' answers, unwraps what peers tunnel to a backend on this host, and leads adverts of VRRP to where they are noted. All else is ordinary traffic, or nobody's where
 /// the address is vip-lb's alone.
 #[inline(always)]
 pub(super) fn decide<P: Packet, T: Tables>(
@@ -12,6 +12,9 @@ pub(super) fn decide<P: Packet, T: Tables>(
     desk: &mut Desk,
 ) -> Result<Next, Verdict> {
     let vip = tables.vip(&desk.job.destination).ok_or(Verdict::NotVip)?;
+    if vip.flags & Vip::ADVERTS != 0 && desk.job.network.protocol == protocol::VRRP {
+        return Ok(Next::Then(Stage::Advert));
+    }
     if vip.flags & Vip::NAT_SOURCE != 0
         && let Some(next) = nat::reply::find(packet, tables, desk)?
     {

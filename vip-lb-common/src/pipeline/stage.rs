@@ -67,6 +67,8 @@ pub enum Stage {
     Deliver = 10,
     /// [`too_big`](super::too_big()): a packet that does not fit the path to its backend.
     TooBig = 11,
+    /// [`advert`](super::advert()): an advert of VRRP, which [`Stage::Own`] alone leads to.
+    Advert = 12,
 }
 
 impl Stage {

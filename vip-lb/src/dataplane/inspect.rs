@@ -6,9 +6,9 @@ use anyhow::Context as _;
 use vip_lb_common::{
     Tables,
     abi::{
-        Address, Backend, FlowEntry, FlowKey, Fragment, FragmentKey, Lease, LinkAddress, NatFlow, NatReply,
-        NatReplyKey, Peer, Plain, PortKey, RangeKey, RingClass, Sample, ServiceOptions, ServiceRef, Settings,
-        Slot, Survivor, Vip,
+        Address, AdvertKey, AdvertStamp, Backend, FlowEntry, FlowKey, Fragment, FragmentKey, Lease,
+        LinkAddress, NatFlow, NatReply, NatReplyKey, Peer, Plain, PortKey, RangeKey, RingClass, Sample,
+        ServiceOptions, ServiceRef, Settings, Slot, Survivor, Vip,
     },
     pipeline::{Fate, Step},
     tables::{FlowCell, IcmpUse, NatCell},
@@ -215,6 +215,8 @@ impl Tables for ObservedTables<'_> {
     fn may_send(&self, _: u16, _: IcmpUse, rate: u16) -> bool {
         rate > 0
     }
+
+    fn note_advert(&self, _: &AdvertKey, _: &AdvertStamp) {}
 
     fn sample(&self, _: u32, _: impl FnOnce(&mut Sample, u64)) {}
 

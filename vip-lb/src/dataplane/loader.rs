@@ -175,6 +175,7 @@ pub(super) fn load_decapsulator(folder: &Path) -> Result<(Ebpf, Pins, TakenOver)
         "SERVICES",
         "PROBES",
         "SAMPLES",
+        "ADVERTS",
     ]) {
         loader.map_max_entries(name, 1);
     }

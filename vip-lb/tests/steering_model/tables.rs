@@ -8,9 +8,9 @@ use std::{
 use vip_lb_common::{
     Tables,
     abi::{
-        Address, Backend, FlowEntry, FlowKey, Fragment, FragmentKey, Lease, LinkAddress, NatFlow, NatReply,
-        NatReplyKey, Peer, PortKey, RangeKey, Sample, ServiceOptions, ServiceRef, Settings, Slot, Survivor,
-        Vip,
+        Address, AdvertKey, AdvertStamp, Backend, FlowEntry, FlowKey, Fragment, FragmentKey, Lease,
+        LinkAddress, NatFlow, NatReply, NatReplyKey, Peer, PortKey, RangeKey, Sample, ServiceOptions,
+        ServiceRef, Settings, Slot, Survivor, Vip,
     },
     memory::{Copied, MemoryFlow, MemoryNat, MemoryTables},
     pipeline::{Fate, Step},
@@ -226,6 +226,8 @@ impl Tables for ModelTables {
     fn may_send(&self, service: u16, use_of: IcmpUse, rate: u16) -> bool {
         self.inner.may_send(service, use_of, rate)
     }
+
+    fn note_advert(&self, _: &AdvertKey, _: &AdvertStamp) {}
 
     fn sample(&self, _: u32, _: impl FnOnce(&mut Sample, u64)) {}
 

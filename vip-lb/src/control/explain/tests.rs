@@ -369,6 +369,7 @@ fn addresses_of_translated_connections_are_told_apart() {
             Vip::NAT_SOURCE | Vip::ENDPOINT,
             "is an address of this host, which translated connections have, too, and where tunnels of its peers end",
         ),
+        (Vip::ADVERTS | Vip::ENDPOINT, "is where nodes say by VRRP that they are active"),
     ] {
         let explanation = explained(&syn(), closed(4), |tables| {
             tables.vips.get_mut(&address("192.0.2.10")).unwrap().flags = flags;

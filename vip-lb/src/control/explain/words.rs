@@ -223,6 +223,9 @@ impl<N: Names, T: Tables> Words<'_, N, T> {
         }
         let flags = self.tables.vip(address).map_or(0, |vip| vip.flags);
         let has = |flag| flags & flag != 0;
+        if has(Vip::ADVERTS) {
+            return format!("{address} is where nodes say by VRRP that they are active");
+        }
         match (has(Vip::ENDPOINT), has(Vip::NAT_SOURCE)) {
             (false, false) => format!("{address} is a VIP"),
             (true, false) => format!("{address} is an address of this host, where tunnels of its peers end"),
