@@ -223,6 +223,10 @@ impl Facts for AllWell {
     fn is_of_host(&self, _: IpAddr) -> bool {
         true
     }
+
+    fn router_address(&self, _: IpAddr) -> Option<IpAddr> {
+        None
+    }
 }
 
 /// A file of so many services, read as the daemon reads it.

@@ -20,7 +20,7 @@ use anyhow::Result;
 use xtask::figures::Figure;
 
 pub use interop::{Peer, elections};
-pub use pair::Kind;
+pub use pair::{Kind, Pair};
 
 use crate::{health::percentile, lab::UdpProbes};
 

@@ -20,8 +20,9 @@ pub enum Kind {
 }
 
 /// A virtual router of two nodes. The first one has the higher priority, and neither takes the place of one that works.
-pub(super) struct Pair {
-    pub(super) site: Site,
+pub struct Pair {
+    /// The nodes, with the client and the backends.
+    pub site: Site,
     /// The one and the other, where they run.
     pub(super) keepalived: [Option<Keepalived>; 2],
     echo: Vec<EchoServer>,
@@ -31,7 +32,11 @@ pub(super) struct Pair {
 
 impl Pair {
     /// Starts both, and waits until the first one is active, the other one knows it and the client has found it.
-    pub(super) fn start(kind: Kind, interval_ms: u32, priorities: [u8; 2]) -> Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// The lab cannot be set up, or they do not get there.
+    pub fn start(kind: Kind, interval_ms: u32, priorities: [u8; 2]) -> Result<Self> {
         Self::start_with(kind, interval_ms, priorities, |_| ())
     }
 
@@ -116,7 +121,11 @@ impl Pair {
     }
 
     /// Waits until this node has the VIP, and the other one has it not.
-    pub(super) fn wait_owner(&self, edge: usize) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// It does not get there, or cannot be asked.
+    pub fn wait_owner(&self, edge: usize) -> Result<()> {
         let mut last = Vec::new();
         wait_for(&format!("node {} to have the VIP alone", edge + 1), LIMIT, || {
             last = (0..2).map(|node| self.has_vip(node)).collect::<Result<_>>()?;
@@ -125,7 +134,12 @@ impl Pair {
         .with_context(|| format!("last seen: {last:?}"))
     }
 
-    pub(super) fn has_vip(&self, edge: usize) -> Result<bool> {
+    /// Whether a node answers for the VIP, or has it on its interface.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be asked.
+    pub fn has_vip(&self, edge: usize) -> Result<bool> {
         if let Some(daemon) = self.site.daemons.get(edge) {
             return Ok(daemon.status()?.vips[0].answering);
         }

@@ -171,6 +171,9 @@ pub struct Vrrp {
     /// Who speaks for it with other addresses.
     #[serde(default)]
     pub conflict: Option<String>,
+    /// What the packet path sees and the daemon does not hear.
+    #[serde(default)]
+    pub unheard: Option<String>,
 }
 
 /// Something that a virtual router depends on.

@@ -394,6 +394,7 @@ fn vrrp() -> VrrpStatus {
         adverts_received: 7,
         adverts_discarded: [("ttl".to_owned(), 2)].into(),
         conflict: None,
+        unheard: None,
     }
 }
 

@@ -25,6 +25,7 @@ use crate::{
         },
     },
     network::{NextHop, Via},
+    ownership::vrrp::Router,
     steering::{Start, Timeouts, identity},
 };
 
@@ -56,6 +57,8 @@ pub struct Desired {
     pub tunnel_peers: BTreeSet<IpAddr>,
     /// Addresses of this host at which such packets arrive.
     pub endpoints: BTreeSet<IpAddr>,
+    /// Addresses that adverts of VRRP are sent to.
+    pub adverts: BTreeSet<IpAddr>,
     /// Addresses that translated packets leave with, with the flags of their entries.
     pub nat_sources: BTreeMap<IpAddr, u32>,
 }
@@ -167,13 +170,30 @@ pub trait Facts {
 
     /// Whether the host has an address itself, so that its stack answers for it.
     fn is_of_host(&self, address: IpAddr) -> bool;
+
+    /// The address of this node that the virtual router of a VIP speaks from, while it can.
+    fn router_address(&self, vip: IpAddr) -> Option<IpAddr>;
+}
+
+/// Where other nodes send adverts of VRRP to, as far as it is known: the groups, and this node's own addresses where peers are listed.
+#[must_use]
+pub fn advert_addresses(config: &Config, facts: &impl Facts) -> BTreeSet<IpAddr> {
+    let of_vip = |vip: &model::Vip| {
+        let vrrp = vip.vrrp.as_ref()?;
+        if vrrp.peers.is_empty() {
+            Some(Router::of(vrrp.router_id.get(), vip.address).group())
+        } else {
+            facts.router_address(vip.address)
+        }
+    };
+    config.vips.iter().filter_map(of_vip).collect()
 }
 
 impl Desired {
     /// Puts together what should be.
     #[must_use]
     pub fn new(config: &Config, facts: &impl Facts) -> Self {
-        let mut desired = Self::default();
+        let mut desired = Self { adverts: advert_addresses(config, facts), ..Self::default() };
         let drained = match config.node.state {
             _ if facts.is_node_drained() => Some(Withdrawal::NodeOrdered),
             NodeState::Drain => Some(Withdrawal::NodeConfigured),

@@ -44,6 +44,7 @@ pub struct Dataplane {
     settings: Array<MapData, Raw<Settings>>,
     vips: Vips,
     owners: MapData,
+    adverts: MapData,
     ports: HashMap<MapData, Raw<PortKey>, Raw<ServiceRef>>,
     ranges: LpmTrie<MapData, Raw<RangeKey>, Raw<ServiceRef>>,
     service_options: Array<MapData, Raw<ServiceOptions>>,
@@ -111,6 +112,7 @@ impl Dataplane {
             settings: take(&mut bpf, "SETTINGS")?,
             vips: Vips::take(&mut bpf)?,
             owners: take_data(&mut bpf, "OWNERS")?,
+            adverts: take_data(&mut bpf, "ADVERTS")?,
             ports: take(&mut bpf, "PORTS")?,
             ranges: take(&mut bpf, "RANGES")?,
             service_options: take(&mut bpf, "SERVICES")?,
@@ -421,6 +423,10 @@ impl Dataplane {
 
     pub(super) fn owners(&self) -> &MapData {
         &self.owners
+    }
+
+    pub(super) fn advert_table(&self) -> &MapData {
+        &self.adverts
     }
 
     pub(super) fn flow_table(&self) -> &MapData {

@@ -3,6 +3,7 @@
 //! Nothing here decides anything. [`Dataplane`] carries out [`Write`]s one by one, in the order given, and reads back
 //! what the program wrote.
 
+mod adverts;
 mod attach;
 mod decap;
 mod examine;
@@ -26,6 +27,7 @@ mod vips;
 mod watch;
 mod write;
 
+pub use adverts::Adverts;
 pub use attach::{AttachError, Attachment, XdpMode};
 pub use decap::{DecapOptions, Decapsulator, decapsulate, decapsulator, stop_decapsulating};
 pub use examine::{Examination, Way, examine, verify_program};

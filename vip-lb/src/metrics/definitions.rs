@@ -65,6 +65,7 @@ metrics! {
     VRRP_TRACKER: Gauge "vrrp_tracker_failing" ["vip", "tracker"] "Whether something is not well that the VIP's virtual router depends on.";
     VRRP_HANDED_OVER: Gauge "vrrp_handed_over" ["vip"] "Whether an operator handed the VIP over from this node to another one.";
     VRRP_CONFLICT: Gauge "vrrp_conflict" ["vip"] "Whether another node speaks for the VIP's virtual router, but for other addresses.";
+    VRRP_UNHEARD: Gauge "vrrp_unheard" ["vip"] "Whether adverts of another node for the VIP's virtual router arrive at the packet path and do not reach the daemon.";
     PACKETS: Counter "packets_total" ["verdict", "action"] "Packets by how they ended: the verdict, and what it means for the packet.";
 
     PROBES: Counter "probes_total" [] "Probes of backends that began.";

@@ -168,6 +168,10 @@ fn vrrp(page: &mut Page, facts: &Facts) {
     for (vip, router) in &routers {
         samples.sample(&[vip], router.conflict.is_some());
     }
+    let mut samples = page.metric(&VRRP_UNHEARD);
+    for (vip, router) in &routers {
+        samples.sample(&[vip], router.unheard.is_some());
+    }
 }
 
 /// Of VIPs whose ownership is by routes.

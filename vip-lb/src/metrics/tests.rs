@@ -68,6 +68,7 @@ fn samples_say_what_the_status_says() {
         "vip_lb_vrrp_tracker_failing{vip=\"2001:db8::10\",tracker=\"interface eth1\"} 1",
         "vip_lb_vrrp_handed_over{vip=\"2001:db8::10\"} 1",
         "vip_lb_vrrp_conflict{vip=\"2001:db8::10\"} 0",
+        "vip_lb_vrrp_unheard{vip=\"2001:db8::10\"} 0",
         "vip_lb_packets_total{verdict=\"unknown_service\",action=\"drop\"} 17",
         "vip_lb_probes_total 4711",
         "vip_lb_probes_late_total 2",

@@ -3,7 +3,7 @@
 //! All nodes always forward what reaches them. Ownership only decides who answers ARP and neighbour solicitations, so a move of a VIP that is
 //! made on purpose loses nothing, and neighbours that have not heard of it do no harm.
 //!
-//! [`vrrp`] decides, and is pure. [`Task`] is the edge: a thread with sockets and a clock, which gives the packet path its leases.
+//! [`vrrp`] decides, and is pure; [`Unheard`] finds what it was not told, and is pure too. [`Task`] is the edge: a thread with sockets and a clock, which gives the packet path its leases.
 //! [`Lookout`] looks who else is at a VIP that this node answers for; [`Others`] judges that, and is pure.
 //!
 //! Where routers choose instead, [`route`] says which routes lead here, and is pure as well; the daemon carries it out.
@@ -19,6 +19,7 @@ pub mod route;
 mod tap;
 mod task;
 pub mod tracking;
+mod unheard;
 pub mod vrrp;
 
 pub use addresses::sweep;
@@ -26,4 +27,5 @@ pub use claim::Claim;
 pub use lookout::Lookout;
 pub use others::{Ask, Other, Others, Place};
 pub use report::{Change, Discarded, HandedOver, RouterReport, Speaker};
-pub use task::{GroupSetup, RouterSetup, Task};
+pub use task::{GroupSetup, RouterSetup, StampLinks, Task};
+pub use unheard::{Stamp, StampLink, Unheard};

@@ -43,6 +43,8 @@ pub struct RouterReport {
     pub discarded: BTreeMap<&'static str, u64>,
     /// A node that speaks for this router but for other addresses, a lower-case phrase.
     pub conflict: Option<String>,
+    /// Adverts that the packet path sees and that do not come here, a lower-case phrase.
+    pub unheard: Option<String>,
 }
 
 /// Another node that is active.

@@ -2,10 +2,11 @@
 //!
 //! It is a thread of its own, because an advert must not wait for whatever else the daemon does, and one that goes before all others of the
 //! machine ([`realtime`]), which it does for some microseconds at a time. It alone writes OWNERS. Before any timer it reads all that has come, so that a
-//! node that did not run for a while hears first what was said meanwhile.
+//! node that did not run for a while hears first what was said meanwhile; and before it takes another node for dead it looks into ADVERTS, whether the packet
+//! path has seen what did not come.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     net::IpAddr,
     os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd},
@@ -17,14 +18,16 @@ use std::{
 use anyhow::Context as _;
 use tokio::sync::Notify;
 use tracing::{info, warn};
+use vip_lb_common::abi::AdvertStamp;
 
 use self::running::Running;
 use super::{
     addresses,
     report::RouterReport,
+    unheard::{Stamp, StampLink},
     vrrp::{Profile, PseudoHeader, Router},
 };
-use crate::dataplane::Owners;
+use crate::dataplane::{Adverts, Owners, monotonic};
 
 mod realtime;
 mod running;
@@ -63,8 +66,12 @@ pub struct RouterSetup {
     pub addresses: BTreeMap<IpAddr, u8>,
 }
 
+/// By which links the packet path sees what comes to interfaces that are no devices of their own: VLANs, bonds, macvlans.
+pub type StampLinks = BTreeMap<String, BTreeSet<StampLink>>;
+
 enum Command {
     Setup(Vec<GroupSetup>),
+    Links(StampLinks),
     Wanted(BTreeMap<IpAddr, bool>),
     Lowered(BTreeMap<IpAddr, u8>),
     HandedOver {
@@ -98,7 +105,7 @@ impl Task {
     /// # Errors
     ///
     /// The kernel gives no more threads or descriptors.
-    pub fn start(owners: Owners) -> anyhow::Result<Self> {
+    pub fn start(owners: Owners, adverts: Adverts) -> anyhow::Result<Self> {
         // SAFETY: the call takes no pointers.
         let wake = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
         if wake < 0 {
@@ -109,8 +116,16 @@ impl Task {
         let woken = wake.try_clone().context("cannot copy an event descriptor")?;
         let shared = Arc::new(Shared { reports: Mutex::default(), changed: Notify::new() });
         let (commands, orders) = mpsc::channel();
-        let thread =
-            Thread { orders, woken, owners, shared: shared.clone(), groups: Vec::new(), untold: false };
+        let thread = Thread {
+            orders,
+            woken,
+            owners,
+            adverts,
+            links: StampLinks::new(),
+            shared: shared.clone(),
+            groups: Vec::new(),
+            untold: false,
+        };
         let (first, began) = mpsc::channel();
         let thread = std::thread::Builder::new().name("vrrp".to_owned()).spawn(move || {
             let _ = first.send(realtime::enter().err());
@@ -130,6 +145,11 @@ impl Task {
     /// Sets which routers there are. Those that are as before go on.
     pub fn set_up(&self, groups: Vec<GroupSetup>) {
         self.order(Command::Setup(groups));
+    }
+
+    /// Tells by which links the packet path sees what comes to interfaces.
+    pub fn seen_by(&self, links: StampLinks) {
+        self.order(Command::Links(links));
     }
 
     /// Tells which VIPs this node wants, and is able to forward.
@@ -194,6 +214,8 @@ struct Thread {
     orders: mpsc::Receiver<Command>,
     woken: OwnedFd,
     owners: Owners,
+    adverts: Adverts,
+    links: StampLinks,
     shared: Arc<Shared>,
     groups: Vec<Running>,
     /// The daemon does not know the last reports yet.
@@ -208,6 +230,7 @@ impl Thread {
             while let Ok(command) = self.orders.try_recv() {
                 match command {
                     Command::Setup(setups) => self.set_up(setups),
+                    Command::Links(links) => self.links = links,
                     Command::Wanted(wanted) => {
                         for group in &mut self.groups {
                             group.want(&wanted, &self.owners);
@@ -237,13 +260,41 @@ impl Thread {
                     group.refresh(&self.owners);
                 }
                 group.receive(&self.owners);
-                group.act(&self.owners);
+            }
+            // Whose time has not come by now does not act before the next look.
+            let at = now();
+            let looks = refresh || self.groups.iter().any(|group| group.is_about_to_take_over(at));
+            if looks && !self.groups.is_empty() {
+                let stamps = self.stamps();
+                for group in &mut self.groups {
+                    group.look(&stamps, &self.links, refresh, &self.owners);
+                }
+            }
+            for group in &mut self.groups {
+                group.act(at, &self.owners);
             }
             if refresh {
                 refresh_at = now() + REFRESH;
             }
             self.report();
         }
+    }
+
+    /// What the packet path saw last of all nodes that speak.
+    fn stamps(&self) -> Vec<Stamp> {
+        let all = self.adverts.all().unwrap_or_else(|error| {
+            warn!("{error:#}");
+            Vec::new()
+        });
+        // One clock by two names.
+        let (since_boot, now) = (monotonic(), now());
+        let moment = |at: Duration| match since_boot.checked_sub(at) {
+            Some(ago) => now.checked_sub(ago),
+            None => Some(now + (at - since_boot)),
+        };
+        let stamp =
+            |(key, stamp): (_, AdvertStamp)| Stamp::of(key, stamp, moment(Duration::from_nanos(stamp.at))?);
+        all.into_iter().filter_map(stamp).collect()
     }
 
     fn set_up(&mut self, setups: Vec<GroupSetup>) {
@@ -299,10 +350,10 @@ impl Thread {
         let same = known.len() == reports.len()
             && known.iter().zip(&reports).all(|(known, new)| {
                 let speaker = |of: &RouterReport| of.speaker.map(|speaker| speaker.address);
-                (&known.vips, &known.changes, &known.hindrance, &known.conflict, &known.source)
-                    == (&new.vips, &new.changes, &new.hindrance, &new.conflict, &new.source)
-                    && (known.handed_over, speaker(known), known.priority)
-                        == (new.handed_over, speaker(new), new.priority)
+                (&known.vips, &known.changes, &known.hindrance, &known.conflict, &known.unheard)
+                    == (&new.vips, &new.changes, &new.hindrance, &new.conflict, &new.unheard)
+                    && (known.handed_over, speaker(known), known.priority, known.source)
+                        == (new.handed_over, speaker(new), new.priority, new.source)
             });
         *known = reports;
         drop(known);

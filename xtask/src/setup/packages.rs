@@ -43,6 +43,7 @@ pub(crate) const PACKAGES: &[Package] = &[
         "its vrrpd, another node of a virtual router; its bgpd, which takes routes of VIPs to a router",
     ),
     package("bird2", "bird", "takes routes of VIPs to a router, and is the router"),
+    package("nftables", "nft", "a firewall on a node that keeps adverts of VRRP from its programs"),
     package("haproxy", "haproxy", "what noticing failures is compared with"),
     package("qemu-system-x86", "qemu-system-x86_64", "other kernels, and counting instructions"),
     package("busybox-static", "busybox", "the userland of the guests"),

@@ -53,6 +53,9 @@ pub struct VrrpStatus {
     /// A node that speaks for this router but for other addresses, a lower-case phrase.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conflict: Option<String>,
+    /// Adverts of another node that arrive at the packet path and do not reach the daemon, a lower-case phrase. They count as if they had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unheard: Option<String>,
 }
 
 /// Another node that is active.

@@ -115,7 +115,7 @@ fn router(address: IpAddr, vrrp: &VrrpStatus, now: u64) -> String {
         "  adverts: {} sent, {} received, discarded {discarded}\n",
         vrrp.adverts_sent, vrrp.adverts_received
     ));
-    for note in vrrp.hindrance.iter().chain(&vrrp.conflict) {
+    for note in vrrp.hindrance.iter().chain(&vrrp.conflict).chain(&vrrp.unheard) {
         text.push_str(&format!("  ! {note}\n"));
     }
     for change in &vrrp.changes {

@@ -13,8 +13,8 @@ use crate::{
     api::model::{SecondOwner, SecondOwnerStatus},
     config::model::Ownership,
     control::explain::mac,
-    network::{Below, Interface, InterfaceKind},
-    ownership::{Lookout, Other, Place, vrrp::State},
+    network::{Below, Interface, InterfaceKind, VlanTag},
+    ownership::{Lookout, Other, Place, StampLink, StampLinks, vrrp::State},
 };
 
 /// How often the interfaces of this host are looked up.
@@ -31,6 +31,8 @@ pub(super) struct Looking {
     hosts: BTreeMap<(u32, [u8; 6]), Option<IpAddr>>,
     told: BTreeSet<String>,
     conflicts: Vec<String>,
+    /// By which links the packet path sees what comes to the interfaces of virtual routers.
+    stamp_links: StampLinks,
 }
 
 impl Daemon {
@@ -38,10 +40,7 @@ impl Daemon {
     pub(super) async fn look_out(&mut self) {
         let now = now();
         if self.looking.refresh_at.is_none_or(|at| now >= at) {
-            match self.network.interfaces().await {
-                Ok(interfaces) => self.looking.interfaces = interfaces,
-                Err(error) => self.trouble(format!("cannot list the interfaces: {error}")),
-            }
+            self.look_up_interfaces().await;
             self.looking.refresh_at = Some(now + REFRESH);
         }
         let answered = self.answered_where();
@@ -65,6 +64,24 @@ impl Daemon {
         if conflicts != self.looking.conflicts {
             self.looking.conflicts = conflicts;
             self.report_problems();
+        }
+    }
+
+    /// Looks the interfaces of this host up, and tells the thread that speaks VRRP how the packet path names them.
+    pub(super) async fn look_up_interfaces(&mut self) {
+        match self.network.interfaces().await {
+            Ok(interfaces) => self.looking.interfaces = interfaces,
+            Err(error) => self.trouble(format!("cannot list the interfaces: {error}")),
+        }
+        let routers = self.config.vips.iter().filter_map(|vip| vip.vrrp.as_ref());
+        let links: StampLinks = routers
+            .map(|vrrp| (vrrp.interface.clone(), stamp_links(&vrrp.interface, &self.looking.interfaces)))
+            .collect();
+        if links != self.looking.stamp_links
+            && let Some(task) = &self.vrrp
+        {
+            task.seen_by(links.clone());
+            self.looking.stamp_links = links;
         }
     }
 
@@ -179,4 +196,83 @@ impl Daemon {
 
 fn key(other: &Other) -> (u32, [u8; 6]) {
     (other.place.index, other.mac)
+}
+
+/// By which devices, and in which VLAN on them, the packet path sees what comes to an interface: it runs below VLAN devices and macvlans, and on the members of
+/// bonds, of which only those count that the bond receives by.
+fn stamp_links(name: &str, all: &[Interface]) -> BTreeSet<StampLink> {
+    let by_index = |index: u32| all.iter().find(|of| of.index == index);
+    let (mut at, mut tag) = (all.iter().find(|of| of.name == name), None);
+    // Nothing is on top of itself; whatever the kernel says, it ends.
+    for _ in 0..all.len() {
+        let Some(of) = at else { break };
+        match of.kind {
+            // Two tags, or one of a provider: the packet path notes none of these.
+            InterfaceKind::Vlan { tag: VlanTag::Service, .. } => return BTreeSet::new(),
+            InterfaceKind::Vlan { id, .. } if tag.replace(id).is_some() => return BTreeSet::new(),
+            InterfaceKind::Vlan { .. } | InterfaceKind::Macvlan => {}
+            InterfaceKind::Device
+            | InterfaceKind::Veth
+            | InterfaceKind::Bond(_)
+            | InterfaceKind::Virtual(_) => break,
+        }
+        at = match of.below {
+            Some(Below::Here(index)) => by_index(index),
+            Some(Below::Elsewhere) | None => None,
+        };
+    }
+    let Some(lowest) = at else { return BTreeSet::new() };
+    let receives = |of: &&Interface| {
+        of.index == lowest.index
+            || of.bond_member.is_some_and(|member| member.bond == lowest.index && member.is_active)
+    };
+    let link = |of: &Interface| StampLink { interface: of.index, vlan: tag.unwrap_or(0) };
+    all.iter().filter(receives).map(link).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::{BondMember, BondPolicy};
+
+    #[test]
+    fn the_packet_path_sees_below_what_a_router_speaks_by() {
+        let vlan = |id| InterfaceKind::Vlan { id, tag: VlanTag::Customer };
+        let on = |index, name, kind, below| Interface {
+            kind,
+            below: Some(Below::Here(below)),
+            ..Interface::usual(index, name)
+        };
+        let member = |index, name, is_active| Interface {
+            bond_member: Some(BondMember { bond: 4, is_active, link_is_up: true }),
+            ..Interface::usual(index, name)
+        };
+        let service = InterfaceKind::Vlan { id: 7, tag: VlanTag::Service };
+        let all = [
+            Interface::usual(2, "eth0"),
+            on(3, "eth0.7", vlan(7), 2),
+            Interface { kind: InterfaceKind::Bond(BondPolicy::ActiveBackup), ..Interface::usual(4, "bond0") },
+            member(5, "eth1", true),
+            member(6, "eth2", false),
+            on(7, "bond0.9", vlan(9), 4),
+            on(8, "m0", InterfaceKind::Macvlan, 3),
+            on(9, "eth0.7.8", vlan(8), 3),
+            on(10, "eth0.s", service, 2),
+            Interface { below: Some(Below::Elsewhere), ..on(11, "m1", InterfaceKind::Macvlan, 0) },
+        ];
+        for (name, expected) in [
+            ("eth0", &[(2, 0)][..]),
+            ("eth0.7", &[(2, 7)]),
+            ("m0", &[(2, 7)]),
+            ("bond0", &[(4, 0), (5, 0)]),
+            ("bond0.9", &[(4, 9), (5, 9)]),
+            ("eth0.7.8", &[]),
+            ("eth0.s", &[]),
+            ("m1", &[]),
+            ("eth9", &[]),
+        ] {
+            let expected = expected.iter().map(|&(interface, vlan)| StampLink { interface, vlan });
+            assert_eq!(stamp_links(name, &all), expected.collect(), "{name}");
+        }
+    }
 }

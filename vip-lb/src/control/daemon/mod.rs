@@ -116,6 +116,8 @@ struct Daemon {
     floors: Floors,
     /// What this node wants of its VIPs, by which it answers for them.
     claims: BTreeMap<IpAddr, Claim>,
+    /// Where adverts of VRRP are noted.
+    advert_addresses: BTreeSet<IpAddr>,
     /// Who else answers for them.
     looking: lookout::Looking,
     /// Speaks VRRP; none before the maps are filled, and once it has ended.
@@ -227,6 +229,7 @@ impl Daemon {
             orders,
             floors: Floors::taking_over(legacy.services),
             claims: BTreeMap::new(),
+            advert_addresses: BTreeSet::new(),
             looking: lookout::Looking::default(),
             vrrp: None,
             routes: Routes::new(host_routes),
@@ -312,7 +315,8 @@ impl Daemon {
         daemon.probes.translates = true;
         daemon.point_probes();
         // Rings are published and backends checked: this node may be found.
-        daemon.vrrp = Some(Task::start(daemon.dataplane.leases()?)?);
+        daemon.vrrp = Some(Task::start(daemon.dataplane.leases()?, daemon.dataplane.adverts()?)?);
+        daemon.look_up_interfaces().await;
         daemon.set_up_routers();
         daemon.set_up_routes().await;
         daemon.report_problems();
@@ -365,6 +369,7 @@ impl Daemon {
         let plan = self.engine.reconcile(&desired, self.ticker.tick());
         self.carry_out(plan);
         self.claims = desired.claims;
+        self.advert_addresses = desired.adverts;
         self.want_vips();
         self.want_routes();
         self.note_node_drain();
@@ -470,6 +475,10 @@ impl Facts for Daemon {
 
     fn is_of_host(&self, address: IpAddr) -> bool {
         !self.foreign_sources.contains(&address)
+    }
+
+    fn router_address(&self, vip: IpAddr) -> Option<IpAddr> {
+        self.router_of(vip)?.source
     }
 }
 

@@ -138,6 +138,7 @@ impl Daemon {
             self.warn(format!("{error:#}"));
         }
         self.advance_bonds();
+        self.look_up_interfaces().await;
         self.set_up_routers();
         self.set_up_routes().await;
         self.report_problems();

@@ -13,7 +13,7 @@ use crate::{
         Config,
         model::{Checksum, Ownership, Preempt, Vip, Vrrp},
     },
-    control::ownership::Claim,
+    control::{desired::advert_addresses, ownership::Claim},
     ownership::{
         GroupSetup, RouterReport, RouterSetup,
         vrrp::{Profile, PseudoHeader, Router, State},
@@ -139,13 +139,21 @@ impl Daemon {
                 .map(|(why, count)| ((*why).to_owned(), *count))
                 .collect(),
             conflict: report.conflict,
+            unheard: report.unheard,
         })
     }
 
-    /// Nodes that speak for routers of this one, but for other addresses.
+    /// Nodes that speak for routers of this one, but for other addresses; and those that are seen to speak and not heard.
     pub(super) fn conflicts(&self) -> Vec<String> {
         let reports = self.vrrp.as_ref().map(crate::ownership::Task::reports).unwrap_or_default();
-        reports.into_iter().filter_map(|report| report.conflict).collect()
+        reports.into_iter().flat_map(|report| [report.conflict, report.unheard]).flatten().collect()
+    }
+
+    /// Has the packet path note the adverts that are sent to this node's own addresses, as soon as these are known, or others.
+    pub(super) fn follow_advert_addresses(&mut self) {
+        if self.advert_addresses != advert_addresses(&self.config, self) {
+            self.reconcile();
+        }
     }
 }
 

@@ -247,6 +247,10 @@ impl Facts for Presumed<'_> {
     fn is_of_host(&self, address: IpAddr) -> bool {
         self.daemon.is_of_host(address)
     }
+
+    fn router_address(&self, vip: IpAddr) -> Option<IpAddr> {
+        self.daemon.router_address(vip)
+    }
 }
 
 /// What a check of another kind found at the same place, up rather than down.

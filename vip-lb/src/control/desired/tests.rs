@@ -58,6 +58,10 @@ impl Facts for Site {
     fn is_of_host(&self, address: IpAddr) -> bool {
         self.foreign != Some(address)
     }
+
+    fn router_address(&self, vip: IpAddr) -> Option<IpAddr> {
+        vip.is_ipv4().then(|| address("10.0.0.5"))
+    }
 }
 
 fn address(text: &str) -> IpAddr {
@@ -163,6 +167,28 @@ fn sources_of_translation_are_answered_for_where_the_host_does_not() {
         let desired = Desired::new(&config, &unresolved);
         assert_eq!(desired.nat_sources, expected, "answers come back though the next hop is not known");
     }
+}
+
+#[test]
+fn adverts_are_noted_where_peers_send_them_to() {
+    let vrrp = |vip: &str, peers: &str| {
+        let text = format!(
+            "node: {{seed: a long enough seed, interfaces: [eth0]}}\nvips:\n  - {{address: '{vip}', ownership: vrrp, vrrp: {{router_id: \
+             7{peers}}}}}\n"
+        );
+        config::parse(&text, path::Path::new("c.yaml")).unwrap_or_else(|errors| panic!("{errors}")).config
+    };
+    for (vip, peers, expected) in [
+        ("198.51.100.10", "", Some("224.0.0.18")),
+        ("2001:db8::10", "", Some("ff02::12")),
+        ("198.51.100.10", ", peers: [10.0.0.7]", Some("10.0.0.5")),
+        ("2001:db8::10", ", peers: ['fe80::7']", None),
+    ] {
+        let desired = Desired::new(&vrrp(vip, peers), &Site::new(None));
+        assert_eq!(desired.adverts, expected.map(address).into_iter().collect(), "{vip}{peers}");
+    }
+    let alone = config("", "mode: l2, backends: [{name: a, address: 10.0.0.2}]");
+    assert_eq!(Desired::new(&alone, &Site::new(None)).adverts, BTreeSet::new());
 }
 
 #[test]

@@ -78,6 +78,9 @@ impl Engine {
         for address in self.endpoints(desired) {
             *own.entry(address).or_default() |= Vip::ENDPOINT;
         }
+        for &address in &desired.adverts {
+            *own.entry(address).or_default() |= Vip::ADVERTS | Vip::ENDPOINT;
+        }
         own
     }
 

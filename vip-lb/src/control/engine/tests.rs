@@ -320,6 +320,27 @@ fn an_address_that_is_no_vip_any_more_gives_its_number_back() {
     assert!(matches!(plan.writes[..], [Write::Vip { vip, .. }] if vip.id == 0), "{:?}", plan.writes);
 }
 
+/// Also for a program or a daemon from before, which knows them for addresses of this host.
+#[test]
+fn where_adverts_are_sent_to_is_no_vip_and_has_no_number() {
+    let mut world = World::new();
+    let adverts = BTreeSet::from([vip(9), address(8)]);
+    world.reconcile(&Desired {
+        vips: BTreeMap::from([(vip(1), 0)]),
+        adverts: adverts.clone(),
+        nat_sources: BTreeMap::from([(address(8), Vip::NAT_SOURCE)]),
+        ..Desired::default()
+    });
+    let flags = |world: &World, address: &IpAddr| world.maps.vips.get(address).map(|vip| (vip.id, vip.flags));
+    let noted = Vip::ADVERTS | Vip::ENDPOINT;
+    assert_eq!(flags(&world, &vip(9)), Some((0, noted)));
+    assert_eq!(flags(&world, &address(8)), Some((0, noted | Vip::NAT_SOURCE)));
+    world.restart();
+    let wanted = Desired { vips: BTreeMap::from([(vip(1), 0)]), ..Desired::default() };
+    world.reconcile(&wanted);
+    assert_eq!(world.maps.vips.keys().collect::<Vec<_>>(), [&vip(1)]);
+}
+
 #[test]
 fn a_restart_changes_nothing() {
     let mut world = World::new();

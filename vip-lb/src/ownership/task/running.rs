@@ -17,9 +17,12 @@ use crate::{
         announcement::{self, Schedule},
         link::{Interface, Link, Received},
         report::{Change, Discarded, HandedOver, RouterReport, Speaker},
+        unheard::Unheard,
         vrrp::{Action, Addresses, Advert, Group, GroupEvent, Heard, Order, Priority, Profile, State, Why},
     },
 };
+
+mod seen;
 
 /// Changes that a router remembers.
 const REMEMBERED: usize = 10;
@@ -46,6 +49,7 @@ struct RouterState {
     /// When addresses could not be put on the interface, and why.
     refused: Option<(Instant, String)>,
     announcements: Schedule,
+    unheard: Unheard,
     report: RouterReport,
 }
 
@@ -55,6 +59,7 @@ impl Running {
             link: None,
             refused: None,
             announcements: Schedule::default(),
+            unheard: Unheard::default(),
             report: RouterReport {
                 router: router.router,
                 source: None,
@@ -72,6 +77,7 @@ impl Running {
                 received: 0,
                 discarded: BTreeMap::new(),
                 conflict: None,
+                unheard: None,
             },
         };
         let routers = setup.routers.iter().map(router).collect();
@@ -277,6 +283,7 @@ impl Running {
         let Some(mut machine) = self.machine.take() else { return };
         for router in 0..self.routers.len() {
             while let Some(received) = self.routers[router].receive() {
+                self.routers[router].unheard.read(received.source, now());
                 if let Some(heard) = self.hear(router, &received) {
                     let orders = machine.on(GroupEvent::Heard { router, heard }, now());
                     self.carry_out(&mut machine, orders, owners);
@@ -331,20 +338,16 @@ impl Running {
             return None;
         }
         state.report.received += 1;
-        state.report.heard = Some(*source);
-        state.report.speaker = advert.priority.map(|priority| Speaker {
-            address: *source,
-            priority,
-            until: now() + advert.interval.down(priority),
-        });
-        Some(Heard { priority: advert.priority, interval: advert.interval, source: *source })
+        let heard = Heard { priority: advert.priority, interval: advert.interval, source: *source };
+        note_heard(&mut state.report, heard, now());
+        Some(heard)
     }
 
-    /// Does what is due.
-    pub(super) fn act(&mut self, owners: &Owners) {
+    /// Does what was due at this time.
+    pub(super) fn act(&mut self, at: Instant, owners: &Owners) {
         let Some(mut machine) = self.machine.take() else { return };
-        if machine.deadline().is_some_and(|due| now() >= due) {
-            let orders = machine.on(GroupEvent::Timer(Vec::new()), now());
+        if machine.deadline().is_some_and(|due| at >= due) {
+            let orders = machine.on(GroupEvent::Timer, now());
             self.carry_out(&mut machine, orders, owners);
         }
         self.machine = Some(machine);
@@ -515,6 +518,16 @@ impl RouterState {
         let surplus = self.report.changes.len().saturating_sub(REMEMBERED);
         self.report.changes.drain(..surplus);
     }
+}
+
+/// For the record.
+fn note_heard(report: &mut RouterReport, heard: Heard, at: Instant) {
+    report.heard = Some(heard.source);
+    report.speaker = heard.priority.map(|priority| Speaker {
+        address: heard.source,
+        priority,
+        until: at + heard.interval.down(priority),
+    });
 }
 
 fn take_away<'a>(vips: impl IntoIterator<Item = &'a IpAddr>) {

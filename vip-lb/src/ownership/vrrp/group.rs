@@ -45,8 +45,17 @@ pub enum GroupEvent {
         /// Which one.
         router: usize,
     },
-    /// The time that [`Group::deadline`] gave has come; for each router, when the packet path last saw an advert of another node.
-    Timer(Vec<Option<Instant>>),
+    /// The packet path saw an advert for this router: [`Event::Seen`].
+    Seen {
+        /// Which one.
+        router: usize,
+        /// When.
+        at: Instant,
+        /// What it says.
+        heard: Heard,
+    },
+    /// The time that [`Group::deadline`] gave has come.
+    Timer,
     /// By how much tracking lowers the priority of all of them now; 0 takes back what it did before.
     Lowered(u8),
     /// Something else is configured of each router, as [`Event::Profile`]; what lowers priorities is told anew.
@@ -120,7 +129,10 @@ impl Group {
             }
             GroupEvent::Heard { router, heard } => self.one(router, Event::Heard(heard), now, &mut orders),
             GroupEvent::Sent { router } => self.one(router, Event::Sent, now, &mut orders),
-            GroupEvent::Timer(last_heard) => self.timer(&last_heard, now, &mut orders),
+            GroupEvent::Seen { router, at, heard } => {
+                self.one(router, Event::Seen { at, heard }, now, &mut orders);
+            }
+            GroupEvent::Timer => self.timer(now, &mut orders),
             GroupEvent::Lowered(by) => {
                 for router in 0..self.routers.len() {
                     let priority = self.routers[router].profile.priority.lowered(by);
@@ -140,21 +152,13 @@ impl Group {
         orders
     }
 
-    fn timer(&mut self, last_heard: &[Option<Instant>], now: Instant, orders: &mut Vec<Order>) {
-        let timer = |router: usize| Event::Timer { last_heard: last_heard.get(router).copied().flatten() };
-        let early: Vec<_> = (0..self.routers.len())
-            .filter(|&router| {
-                // On a copy: what the packet path has seen may put a router's time off.
-                let mut tried = self.routers[router].machine.clone();
-                tried.on(timer(router), now);
-                tried.state() == State::Backup
-            })
-            .collect();
-        let held = self.state() == State::Backup && !early.is_empty();
+    fn timer(&mut self, now: Instant, orders: &mut Vec<Order>) {
+        let is_due = |router: &Router| router.machine.deadline().is_some_and(|due| now >= due);
+        if self.state() == State::Backup && !self.routers.iter().all(is_due) {
+            return;
+        }
         for router in 0..self.routers.len() {
-            if !held || early.contains(&router) {
-                self.one(router, timer(router), now, orders);
-            }
+            self.one(router, Event::Timer, now, orders);
         }
     }
 

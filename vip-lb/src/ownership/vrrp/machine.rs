@@ -3,8 +3,10 @@
 //! * **The lease.** A node answers only while its lease lasts. [`Action::Lease`] gives one for each advert that was really sent
 //!   ([`Event::Sent`]), for three of its intervals from then on, so it ends before any node that heard the advert may act. A node that was stopped and goes on after its lease
 //!   begins as a backup: somebody else may be active, and says so within one interval.
-//! * **Woken late.** Before a backup takes over it compares its timer with when the packet path last saw an advert ([`Event::Timer`]). A daemon that
-//!   was kept from reading its socket so does not seize the VIP.
+//! * **Woken late, or deaf.** What the packet path saw and this node did not hear ([`Event::Seen`]) counts from when it was seen: it puts a backup's timer
+//!   off, and has an active node give way. So a daemon that was kept from reading its socket does not seize the VIP, nor does one whose socket gets nothing,
+//!   because a firewall on the host drops it behind the packet path. What is seen never makes a node speak up: where adverts are seen no more, the timer
+//!   runs out as ever.
 //! * **Readiness.** A node that could not forward does not take part ([`Event::Ready`]): it resigns, and begins anew once it can.
 //! * **Preemption** may be delayed: until a node has been able for this long it lets nodes of lower priority stay active. One that is
 //!   silent is replaced at once, delay or not.
@@ -60,11 +62,15 @@ pub enum Event {
     Resume(Instant),
     /// An advert came.
     Heard(Heard),
-    /// The time that [`Machine::deadline`] gave has come. `last_heard` is when the packet path saw the last advert of another node, if any.
-    Timer {
-        /// Maybe later than what [`Event::Heard`] has told so far.
-        last_heard: Option<Instant>,
+    /// The packet path saw an advert, which did not come here, or not yet. Told before [`Event::Timer`].
+    Seen {
+        /// When; what came before what is known already says nothing, nor does what is yet to come.
+        at: Instant,
+        /// What it says.
+        heard: Heard,
     },
+    /// The time that [`Machine::deadline`] gave has come.
+    Timer,
     /// An advert with a priority, which [`Action::Send`] asked for, has left this node, now. Of the last word nothing is told.
     Sent,
     /// Tracking raised or lowered the priority.
@@ -225,6 +231,8 @@ struct Active {
     advert_at: Instant,
     /// Until when it may answer; until when the first advert must have left.
     lease: Instant,
+    /// Since when it is.
+    since: Instant,
     /// Whether neighbours were told.
     announced: bool,
 }
@@ -310,7 +318,10 @@ impl Machine {
                 self.priority = profile.priority;
                 Vec::new()
             }
-            (_, Event::Heard(heard)) if heard.source == self.profile.source => Vec::new(),
+            (_, Event::Heard(heard) | Event::Seen { heard, .. }) if heard.source == self.profile.source => {
+                Vec::new()
+            }
+            (_, Event::Seen { at, .. }) if at > now => Vec::new(),
             (Role::Initialize, Event::HandOver) => {
                 self.wish = Wish::Another;
                 Vec::new()
@@ -320,7 +331,7 @@ impl Machine {
                 Vec::new()
             }
             (Role::Initialize, Event::Resume(lease)) if now < lease && !self.has_handed_over() => {
-                let active = Active { advert_at: now, lease, announced: true };
+                let active = Active { advert_at: now, lease, since: now, announced: true };
                 let mut actions = vec![Action::Became(State::Active, Why::Resumed)];
                 actions.append(&mut self.advertise(active, now));
                 actions
@@ -331,9 +342,10 @@ impl Machine {
             (Role::Backup(_) | Role::Active(_), Event::Shutdown) => self.end(Why::Shutdown),
             (Role::Backup(backup), event) => self.as_backup(backup, event, now),
             // It did not run for a while, and somebody else may be active: what is heard first must not make it speak up.
-            (Role::Active(active), Event::Timer { .. } | Event::Heard(_) | Event::Follow(false))
-                if now >= active.lease =>
-            {
+            (
+                Role::Active(active),
+                Event::Timer | Event::Heard(_) | Event::Seen { .. } | Event::Follow(false),
+            ) if now >= active.lease => {
                 let mut actions = self.leave(Why::LeaseEnded, self.profile.preempt_delay, now);
                 if let Role::Backup(backup) = self.role {
                     actions.append(&mut self.as_backup(backup, event, now));
@@ -356,35 +368,22 @@ impl Machine {
     /// RFC 9568 section 6.4.2.
     fn as_backup(&mut self, mut backup: Backup, event: Event, now: Instant) -> Vec<Action> {
         match event {
-            Event::Timer { last_heard } => {
-                let waits = matches!(backup.why(), Why::Silence | Why::NobodyElse);
-                if let Some(missed) = last_heard.filter(|&at| at > backup.since && waits) {
-                    backup = Backup { since: missed, wait: Wait::Down, ..backup };
-                }
-                if now >= backup.deadline(self.priority) {
-                    return self.take_over(backup.why(), now);
-                }
-            }
-            Event::Heard(Heard { priority: None, .. }) => {
-                backup = Backup { since: now, wait: Wait::Skew, lower: false, ..backup };
+            Event::Timer if now >= backup.deadline(self.priority) => {
+                return self.take_over(backup.why(), now);
             }
             Event::Heard(Heard { priority: Some(theirs), .. })
                 if theirs < self.priority && self.wish == Wish::Back =>
             {
                 return self.take_over(Why::TakesBack, now);
             }
-            Event::Heard(Heard { priority: Some(theirs), .. })
-                if theirs < self.priority && self.preempts() && now >= backup.preempts_from =>
-            {
-                backup.lower = true;
-            }
-            Event::Heard(Heard { interval, .. }) => {
-                if self.wish == Wish::Back {
+            Event::Heard(heard) => {
+                if self.wish == Wish::Back && heard.priority.is_some() {
                     // Somebody else became active who is not to give way.
                     self.wish = Wish::None;
                 }
-                backup = Backup { since: now, wait: Wait::Down, theirs: interval, lower: false, ..backup };
+                backup = self.after(backup, heard, now);
             }
+            Event::Seen { at, heard } if at > backup.since => backup = self.after(backup, heard, at),
             Event::TakeBack => {
                 // Only what was handed over can be taken back.
                 if self.has_handed_over() {
@@ -399,7 +398,9 @@ impl Machine {
                 }
             }
             Event::Follow(true) => return self.take_over(Why::Follows, now),
-            Event::Follow(false)
+            Event::Timer
+            | Event::Seen { .. }
+            | Event::Follow(false)
             | Event::Ready(_)
             | Event::Resume(_)
             | Event::Sent
@@ -411,24 +412,34 @@ impl Machine {
         Vec::new()
     }
 
+    /// A backup after an advert that came at this time.
+    fn after(&self, backup: Backup, heard: Heard, at: Instant) -> Backup {
+        match heard.priority {
+            None => Backup { since: at, wait: Wait::Skew, lower: false, ..backup },
+            Some(theirs)
+                if theirs < self.priority
+                    && (self.takes_back() || self.preempts() && at >= backup.preempts_from) =>
+            {
+                Backup { lower: true, ..backup }
+            }
+            Some(_) => Backup { since: at, wait: Wait::Down, theirs: heard.interval, lower: false, ..backup },
+        }
+    }
+
     /// RFC 9568 section 6.4.3.
     fn as_active(&mut self, active: Active, event: Event, now: Instant) -> Vec<Action> {
         match event {
-            Event::Timer { .. } if now < active.advert_at => Vec::new(),
-            Event::Timer { .. } => self.advertise(active, now),
+            Event::Timer if now < active.advert_at => Vec::new(),
+            Event::Timer => self.advertise(active, now),
             Event::Sent => {
                 let lease = now + self.profile.interval.lease();
                 self.role = Role::Active(Active { lease, announced: true, ..active });
                 let announce = (!active.announced).then_some(Action::Announce);
                 std::iter::once(Action::Lease(lease)).chain(announce).collect()
             }
-            Event::Heard(Heard { priority: Some(theirs), interval, source })
-                if (theirs, source) > (self.priority, self.profile.source) =>
-            {
-                let why = if theirs > self.priority { Why::HigherPriority } else { Why::HigherAddress };
-                let mut actions = vec![Action::EndLease];
-                actions.append(&mut self.back_up(why, interval, Duration::ZERO, now));
-                actions
+            Event::Heard(heard) if self.gives_way(heard) => self.give_way(heard, now),
+            Event::Seen { at, heard } if at > active.since && self.gives_way(heard) => {
+                self.give_way(heard, at)
             }
             // Asserts itself at once, towards one that stops and one that is wrong.
             Event::Heard(_) => self.advertise(active, now),
@@ -437,7 +448,8 @@ impl Machine {
                 self.resign(Why::HandOver, Wait::Offer, now)
             }
             Event::Follow(false) => self.resign(Why::Follows, Wait::Down, now),
-            Event::Follow(true)
+            Event::Seen { .. }
+            | Event::Follow(true)
             | Event::TakeBack
             | Event::Ready(_)
             | Event::Resume(_)
@@ -445,6 +457,24 @@ impl Machine {
             | Event::Profile(_)
             | Event::Shutdown => Vec::new(),
         }
+    }
+
+    /// Whether an active node leaves the place to the one that says so.
+    fn gives_way(&self, heard: Heard) -> bool {
+        heard.priority.is_some_and(|theirs| (theirs, heard.source) > (self.priority, self.profile.source))
+    }
+
+    fn give_way(&mut self, heard: Heard, at: Instant) -> Vec<Action> {
+        let higher = heard.priority > Some(self.priority);
+        let why = if higher { Why::HigherPriority } else { Why::HigherAddress };
+        let mut actions = vec![Action::EndLease];
+        actions.append(&mut self.back_up(why, heard.interval, Duration::ZERO, at));
+        actions
+    }
+
+    /// Whether it wants back what it handed over.
+    fn takes_back(&self) -> bool {
+        self.wish == Wish::Back
     }
 
     const fn preempts(&self) -> bool {
@@ -460,7 +490,8 @@ impl Machine {
 
     fn take_over(&mut self, why: Why, now: Instant) -> Vec<Action> {
         self.wish = Wish::None;
-        let active = Active { advert_at: now, lease: now + self.profile.interval.lease(), announced: false };
+        let lease = now + self.profile.interval.lease();
+        let active = Active { advert_at: now, lease, since: now, announced: false };
         let mut actions = vec![Action::Became(State::Active, why)];
         actions.append(&mut self.advertise(active, now));
         actions

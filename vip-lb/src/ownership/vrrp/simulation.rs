@@ -1,9 +1,10 @@
-//! Several nodes on a link that delays, reorders, loses and is cut; nodes that are stopped, killed, restarted and cannot send.
+//! Several nodes on a link that delays, reorders, loses and is cut; nodes that are stopped, killed, restarted, cannot send, and whose sockets get nothing.
 //!
 //! What must hold:
 //!
 //! * **One answers.** Two nodes that hear each other do not both have a lease for longer than it takes the lower one to hear the
-//!   higher: the way of one advert, and an interval for each that may be lost.
+//!   higher: the way of one advert, and an interval for each that may be lost. One whose socket gets nothing sees them in its packet path, where it looks
+//!   once a second.
 //! * **Silence is the end of a lease.** Who takes over from a node that fell silent finds no other's lease running, where nothing was
 //!   lost between them.
 //! * **In the end exactly one**, the highest, once nothing goes wrong any more.
@@ -54,6 +55,7 @@ fn troubles(nodes: usize) -> impl Strategy<Value = Vec<Trouble>> {
         node.clone().prop_map(|node| TroubleKind::Restarted { node }),
         (node.clone(), node.clone()).prop_map(|(from, to)| TroubleKind::Cut { from, to }),
         node.clone().prop_map(|node| TroubleKind::Mute { node }),
+        node.clone().prop_map(|node| TroubleKind::Deaf { node }),
         node.clone().prop_map(|node| TroubleKind::HandOver { node }),
         node.prop_map(|node| TroubleKind::Lowered { node }),
     ];
@@ -104,4 +106,26 @@ proptest! {
     fn one_node_answers_where_two_adverts_in_a_row_may_be_lost(troubles in troubles(4), seed: u64, preempt: bool) {
         play(&profiles(4, preempt), &troubles, seed, 2)?;
     }
+}
+
+/// It stays a backup as long as the active node is seen, and takes its place as soon as any other would.
+#[test]
+fn a_deaf_backup_leaves_a_living_node_its_place_and_takes_a_dead_ones() {
+    let profiles = profiles(2, true);
+    let mut link = Link::new(&profiles, 1, 0);
+    let steps = |link: &mut Link, milliseconds: u64| (0..milliseconds).try_for_each(|_| link.step());
+    steps(&mut link, 1000).expect("all is well");
+    assert_eq!(link.active(), [1]);
+    link.begin(&Trouble { at: 0, lasts: 5000, kind: TroubleKind::Deaf { node: 0 } });
+    for _ in 0..3000 {
+        link.step().expect("the one that speaks is seen");
+        assert_eq!(link.answering(), [1]);
+    }
+    link.begin(&Trouble { at: 0, lasts: 1500, kind: TroubleKind::Killed { node: 1 } });
+    let down = profiles[1].interval.down(profiles[0].priority).as_millis() as u64;
+    steps(&mut link, down + 100).expect("the dead one is seen no more");
+    assert_eq!(link.answering(), [0]);
+    // Back again, the higher one is seen by who does not hear it.
+    steps(&mut link, 1500 + 1500).expect("the lower one looks");
+    assert_eq!(link.answering(), [1]);
 }

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use super::*;
-use crate::ownership::vrrp::{Interval, PseudoHeader, Router};
+use super::{seen::is_for, *};
+use crate::ownership::{
+    unheard::{Stamp, StampLink},
+    vrrp::{Interval, PseudoHeader, Router},
+};
 
 const GROUP: &str = "224.0.0.18";
 
@@ -82,4 +85,30 @@ fn whoever_speaks_for_other_addresses_is_named() {
     assert!(running.routers[0].report.conflict.is_some());
     running.hear(0, &advert(51, BOTH));
     assert_eq!(running.routers[0].report.conflict, None, "it was put right");
+}
+
+/// What is said of a stamp's router, sender and address as of an advert's.
+#[test]
+fn stamps_are_for_a_router_as_adverts_are() {
+    let setup = |peers: &[&str]| running(peers).setup.routers.remove(0);
+    let stamp = Stamp {
+        link: StampLink { interface: 3, vlan: 0 },
+        router: Router::V4(51),
+        at: now(),
+        heard: Heard {
+            priority: Some(Priority::OWNER),
+            interval: Interval::DEFAULT,
+            source: address("192.0.2.12"),
+        },
+        address: address(BOTH[0]),
+    };
+    assert!(is_for(&stamp, &setup(&[])) && is_for(&stamp, &setup(&["192.0.2.12"])));
+    assert!(!is_for(&stamp, &setup(&["192.0.2.13"])), "of a stranger");
+    for other in [
+        Stamp { router: Router::V4(52), ..stamp },
+        Stamp { router: Router::V6(51), ..stamp },
+        Stamp { address: address("203.0.113.1"), ..stamp },
+    ] {
+        assert!(!is_for(&other, &setup(&[])), "{other:?}");
+    }
 }

@@ -45,7 +45,7 @@ fn active() -> (Group, Instant) {
 }
 
 fn timer() -> GroupEvent {
-    GroupEvent::Timer(vec![None; 2])
+    GroupEvent::Timer
 }
 
 fn heard(router: usize, theirs: u8) -> GroupEvent {
@@ -85,8 +85,14 @@ fn what_the_packet_path_saw_of_one_holds_both() {
     let (mut group, _) = backup();
     let due = group.deadline().expect("a backup has a timer");
     let seen = due - Duration::from_millis(100);
-    assert_eq!(group.on(GroupEvent::Timer(vec![None, Some(seen)]), due), []);
+    let heard = Heard { priority: Priority::new(200), interval: Interval::DEFAULT, source: OTHER };
+    assert_eq!(group.on(GroupEvent::Seen { router: 1, at: seen, heard }, due), []);
+    assert_eq!(group.on(timer(), due), []);
     assert_eq!(group.deadline(), Some(seen + Interval::DEFAULT.down(Priority::DEFAULT)));
+    let (mut group, now) = active();
+    let at = now + Duration::from_millis(100);
+    let orders = group.on(GroupEvent::Seen { router: 1, at, heard }, at);
+    assert_eq!(became(&orders), [(1, State::Backup, Why::HigherPriority), (0, State::Backup, Why::Follows)]);
 }
 
 #[test]

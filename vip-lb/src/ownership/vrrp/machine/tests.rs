@@ -8,7 +8,7 @@ const INTERVAL: Interval = Interval::DEFAULT;
 const OURS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 5));
 const LOWER_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 4));
 const HIGHER_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 6));
-const TIMER: Event = Event::Timer { last_heard: None };
+const TIMER: Event = Event::Timer;
 
 fn priority(priority: u8) -> Priority {
     Priority::new(priority).expect("a priority of a test is not zero")
@@ -291,25 +291,119 @@ fn a_node_whose_adverts_do_not_leave_gives_up() {
     assert_eq!(states, [State::Active, State::Active, State::Backup, State::Active]);
 }
 
+/// What the packet path saw, of whom, how long ago, and what a backup whose time has come makes of it: for how long it waits yet, or why it takes over.
 #[test]
-fn a_backup_woken_late_believes_the_packet_path() {
-    let mut bench = Bench::backup(profile());
-    bench.pass(centis(1000));
-    let last_heard = Some(bench.now - centis(20));
-    assert_eq!(bench.on(Event::Timer { last_heard }), []);
-    assert_eq!(bench.wait(), INTERVAL.down(Priority::DEFAULT) - centis(20));
-    // What it saw long ago does not keep it.
-    bench.pass(centis(1000));
-    assert_eq!(bench.on(Event::Timer { last_heard }), takes_over(Why::Silence));
+fn what_the_packet_path_saw_counts_from_when_it_was_seen() {
+    let down = INTERVAL.down(Priority::DEFAULT);
+    let by = |preempt| Profile { preempt, ..profile() };
+    let (at_once, unheard) = (centis(0), Err(Why::Silence));
+    for (case, profile, theirs, source, ago, expected) in [
+        ("a higher one", by(true), 150, LOWER_ADDRESS, centis(20), Ok(down - centis(20))),
+        ("at this moment", by(true), 150, LOWER_ADDRESS, at_once, Ok(down)),
+        ("another higher one", by(true), 200, HIGHER_ADDRESS, centis(20), Ok(down - centis(20))),
+        ("an equal one", by(true), 100, LOWER_ADDRESS, centis(20), Ok(down - centis(20))),
+        ("a lower one that may stay", by(false), 50, LOWER_ADDRESS, centis(20), Ok(down - centis(20))),
+        ("a lower one", by(true), 50, LOWER_ADDRESS, centis(20), Err(Why::Preempts)),
+        ("long ago", by(true), 150, LOWER_ADDRESS, down, unheard),
+        ("before the last that was heard", by(true), 150, LOWER_ADDRESS, centis(1001), unheard),
+        (
+            "one that resigned just now",
+            by(true),
+            0,
+            LOWER_ADDRESS,
+            at_once,
+            Ok(INTERVAL.skew(Priority::DEFAULT)),
+        ),
+        ("one that resigned", by(true), 0, LOWER_ADDRESS, centis(100), Err(Why::Resigned)),
+        ("its own", by(true), 150, OURS, centis(20), unheard),
+    ] {
+        let mut bench = Bench::backup(profile);
+        bench.on(higher());
+        bench.pass(centis(1000));
+        let heard = Heard { priority: Priority::new(theirs), interval: INTERVAL, source };
+        assert_eq!(bench.on(Event::Seen { at: bench.now - ago, heard }), [], "{case}");
+        let done = bench.on(TIMER);
+        match expected {
+            Ok(wait) => assert_eq!((done, bench.wait()), (vec![], wait), "{case}"),
+            Err(why) => assert_eq!(done, takes_over(why), "{case}"),
+        }
+    }
 }
 
 #[test]
-fn a_node_that_is_preempted_is_seen_by_the_packet_path_too() {
+fn what_was_seen_goes_by_the_interval_that_it_says() {
     let mut bench = Bench::backup(profile());
-    bench.on(lower());
+    bench.pass(centis(1000));
+    let interval = Interval::from_centis(300).expect("300 fits");
+    let heard = Heard { priority: Some(priority(150)), interval, source: LOWER_ADDRESS };
+    bench.on(Event::Seen { at: bench.now, heard });
+    assert_eq!(bench.wait(), interval.down(Priority::DEFAULT));
+}
+
+/// A clock that is ahead must not keep a dead node's place.
+#[test]
+fn what_will_have_been_seen_counts_for_nothing() {
+    for mut bench in [Bench::backup(profile()), Bench::active(profile())] {
+        let due = bench.machine.deadline();
+        let heard = Heard { priority: Some(priority(150)), interval: INTERVAL, source: LOWER_ADDRESS };
+        assert_eq!(bench.on(Event::Seen { at: bench.now + centis(1), heard }), []);
+        assert_eq!(bench.machine.deadline(), due);
+    }
+}
+
+#[test]
+fn a_backup_that_sees_and_does_not_hear_takes_over_when_it_sees_no_more() {
+    let mut bench = Bench::backup(profile());
+    let heard = Heard { priority: Some(priority(150)), interval: INTERVAL, source: LOWER_ADDRESS };
+    for _ in 0..10 {
+        bench.now = bench.machine.deadline().expect("a backup has a timer");
+        assert_eq!(bench.on(Event::Seen { at: bench.now - centis(30), heard }), []);
+        assert_eq!(bench.on(TIMER), []);
+    }
+    let last = bench.now - centis(30);
     bench.now = bench.machine.deadline().expect("a backup has a timer");
-    let last_heard = Some(bench.now);
-    assert_eq!(bench.on(Event::Timer { last_heard }), takes_over(Why::Preempts));
+    assert_eq!(bench.now, last + INTERVAL.down(Priority::DEFAULT));
+    assert_eq!(bench.on(Event::Seen { at: last, heard }), [], "the same once more");
+    assert_eq!(bench.on(TIMER), takes_over(Why::Silence));
+    // What kept it is older than what it is now.
+    bench.on(Event::Sent);
+    assert_eq!(bench.on(Event::Seen { at: last, heard }), []);
+    assert_eq!(bench.machine.state(), State::Active);
+}
+
+#[test]
+fn an_active_node_gives_way_to_a_higher_one_that_it_only_sees_and_answers_none() {
+    for (theirs, source, gives_way) in [
+        (150, LOWER_ADDRESS, Some(Why::HigherPriority)),
+        (100, HIGHER_ADDRESS, Some(Why::HigherAddress)),
+        (100, LOWER_ADDRESS, None),
+        (50, HIGHER_ADDRESS, None),
+        (0, HIGHER_ADDRESS, None),
+    ] {
+        let mut bench = Bench::active(profile());
+        let at = bench.now + centis(10);
+        bench.pass(centis(40));
+        let heard = Heard { priority: Priority::new(theirs), interval: INTERVAL, source };
+        let done = bench.on(Event::Seen { at, heard });
+        match gives_way {
+            Some(why) => {
+                assert_eq!(done, [Action::EndLease, becomes(State::Backup, why)], "{theirs} {source}");
+                assert_eq!(bench.wait(), INTERVAL.down(Priority::DEFAULT) - centis(30));
+            }
+            None => assert_eq!(done, [], "{theirs} {source}"),
+        }
+    }
+}
+
+/// It takes back what it handed over when it hears that node, or when its time has come.
+#[test]
+fn what_is_only_seen_is_not_taken_back_at_once() {
+    let mut bench = handed_over(Profile { preempt: false, ..profile() });
+    bench.on(Event::TakeBack);
+    bench.pass(centis(40));
+    let heard = Heard { priority: Some(priority(50)), interval: INTERVAL, source: HIGHER_ADDRESS };
+    assert_eq!(bench.on(Event::Seen { at: bench.now, heard }), []);
+    assert_eq!(bench.expire(), takes_over(Why::Preempts));
 }
 
 #[test]
@@ -422,9 +516,11 @@ fn a_backup_about_to_preempt_that_is_to_let_be_waits_anew() {
 fn who_hands_over_to_nobody_takes_the_place_again() {
     let mut bench = Bench::active(profile());
     bench.on(Event::HandOver);
-    let seen = bench.now + centis(150);
+    let at = bench.now + centis(150);
     bench.now = bench.machine.deadline().expect("a deadline");
-    assert_eq!(bench.on(Event::Timer { last_heard: Some(seen) }), [], "somebody was seen to speak");
+    let heard = Heard { priority: Some(priority(50)), interval: INTERVAL, source: LOWER_ADDRESS };
+    assert_eq!(bench.on(Event::Seen { at, heard }), []);
+    assert_eq!(bench.on(TIMER), [], "somebody was seen to speak");
     let mut bench = Bench::active(profile());
     bench.on(Event::HandOver);
     assert_eq!(bench.wait(), INTERVAL.offer());

@@ -1,6 +1,10 @@
 //! The link and its nodes, a millisecond at a time.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use super::super::*;
 
@@ -9,6 +13,9 @@ const SLOWEST_MS: u64 = 3;
 
 /// How much tracking lowers a priority: 75 between nodes that differ by 50, so the order changes and no two are equal.
 const LOWERED: u8 = 75;
+
+/// How often a node looks what its packet path saw, even if no time has come.
+const LOOK_MS: u64 = 1000;
 
 /// Something that goes wrong.
 #[derive(Clone, Debug)]
@@ -32,6 +39,8 @@ pub(super) enum TroubleKind {
     Cut { from: usize, to: usize },
     /// What it sends does not leave it, and it knows.
     Mute { node: usize },
+    /// What comes gets to its packet path and not to its socket, as behind a firewall on the host.
+    Deaf { node: usize },
     /// An operator asks it to hand over, and wants that back in the end.
     HandOver { node: usize },
     /// Tracking lowers its priority.
@@ -46,8 +55,14 @@ struct Node {
     stopped_until: Instant,
     gone_until: Option<Instant>,
     mute_until: Instant,
+    deaf_until: Instant,
     lowered_until: Option<Instant>,
     handed_over_until: Option<Instant>,
+    /// What its packet path saw last of each other node, and when.
+    seen: BTreeMap<IpAddr, (Instant, Heard)>,
+    /// When its daemon last read an advert of each.
+    read: BTreeMap<IpAddr, Instant>,
+    look_at: Instant,
 }
 
 impl Node {
@@ -71,6 +86,7 @@ struct Packet {
     at: Instant,
     to: usize,
     heard: Heard,
+    is_seen: bool,
 }
 
 pub(super) struct Link {
@@ -101,8 +117,12 @@ impl Link {
                     stopped_until: now,
                     gone_until: None,
                     mute_until: now,
+                    deaf_until: now,
                     lowered_until: None,
                     handed_over_until: None,
+                    seen: BTreeMap::new(),
+                    read: BTreeMap::new(),
+                    look_at: now,
                 }
             })
             .collect();
@@ -148,6 +168,9 @@ impl Link {
             TroubleKind::Mute { node } => {
                 self.nodes[node].mute_until = self.nodes[node].mute_until.max(until);
             }
+            TroubleKind::Deaf { node } => {
+                self.nodes[node].deaf_until = self.nodes[node].deaf_until.max(until);
+            }
             TroubleKind::HandOver { node } => {
                 if self.nodes[node].runs(self.now) {
                     self.nodes[node].handed_over_until = Some(until);
@@ -171,11 +194,13 @@ impl Link {
         node.gone_until = Some(node.gone_until.map_or(until, |before| before.max(until)));
         node.stopped_until = now;
         node.lowered_until = None;
+        node.read.clear();
     }
 
     /// One millisecond; what does not hold at its end.
     pub(super) fn step(&mut self) -> Result<(), String> {
         self.now += Duration::from_millis(1);
+        self.arrive();
         for node in 0..self.nodes.len() {
             if self.nodes[node].gone_until.is_some_and(|until| self.now >= until) {
                 self.nodes[node].gone_until = None;
@@ -195,6 +220,31 @@ impl Link {
         self.watch()
     }
 
+    /// Packet paths live whatever becomes of daemons.
+    fn arrive(&mut self) {
+        let (now, nodes) = (self.now, &mut self.nodes);
+        self.packets.retain_mut(|packet| {
+            if packet.at > now || packet.is_seen {
+                return true;
+            }
+            packet.is_seen = true;
+            let node = &mut nodes[packet.to];
+            node.seen.insert(packet.heard.source, (packet.at, packet.heard));
+            now >= node.deaf_until
+        });
+    }
+
+    /// What the packet path saw and the daemon did not read.
+    fn look(&mut self, node: usize) {
+        let of = &self.nodes[node];
+        let is_unread = |source: &IpAddr, at: &Instant| of.read.get(source).is_none_or(|read| read < at);
+        let unread: Vec<_> =
+            of.seen.iter().filter(|(source, (at, _))| is_unread(source, at)).map(|(_, seen)| *seen).collect();
+        for (at, heard) in unread {
+            self.tell(node, Event::Seen { at, heard });
+        }
+    }
+
     /// What was heard comes before the timer.
     fn run(&mut self, node: usize) -> Result<(), String> {
         let now = self.now;
@@ -202,6 +252,7 @@ impl Link {
             self.packets.extract_if(.., |packet| packet.to == node && packet.at <= now).collect();
         arrived.sort_by_key(|packet| packet.at);
         for packet in arrived {
+            self.nodes[node].read.insert(packet.heard.source, now);
             self.tell(node, Event::Heard(packet.heard));
         }
         if self.nodes[node].lowered_until.is_some_and(|until| now >= until) {
@@ -215,8 +266,13 @@ impl Link {
             // It is over, as the daemon notes.
             self.nodes[node].handed_over_until = None;
         }
+        let is_due = self.nodes[node].machine.deadline().is_some_and(|due| now >= due);
+        if is_due || now >= self.nodes[node].look_at {
+            self.nodes[node].look_at = now + Duration::from_millis(LOOK_MS);
+            self.look(node);
+        }
         if self.nodes[node].machine.deadline().is_some_and(|due| now >= due) {
-            let actions = self.tell(node, Event::Timer { last_heard: None });
+            let actions = self.tell(node, Event::Timer);
             if self.lost_in_a_row == 0 && actions.contains(&Action::Became(State::Active, Why::Silence)) {
                 self.silent(node)?;
             }
@@ -266,7 +322,7 @@ impl Link {
             way.lost = if lost && way.lost < self.lost_in_a_row { way.lost + 1 } else { 0 };
             if self.now >= way.cut_until && way.lost == 0 {
                 let heard = Heard { priority, interval, source };
-                self.packets.push(Packet { at: self.now + delay, to, heard });
+                self.packets.push(Packet { at: self.now + delay, to, heard, is_seen: false });
             }
         }
         if priority.is_some() {
@@ -303,6 +359,10 @@ impl Link {
                 self.both[a][b] = if both { self.both[a][b] + 1 } else { 0 };
                 // One advert of the higher one gets through in that time, or the lower one's, which is answered at once.
                 let hears = u64::from(self.lost_in_a_row) * 100 + 100 + SLOWEST_MS + 1;
+                // One that is deaf sees it when it looks.
+                let was_deaf =
+                    |node: usize| now < self.nodes[node].deaf_until + Duration::from_millis(LOOK_MS + hears);
+                let hears = if was_deaf(a) || was_deaf(b) { hears + LOOK_MS } else { hears };
                 let open_since = self.ways[a][b].open_since.max(self.ways[b][a].open_since);
                 let open = (now - open_since).as_millis() as u64;
                 if open > hears && self.both[a][b] > hears {
