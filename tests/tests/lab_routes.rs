@@ -191,6 +191,8 @@ fn neither_an_upgrade_nor_a_crash_touches_the_route() -> Result<()> {
         wait_told(site.daemon(), true, ABLE)?;
         let before = routes(&site)?;
         let watch = Watch::start(&site)?;
+        let (code, _, said) = site.daemon().ask_code(&["handover", &vip(family).to_string()])?;
+        ensure!(code != 0 && said.contains("run `vip-lb maintenance on` here"), "{code}: {said}");
 
         let adopted = "a daemon before has published it, and it is still right";
         site.daemon_mut().hand_over()?;

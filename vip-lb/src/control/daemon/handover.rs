@@ -159,10 +159,8 @@ impl Daemon {
         let Some(configured) = self.config.vips.iter().find(|of| of.address == vip) else {
             return Err(ApiError::new(ErrorKind::NotFound, format!("there is no VIP {vip}")));
         };
-        if configured.ownership != Ownership::Vrrp {
-            return Err(conflict(format!(
-                "nobody is elected for {vip}: this node always answers for it, unless it is in maintenance"
-            )));
+        if let Some(why) = not_elected(vip, configured.ownership) {
+            return Err(conflict(why));
         }
         let has = |router: &RouterSetup| router.vips.contains(&vip);
         let group = groups(&self.config).into_iter().find(|group| group.routers.iter().any(has));
@@ -206,6 +204,21 @@ fn finish(mut report: HandoverReport, kept: Option<Kept<()>>, answer: Answer<Han
     });
 }
 
+/// Why a VIP cannot be handed over, and what does that instead; none where nodes elect one of them.
+fn not_elected(vip: IpAddr, ownership: Ownership) -> Option<String> {
+    match ownership {
+        Ownership::Vrrp => None,
+        Ownership::Always => Some(format!(
+            "nobody is elected for {vip}: this node always answers for it, unless it is in maintenance"
+        )),
+        Ownership::Route => Some(format!(
+            "nobody is elected for {vip}: routers choose among the nodes that publish a route to it. To have its packets go to the others, run \
+             `vip-lb maintenance on` here: this node withdraws the routes to its VIPs, and forwards what still comes; `vip-lb maintenance \
+             off` publishes them again"
+        )),
+    }
+}
+
 fn conflict(why: String) -> ApiError {
     ApiError::new(ErrorKind::Conflict, why)
 }
@@ -213,4 +226,22 @@ fn conflict(why: String) -> ApiError {
 /// The other node that is active, if it is not silent.
 pub(super) fn speaker(report: &RouterReport) -> Option<IpAddr> {
     report.speaker.filter(|speaker| now() < speaker.until).map(|speaker| speaker.address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_handed_over_says_what_to_do_instead() {
+        let vip = IpAddr::from([198, 51, 100, 10]);
+        assert_eq!(not_elected(vip, Ownership::Vrrp), None);
+        for ownership in [Ownership::Always, Ownership::Route] {
+            let why = not_elected(vip, ownership).expect("nobody is elected");
+            assert!(why.starts_with("nobody is elected for 198.51.100.10: "), "{why}");
+            assert!(why.contains("maintenance"), "{why}");
+        }
+        let routed = not_elected(vip, Ownership::Route).expect("nobody is elected");
+        assert!(routed.contains("`vip-lb maintenance on`") && !routed.contains("always answers"), "{routed}");
+    }
 }
