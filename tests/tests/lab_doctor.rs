@@ -95,6 +95,20 @@ fn ports_that_the_host_uses_too_are_named_and_taken_from_it() -> Result<()> {
 }
 
 #[test]
+fn a_strict_filter_on_a_router_with_routes_to_vips_is_named_and_loosened() -> Result<()> {
+    let scene = Scene::new(Mode::L2, Family::V4)?;
+    let edge = &scene.edge().namespace;
+    let mut config = scene.config.clone();
+    config.vips[0].ownership = Some("route".to_owned());
+    scene.write(&config)?;
+    edge.run("ping", &["-c", "1", "10.77.0.11"])?;
+    edge.sysctl("net/ipv4/ip_forward", "1")?;
+    edge.sysctl("net/ipv4/conf/all/rp_filter", "0")?;
+    edge.sysctl(&format!("net/ipv4/conf/{}/rp_filter", Node::DEVICE), "1")?;
+    scene.is_named_and_mended("reverse_path", WARNINGS, "rp_filter of eth0 is strict, and 10.77.1.1")
+}
+
+#[test]
 fn a_missing_bpf_file_system_is_named_and_mounted() -> Result<()> {
     let scene = Scene::new(Mode::L2, Family::V4)?;
     let doctor = format!("vip-lb doctor --config {} --json", scene.path.display());

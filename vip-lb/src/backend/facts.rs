@@ -14,7 +14,7 @@ pub(super) const ARP_IGNORE: &str = "arp_ignore";
 /// As [`ARP_IGNORE`].
 pub(super) const ARP_ANNOUNCE: &str = "arp_announce";
 /// As [`ARP_IGNORE`].
-pub(super) const RP_FILTER: &str = "rp_filter";
+pub(crate) const RP_FILTER: &str = "rp_filter";
 /// A setting of IPv6, read of every interface and of the loopback.
 pub(super) const DISABLE_IPV6: &str = "disable_ipv6";
 

@@ -10,6 +10,7 @@ mod needs;
 mod record;
 mod setup;
 
+pub(crate) use facts::RP_FILTER;
 pub use facts::{GatherError, HostFacts};
 pub use needs::{Advice, Need, NeedKind, Wish, advice, needs, segment_sizes};
 pub use record::{Change, Record, RecordError};

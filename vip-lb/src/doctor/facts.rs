@@ -24,6 +24,10 @@ pub struct Facts {
     pub addresses: Vec<HostAddress>,
     /// `net.ipv4.ip_local_port_range`, first and last.
     pub local_ports: Option<(u16, u16)>,
+    /// Whether the host is a router of IPv4 (`net.ipv4.ip_forward`).
+    pub routes: bool,
+    /// Interfaces whose reverse path filter of IPv4 is strict: their own `rp_filter` and that of `all`, the larger of which counts, make 1.
+    pub strict: Vec<String>,
 }
 
 /// The machine itself.

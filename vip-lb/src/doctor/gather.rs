@@ -6,6 +6,7 @@ use anyhow::Context as _;
 
 use super::facts::{BackendPath, Facts, Host, InterfaceFacts, PathAnswer, Program};
 use crate::{
+    backend::RP_FILTER,
     config::{
         Config,
         model::{AttachMode, DEFAULT_PINS},
@@ -14,6 +15,9 @@ use crate::{
     network::{self, Interface, Network, NextHop, Sysctl, Wanted},
     privileges::{self, Privileges},
 };
+
+/// Of `rp_filter`: what comes in by another interface than the way back to its source is dropped (RFC 3704 section 2.2).
+const STRICT: i64 = 1;
 
 /// Offloads that join packets, by the kernel's names.
 const JOINING: [&str; 2] = ["rx-lro", "rx-gro-hw"];
@@ -50,6 +54,8 @@ pub async fn node(config: Option<Config>) -> anyhow::Result<Facts> {
         host: host(config.as_ref(), &pins),
         addresses: network.addresses().await.context("cannot list the addresses")?,
         local_ports: local_ports(),
+        routes: Sysctl::global("net/ipv4/ip_forward").read().is_ok_and(|value| value != 0),
+        strict: all.iter().map(|device| device.name.clone()).filter(|name| is_strict(name)).collect(),
         config,
         interfaces,
         paths,
@@ -137,6 +143,11 @@ fn available(meminfo: &str) -> Option<u64> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kibibytes * 1024)
+}
+
+fn is_strict(interface: &str) -> bool {
+    let value = |scope: &str| Sysctl::ipv4(scope, RP_FILTER).read().unwrap_or(0);
+    value("all").max(value(interface)) == STRICT
 }
 
 fn local_ports() -> Option<(u16, u16)> {

@@ -3,12 +3,13 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use crate::{
+    backend::RP_FILTER,
     config::{
         Config,
-        model::{AttachMode, ForwardMode},
+        model::{AttachMode, ForwardMode, Ownership, Route},
     },
     doctor::{BackendPath, Check, Facts, Finding, PathAnswer},
-    network::{NextHop, Via},
+    network::{NextHop, Sysctl, Via},
 };
 
 /// The smallest packet that every IPv6 sender may send whole (RFC 8200 section 5).
@@ -22,6 +23,9 @@ struct Target<'a> {
     mode: ForwardMode,
     /// Whether clients are of IPv6.
     inner_is_v6: bool,
+    /// Its VIP, and that one's route where it has one.
+    vip: IpAddr,
+    route: Option<&'a Route>,
     path: &'a BackendPath,
 }
 
@@ -37,7 +41,7 @@ pub(super) fn all(config: &Config, facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-fn targets<'a>(config: &Config, paths: &BTreeMap<IpAddr, &'a BackendPath>) -> Vec<Target<'a>> {
+fn targets<'a>(config: &'a Config, paths: &BTreeMap<IpAddr, &'a BackendPath>) -> Vec<Target<'a>> {
     let mut targets = Vec::new();
     for vip in &config.vips {
         for service in &vip.services {
@@ -48,6 +52,8 @@ fn targets<'a>(config: &Config, paths: &BTreeMap<IpAddr, &'a BackendPath>) -> Ve
                     address: backend.address,
                     mode: backend.mode,
                     inner_is_v6: vip.address.is_ipv6(),
+                    vip: vip.address,
+                    route: vip.route.as_ref().filter(|_| vip.ownership == Ownership::Route),
                     path,
                 });
             }
@@ -83,6 +89,7 @@ fn way(target: &Target<'_>, facts: &Facts) -> Vec<Finding> {
     findings.push(neighbour(via, egress));
     findings.extend(redirect(target, facts));
     findings.extend(mtu(target, via));
+    findings.extend(reverse_path(target, egress, facts));
     findings
 }
 
@@ -122,6 +129,34 @@ fn redirect(target: &Target<'_>, facts: &Facts) -> Option<Finding> {
              that, or use `attach: generic` where packets come in",
         )
     })
+}
+
+/// Backends that answer from a VIP through this node as their router, which has a route to the VIP itself: strictly seen, that is where such packets ought
+/// to come from. IPv6 has no such filter.
+fn reverse_path(target: &Target<'_>, egress: &str, facts: &Facts) -> Option<Finding> {
+    let Target { mode, vip, route: Some(route), .. } = target else { return None };
+    let asks_its_table = route.table == Route::default().table;
+    if vip.is_ipv6() || *mode == ForwardMode::Nat || !facts.routes || !asks_its_table {
+        return None;
+    }
+    if !facts.strict.iter().any(|strict| strict == egress) {
+        return Some(Finding::ok(
+            Check::ReversePath,
+            format!("{egress} lets in what backends there answer from {vip}"),
+        ));
+    }
+    Some(
+        Finding::warning(
+            Check::ReversePath,
+            format!(
+                "rp_filter of {egress} is strict, and {vip}, from which backends there answer, has its route to {}",
+                route.device
+            ),
+            "where this node is their router, it drops their answers: they do not come in by the way to their source. A \
+             `route.table` of its own helps as well",
+        )
+        .mended_by(format!("sysctl -w {}=2", Sysctl::ipv4(egress, RP_FILTER))),
+    )
 }
 
 fn mtu(target: &Target<'_>, via: &Via) -> Option<Finding> {

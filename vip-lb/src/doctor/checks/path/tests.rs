@@ -77,6 +77,8 @@ fn facts(config: &Config, address: &str, via: Via) -> Facts {
             length: 24,
         }],
         local_ports: Some((32_768, 60_999)),
+        routes: false,
+        strict: Vec::new(),
     }
 }
 
@@ -179,4 +181,38 @@ fn an_interface_that_is_too_small_is_mended_and_a_route_is_not() {
     let PathAnswer::Found { interface_mtu, .. } = &mut facts.paths[0].answer else { panic!() };
     *interface_mtu = 1500;
     assert_eq!(bad(&config, &facts)[0].fix, None);
+}
+
+#[test]
+fn answers_that_a_strict_filter_drops_on_a_router_with_routes_to_vips_are_foreseen() {
+    let found = |route: &str, mode: &str, change: fn(&mut Facts)| {
+        let text = format!(
+            "node: {{seed: a long enough seed, interfaces: [eth0]}}
+vips:
+  - address: 198.51.100.10
+    ownership: route
+    route: {{linger: 0s{route}}}
+    services: [{{name: web, port: 80, mode: {mode}, backends: [{{name: b1, address: '{BACKEND}'}}]}}]
+"
+        );
+        let config =
+            config::parse(&text, Path::new("x.yaml")).unwrap_or_else(|errors| panic!("{errors}")).config;
+        let mut facts = facts(&config, BACKEND, via(BACKEND, 1500));
+        (facts.routes, facts.strict) = (true, vec!["eth0".to_owned()]);
+        change(&mut facts);
+        all(&config, &facts).into_iter().find(|finding| finding.check == Check::ReversePath)
+    };
+    let warning = found("", "l2", |_| ()).expect("a finding");
+    assert_eq!(warning.level, Level::Warning);
+    assert_eq!(
+        warning.found,
+        "rp_filter of eth0 is strict, and 198.51.100.10, from which backends there answer, has its route to vip-lb"
+    );
+    assert_eq!(warning.fix.as_deref(), Some("sysctl -w net.ipv4.conf.eth0.rp_filter=2"));
+    let lax = found("", "l2", |facts| facts.strict = vec!["eth1".to_owned()]);
+    assert_eq!(lax.expect("a finding").level, Level::Ok);
+    assert_eq!(found("", "l2", |facts| facts.routes = false), None, "it is nobody's router");
+    assert_eq!(found(", table: 100", "l2", |_| ()), None, "the way back does not ask that table");
+    let mut nat = found("", "nat", |_| ());
+    assert_eq!(nat.take(), None, "backends answer to the node itself");
 }
