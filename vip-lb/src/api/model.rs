@@ -28,7 +28,7 @@ pub use explain::{
 pub use handover::{HandoverReport, HandoverRequest, TakeBackRequest};
 pub use node::{NodeAdmin, NodeReport, ServiceQuiet, VipElsewhere};
 pub use packet::{NoSuchPacket, PacketKind};
-pub use peering::{PeerMismatch, PeerRouter, PeerStatus, PeeringStatus};
+pub use peering::{PeerMismatch, PeerRouter, PeerStatus, PeeringStatus, SharedFlows};
 pub use plan::{
     BackendPlan, Change, ChangeAction, ConfigRequest, ConfigText, ConnectionFate, Loss, Outcome, Plan,
     RevisionInfo, Revisions, ServicePlan, Subject,

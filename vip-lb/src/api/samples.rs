@@ -12,9 +12,9 @@ use super::model::{
     ConfigInfo, Counters, ExplainRequest, ExplainedService, Explanation, FloorStatus, FlowHash, Forwarding,
     ForwardingState, Frame, HandedOverStatus, Health, HealthState, HostStatus, InterfaceStatus, NodeAdmin,
     OperatorOrder, OrderKind, PassiveStatus, PeerMismatch, PeerStatus, PeeringStatus, RouteChange,
-    RouteDeviceKind, RouteStatus, SecondOwner, SecondOwnerStatus, ServiceStatus, Slot, SlotState, Status,
-    Step, TableStatus, TrackerStatus, Traffic, Verdict, VerdictCount, VipStatus, VrrpChange, VrrpSpeaker,
-    VrrpState, VrrpStatus, WatchdogStatus, WatchedPacket,
+    RouteDeviceKind, RouteStatus, SecondOwner, SecondOwnerStatus, ServiceStatus, SharedFlows, Slot,
+    SlotState, Status, Step, TableStatus, TrackerStatus, Traffic, Verdict, VerdictCount, VipStatus,
+    VrrpChange, VrrpSpeaker, VrrpState, VrrpStatus, WatchdogStatus, WatchedPacket,
 };
 use crate::{
     config::model::{
@@ -319,7 +319,7 @@ fn peering() -> PeeringStatus {
     PeeringStatus {
         secret_file: "/etc/vip-lb/peers".into(),
         port: 7112,
-        share: vec!["orders".into()],
+        share: vec!["orders".into(), "flows".into()],
         problem: None,
         peers: vec![
             peer("192.0.2.12", "edge2"),
@@ -332,6 +332,7 @@ fn peering() -> PeeringStatus {
                 ..peer("192.0.2.13", "edge3")
             },
         ],
+        flows: Some(SharedFlows { told: 512, heard: 340, missed: 0, learning: false }),
         refused: [("stranger".to_owned(), 3)].into(),
     }
 }

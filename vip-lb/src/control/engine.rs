@@ -26,8 +26,11 @@ use crate::{
 mod addresses;
 mod adopt;
 mod probes;
+mod share;
 #[cfg(test)]
 mod tests;
+
+pub use share::SharedSlots;
 
 /// Decides over all maps. A copy decides the same as the original.
 #[derive(Clone, Debug)]

@@ -20,6 +20,8 @@ pub enum Withdrawal {
     NodeConfigured,
     /// `vip-lb drain --node`.
     NodeOrdered,
+    /// It has just started, and peers know of flows that it would break.
+    Learning,
     /// All of its services have too few healthy backends and fail closed.
     Closed,
 }
@@ -55,6 +57,7 @@ impl fmt::Display for Withdrawal {
         f.write_str(match self {
             Self::NodeConfigured => "this node is drained in the configuration",
             Self::NodeOrdered => "this node is drained by the operator",
+            Self::Learning => "this node is learning which flows its peers have recorded",
             Self::Closed => "all of its services have too few healthy backends and fail closed",
         })
     }

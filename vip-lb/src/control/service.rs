@@ -1,5 +1,7 @@
 //! One service in the maps: its ring and the backends it has, had, and still owes something to.
 
+mod share;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet, btree_map::Entry},
     net::IpAddr,

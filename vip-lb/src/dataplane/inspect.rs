@@ -237,11 +237,13 @@ pub fn monotonic() -> Duration {
 }
 
 impl Dataplane {
-    fn flow(&self, key: &FlowKey) -> anyhow::Result<Option<FlowEntry>> {
+    /// An entry of FLOWS.
+    pub fn flow(&self, key: &FlowKey) -> anyhow::Result<Option<FlowEntry>> {
         entry(self.flow_table(), key, "FLOWS")
     }
 
-    fn newborn_entry(&self, key: &FlowKey) -> anyhow::Result<Option<FlowEntry>> {
+    /// An entry of NEWBORN.
+    pub fn newborn_entry(&self, key: &FlowKey) -> anyhow::Result<Option<FlowEntry>> {
         entry(self.newborn_table(), key, "NEWBORN")
     }
 

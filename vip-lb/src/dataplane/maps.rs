@@ -284,6 +284,21 @@ impl Dataplane {
         raw::entries(self.survivors.fd()).context("cannot read SURVIVORS")
     }
 
+    /// Inserts or replaces an entry of FLOWS, as another node recorded it.
+    pub fn insert_flow(&self, key: &FlowKey, entry: &FlowEntry) -> anyhow::Result<()> {
+        raw::update(self.flows.fd(), *key, *entry).context("cannot write into FLOWS")
+    }
+
+    /// Removes an entry from FLOWS, whatever it is.
+    pub fn delete_flow(&self, key: &FlowKey) -> anyhow::Result<()> {
+        raw::delete(self.flows.fd(), *key).context("cannot remove from FLOWS")
+    }
+
+    /// Inserts or replaces an entry of NEWBORN, as another node recorded it.
+    pub fn insert_newborn(&self, key: &FlowKey, entry: &FlowEntry) -> anyhow::Result<()> {
+        raw::update(self.newborn.fd(), *key, *entry).context("cannot write into NEWBORN")
+    }
+
     /// Removes entries from FLOWS, those that changed since they were read excepted. Tells how many those are.
     pub fn remove_flows(&self, read: &[(FlowKey, FlowEntry)]) -> anyhow::Result<usize> {
         remove_unchanged(&self.flows, read).context("cannot remove from FLOWS")

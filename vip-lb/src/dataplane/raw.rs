@@ -134,6 +134,18 @@ pub(super) fn update_bytes(map: &impl AsFd, key: &[u8], value: &[u8]) -> io::Res
     unsafe { bpf(BPF_MAP_UPDATE_ELEM, &attr) }.map(drop)
 }
 
+/// Writes one element of a hash map, in the place of any other.
+pub(super) fn update<K: Plain, V: Plain>(map: &impl AsFd, key: K, value: V) -> io::Result<()> {
+    let attr = ElementAttr {
+        map_fd: fd(map),
+        key: (&raw const key) as u64,
+        value: (&raw const value) as u64,
+        ..ElementAttr::default()
+    };
+    // SAFETY: key and value point to live memory of the map's sizes.
+    unsafe { bpf(BPF_MAP_UPDATE_ELEM, &attr) }.map(drop)
+}
+
 /// The key that follows `key`, or the first one.
 pub(super) fn next_key(map: &impl AsFd, key: Option<&[u8]>, key_size: usize) -> io::Result<Option<Vec<u8>>> {
     let mut next = vec![0; key_size];

@@ -51,6 +51,7 @@ metrics! {
     PEER_CONNECTED: Gauge "peer_connected" ["peer"] "Whether this node and the peer hear each other.";
     PEER_AGREES: Gauge "peer_agrees" ["peer"] "Whether the peer is there and does the same as this node.";
     PEER_MISMATCHES: Gauge "peer_mismatches" ["peer"] "What the peer does otherwise than this node: how many things.";
+    PEER_FLOWS: Counter "peer_flows_total" ["what"] "Recorded flows that peers were told (told), that were taken in from them (heard), and that could not be (missed).";
     PEERS_REFUSED: Counter "peers_refused_total" ["reason"] "Connections to the port of peers that came to nothing, by why.";
     INTERFACE: Gauge "interface_attached" ["interface", "mode"] "1 for each interface that the program is attached to; native or generic mode is a label.";
     VIP_ANSWERING: Gauge "vip_answering" ["vip"] "Whether this node answers ARP, neighbour solicitations and ping for the VIP, or publishes a route to it.";

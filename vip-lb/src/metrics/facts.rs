@@ -115,6 +115,12 @@ fn peers(page: &mut Page, facts: &Facts) {
     for peer in all() {
         samples.sample(&[&peer.address.to_string()], peer.mismatches.len() as u64);
     }
+    let mut samples = page.metric(&PEER_FLOWS);
+    for flows in peering.into_iter().filter_map(|peering| peering.flows) {
+        for (what, count) in [("told", flows.told), ("heard", flows.heard), ("missed", flows.missed)] {
+            samples.sample(&[what], count);
+        }
+    }
     let mut samples = page.metric(&PEERS_REFUSED);
     for (reason, &count) in peering.into_iter().flat_map(|peering| &peering.refused) {
         samples.sample(&[reason], count);

@@ -52,6 +52,7 @@ fn samples_say_what_the_status_says() {
         "vip_lb_peer_connected{peer=\"192.0.2.12\"} 1",
         "vip_lb_peer_agrees{peer=\"192.0.2.13\"} 0",
         "vip_lb_peer_mismatches{peer=\"192.0.2.13\"} 1",
+        "vip_lb_peer_flows_total{what=\"heard\"} 340",
         "vip_lb_peers_refused_total{reason=\"stranger\"} 3",
         "vip_lb_interface_attached{interface=\"eth1\",mode=\"generic\"} 1",
         "vip_lb_vip_answering{vip=\"2001:db8::10\"} 0",

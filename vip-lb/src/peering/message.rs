@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::statement::Statement;
+use super::{flows::Flows, statement::Statement};
 use crate::state::SharedOrder;
 
 /// Something told.
@@ -16,6 +16,14 @@ pub enum Message {
     Statement(Box<Statement>),
     /// The last words about orders of operators, as far as they may be news.
     Orders(Vec<SharedOrder>),
+    /// What its slots remember, and which flows are recorded in them.
+    Flows(Box<Flows>),
+    /// Not all of that could be taken in: it is to be told from the beginning.
+    FlowsAgain,
+    /// Flows are about to move here: all that is recorded is to be told, and nothing more to be recorded for a moment.
+    Prepare,
+    /// That was done; all was told before this.
+    Prepared,
 }
 
 /// A frame from the node that is told.

@@ -83,10 +83,24 @@ pub struct Heard {
 }
 
 impl Heard {
-    /// Has the peer know that this was taken in, and all that it said before.
-    pub fn take_in(self) -> Message {
+    /// What it says, and how to tell it that this was taken in.
+    #[must_use]
+    pub fn open(self) -> (Message, TakenIn) {
+        (self.message, TakenIn { number: self.number, taken: self.taken })
+    }
+}
+
+/// Something that a peer said, and that is being taken in.
+#[derive(Debug)]
+pub struct TakenIn {
+    number: u64,
+    taken: watch::Sender<u64>,
+}
+
+impl TakenIn {
+    /// Has the peer know that it was, and all that it said before.
+    pub fn tell(self) {
         self.taken.send_replace(self.number);
-        self.message
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Limits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     limits: Limits,
+    /// Nodes that share what they record, this one included: the tables of each have room for what all of them do.
+    nodes: u32,
     /// Entries of FLOWS that are neither used nor promised.
     room: u32,
     /// What all CPUs may record in the present tick.
@@ -36,7 +38,12 @@ pub struct Budget {
 impl Budget {
     /// No room until the first look.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, room: 0, granted: 0, unseen: 0 }
+        Self { limits, nodes: 1, room: 0, granted: 0, unseen: 0 }
+    }
+
+    /// Sets how many nodes share what they record, this one included.
+    pub fn share_with(&mut self, nodes: u32) {
+        self.nodes = nodes.max(1);
     }
 
     /// `Settings::record_budget` of the next tick, to be published together with it. 0 when FLOWS has no room.
@@ -44,7 +51,7 @@ impl Budget {
     /// Half of the room at most, so that a daemon that looks seldom runs dry gradually.
     pub fn next_tick(&mut self) -> u32 {
         let cpus = self.limits.cpus.max(1);
-        let each = (self.limits.newborn / (LIFE * cpus)).min(self.room / (2 * cpus));
+        let each = (self.limits.newborn / (LIFE * cpus * self.nodes)).min(self.room / (2 * cpus));
         self.granted = each * cpus;
         self.room -= self.granted;
         self.unseen = self.unseen.saturating_add(self.granted);
@@ -61,6 +68,13 @@ impl Budget {
     pub fn finish_look(&mut self, occupied: usize) {
         let occupied = u32::try_from(occupied).unwrap_or(u32::MAX);
         self.room = self.limits.flows.saturating_sub(occupied).saturating_sub(self.unseen);
+    }
+
+    /// Takes room for records that another node made. Tells for how many of them there is some.
+    pub fn take(&mut self, wanted: usize) -> usize {
+        let taken = self.room.min(u32::try_from(wanted).unwrap_or(u32::MAX));
+        self.room -= taken;
+        taken as usize
     }
 
     /// `Settings::survivor_budget`.
@@ -115,6 +129,22 @@ mod tests {
         budget.finish_look(900);
         // 40 of each of the two ticks may have come after the tables were read.
         assert_eq!(budget.next_tick(), (1000 - 900 - 80) / 8);
+    }
+
+    #[test]
+    fn nodes_that_share_leave_room_for_each_other() {
+        let mut budget = looked(0);
+        budget.share_with(2);
+        assert_eq!(budget.next_tick(), 5);
+    }
+
+    #[test]
+    fn records_of_other_nodes_take_no_room_that_is_promised() {
+        let mut budget = looked(900);
+        let granted = budget.next_tick() * LIMITS.cpus;
+        assert_eq!(budget.take(50), 50);
+        assert_eq!(budget.take(70), 50 - granted as usize);
+        assert_eq!((budget.take(1), budget.next_tick()), (0, 0));
     }
 
     #[test]

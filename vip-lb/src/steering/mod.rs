@@ -29,6 +29,10 @@
 //! * **Time** is the tick. It advances by at most one per second and only while a daemon lives to advance it ([`Ticker`]), so a flow is
 //!   never silent for more ticks than seconds, however long the daemon stood still.
 //!
+//! * **Several nodes** that tell each other of their slots and records ([`ServiceRing::shared`], [`ServiceRing::learn`],
+//!   [`ServiceRing::place`], [`Told`]) have the same `previous`, and none closes a slot that another one still has open. Flows may
+//!   then move between them. What another node says of a slot's past counts only where this one has forwarded nothing itself.
+//!
 //! # Limits
 //!
 //! * A client that has sent FIN or RST, or has not answered the SYN-ACK yet, counts as live for [`Timeouts::closing`] and
@@ -43,9 +47,11 @@ pub mod identity;
 pub mod maglev;
 pub mod ring;
 pub mod ticker;
+pub mod told;
 
 pub use budget::{Budget, Limits};
 pub use identity::identity;
 pub use maglev::{Candidate, populate};
-pub use ring::{Changes, Collected, Fate, Record, Records, ServiceRing, Start, Timeouts};
+pub use ring::{Changes, Collected, Fate, Learnt, Record, Records, ServiceRing, Start, Timeouts, Trust};
 pub use ticker::Ticker;
+pub use told::{Clock, News, Report, Told};

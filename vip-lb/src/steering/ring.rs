@@ -8,10 +8,13 @@ use std::{
 use vip_lb_common::abi::{BackendRef, FlowEntry, Phase, Slot};
 
 mod records;
+mod shared;
 #[cfg(test)]
 mod tests;
 
 pub use records::{Record, Records, Timeouts};
+use shared::Hold;
+pub use shared::{Learnt, Trust};
 
 /// Ticks after which everything the program did under the former ring lies in the tables: one whole tick at least.
 const GRACE: u32 = 2;
@@ -77,6 +80,8 @@ pub struct ServiceRing {
     timeouts: Timeouts,
     /// Live records by backend, as of the last collection.
     recorded: HashMap<BackendRef, usize>,
+    /// Backends that some record named then which the program honours, a silent one included.
+    named: HashSet<BackendRef>,
     /// Backends that an open slot named until some tick, for whom records may have appeared that no collection has seen.
     left: HashMap<BackendRef, u32>,
     /// Whether records may be left that belong to no open slot, or that no collection has seen.
@@ -85,6 +90,10 @@ pub struct ServiceRing {
     adopted: bool,
     /// How often new flows went elsewhere than before.
     version: u64,
+    /// Slots that other nodes have open, by the names of these nodes.
+    holds: BTreeMap<String, Hold>,
+    /// Whether this node had the traffic when it last told others.
+    serves: bool,
 }
 
 /// An open slot's past.
@@ -94,11 +103,15 @@ struct Life {
     opened_at: u32,
     /// When the slot was last changed in any way.
     changed_at: u32,
+    /// Whether this node has reasons of its own to keep it open, as of the last collection.
+    own: bool,
+    /// Whether it was opened, or given its `previous`, because another node said so, and this one has no traffic.
+    learnt: bool,
 }
 
 impl Life {
     fn begin(now: u32) -> Self {
-        Self { opened_at: now, changed_at: now }
+        Self { opened_at: now, changed_at: now, own: true, learnt: false }
     }
 }
 
@@ -111,10 +124,13 @@ impl ServiceRing {
             start,
             timeouts,
             recorded: HashMap::new(),
+            named: HashSet::new(),
             left: HashMap::new(),
             unswept: false,
             adopted: false,
             version: 0,
+            holds: BTreeMap::new(),
+            serves: false,
         }
     }
 
@@ -138,6 +154,11 @@ impl ServiceRing {
     /// When flows count as ended.
     pub fn timeouts(&self) -> Timeouts {
         self.timeouts
+    }
+
+    /// Whether the beginnings of flows are visible.
+    pub fn start(&self) -> Start {
+        self.start
     }
 
     /// Another idle timeout from now on.
@@ -198,11 +219,6 @@ impl ServiceRing {
         changes
     }
 
-    /// How often the slots' backends for new flows have changed: as long as it is the same, they are.
-    pub fn version(&self) -> u64 {
-        self.version
-    }
-
     /// Takes the signs of life from a ring that was replaced, once no CPU uses it any more (the update of a map of maps waits for
     /// that), so that none is lost.
     pub fn merge(&mut self, published: &[Slot]) {
@@ -235,15 +251,16 @@ impl ServiceRing {
         let all = || records.newborn.iter().map(|record| (record, true));
         let all = || all().chain(records.flows.iter().map(|record| (record, false)));
         // The silent ones too: until it is deleted, the program honours a record, and a handshake may follow it at any time.
-        let elsewhere: HashSet<u32> = all()
-            .map(|(record, _)| record.entry)
-            .filter(|entry| self.is_valid(entry, alive))
+        let honoured = || all().map(|(record, _)| record.entry).filter(|entry| self.is_valid(entry, alive));
+        let named = honoured().map(|entry| entry.backend).collect();
+        let elsewhere: HashSet<u32> = honoured()
             .filter(|entry| entry.backend != self.slots[entry.slot as usize].current)
             .map(|entry| entry.slot)
             .collect();
         let mut collected = self.advance(&elsewhere, now);
 
         self.recorded.clear();
+        self.named = named;
         let flows: HashSet<_> = records.flows.iter().map(|record| record.key).collect();
         for (record, newborn) in all() {
             if self.is_live(record, newborn, alive, now) {
@@ -264,6 +281,11 @@ impl ServiceRing {
     /// The ring to publish.
     pub fn slots(&self) -> &[Slot] {
         &self.slots
+    }
+
+    /// How often the slots' backends for new flows have changed: as long as it is the same, they are.
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
     /// The same, to be kept.
@@ -298,7 +320,7 @@ impl ServiceRing {
     /// Whether a slot or a record names the backend, or may do. One that takes no new flows is drained when nothing does.
     pub fn names(&self, backend: BackendRef) -> bool {
         self.adopted
-            || self.recorded.contains_key(&backend)
+            || self.named.contains(&backend)
             || self.left.contains_key(&backend)
             || self.slots.iter().any(|slot| slot.current == backend || slot.previous == backend)
     }
@@ -342,16 +364,17 @@ impl ServiceRing {
         if self.open.is_empty() {
             return collected;
         }
+        let [held, followed] = self.held(now);
         let slots = Arc::make_mut(&mut self.slots);
         for (&index, life) in &mut self.open {
             let slot = &mut slots[index as usize];
+            let phase = Phase::from_u8(slot.phase);
             let one_backend = slot.previous == slot.current;
             let quiet = one_backend
                 || (is_silent(life.opened_at, idle, now) && is_silent(slot.unrecorded_at, idle, now));
             let steady = now >= life.changed_at.saturating_add(GRACE);
             let all_on_current = !elsewhere.contains(&index);
-            let phase = Phase::from_u8(slot.phase);
-            let next = match (phase, self.start) {
+            let mut next = match (phase, self.start) {
                 (Phase::Open, Start::Hidden) if quiet && steady => Phase::Known,
                 (Phase::Known, _) if all_on_current && steady => Phase::Closed,
                 (Phase::Open, Start::Visible) if quiet && steady && all_on_current => {
@@ -365,6 +388,17 @@ impl ServiceRing {
                 (Phase::Settling, _) if steady => Phase::Closed,
                 _ => phase,
             };
+            let is_only_learnt = life.learnt && is_silent(slot.unrecorded_at, idle, now);
+            life.own = next != Phase::Closed && !is_only_learnt;
+            // What another node still has to remember may come here at any time.
+            let waits = match next {
+                Phase::Closed => held.contains(&index),
+                Phase::Known => followed.contains(&index),
+                Phase::Open | Phase::Settling => false,
+            };
+            if waits {
+                next = phase;
+            }
             if next == phase {
                 continue;
             }

@@ -1,8 +1,10 @@
 //! What clients do, and what each of them expects.
 
+use std::net::IpAddr;
+
 use vip_lb_common::{
     Verdict,
-    abi::{BackendRef, Phase},
+    abi::{Address, BackendRef, Phase},
     memory::MemoryPacket,
     pipeline::{Reason, Step, process},
 };
@@ -44,7 +46,7 @@ struct Reply {
 impl World {
     /// Some packets of clients, and of a flood if there is one.
     pub(crate) fn traffic(&mut self, packets: u64) {
-        if self.over {
+        if self.over || self.quiet {
             return;
         }
         for _ in 0..self.random.below(packets + 1) {
@@ -69,7 +71,7 @@ impl World {
 
     /// More handshakes from nowhere than can be recorded in a tick.
     pub(crate) fn burst(&mut self) {
-        for _ in 0..if self.over { 0 } else { 40 } {
+        for _ in 0..if self.over || self.quiet { 0 } else { 40 } {
             self.flood();
         }
     }
@@ -97,6 +99,22 @@ impl World {
         self.over = true;
     }
 
+    /// The flows have come to another node, where records have other epochs.
+    pub(crate) fn note_move(&mut self) {
+        for client in 0..self.conns.len() {
+            let Some(conn) = self.conns[client] else { continue };
+            let Client { port, .. } = self.client(client);
+            let inner = &self.tables.inner;
+            let (flows, newborn) = (inner.flows.borrow(), inner.newborn.borrow());
+            let found = flows.iter().chain(newborn.iter()).find(|(key, entry)| {
+                key.source == source_of(client) && key.source_port == port && entry.closing == 0
+            });
+            let recorded = conn.recorded.and(found.map(|(_, entry)| (entry.slot, entry.epoch)));
+            drop((flows, newborn));
+            self.conns[client] = Some(Conn { recorded, ..conn });
+        }
+    }
+
     /// A backend is said to be drained.
     pub(crate) fn check_drained(&mut self, backend: BackendRef) {
         let held = (0..self.conns.len()).find(|&client| {
@@ -114,6 +132,8 @@ impl World {
             Stage::Established => TIMEOUTS.idle,
             Stage::Closing => TIMEOUTS.closing,
         };
+        // What another node recorded may be forgotten a tick earlier.
+        let silence = silence - u32::from(self.spare.is_some());
         self.is_alive(conn.backend) && self.second - conn.last <= silence
     }
 
@@ -219,7 +239,7 @@ impl World {
     }
 
     fn client(&self, client: usize) -> Client {
-        Client { address: [192, 0, 2, client as u8 + 1], port: self.ports[client] }
+        Client { address: address_of(client), port: self.ports[client] }
     }
 
     /// The next connection comes from another port, and so by another slot.
@@ -266,4 +286,12 @@ impl World {
         }
         Reply { backend, recorded, trace }
     }
+}
+
+fn address_of(client: usize) -> [u8; 4] {
+    [192, 0, 2, client as u8 + 1]
+}
+
+fn source_of(client: usize) -> Address {
+    Address::from(IpAddr::from(address_of(client)))
 }

@@ -44,6 +44,7 @@ impl World {
         let published = self.tables.inner.rings[&SERVICE].borrow().clone();
         self.ring = ServiceRing::adopt(published, self.kind.start(), TIMEOUTS, self.tick);
         self.budget = Budget::new(Self::limits());
+        self.told = vip_lb::steering::Told::default();
         self.retarget();
     }
 
@@ -70,25 +71,16 @@ impl World {
         } else {
             Records { newborn, flows }
         };
-        let servers = self.servers.clone();
+        let fates = self.fates();
         let settling = self.settling();
-        let collected = self.ring.collect(
-            &found,
-            &live,
-            |backend| {
-                let server = servers[backend.index as usize];
-                let alive = server.generation == backend.generation && server.state != ServerState::Dead;
-                if alive { Fate::Alive } else { Fate::Dead }
-            },
-            self.tick,
-        );
+        let collected = self.ring.collect(&found, &live, fates, self.tick);
         self.stats.closed += collected.closed as u64;
         self.stats.settled += settling.saturating_sub(self.settling()) as u64;
         let delete_first = self.defect == Some(Defect::DeleteBeforePublish);
         if collected.moved > 0 && !delete_first {
             self.publish();
             self.traffic(1);
-            if !self.over && self.random.percent(15) {
+            if !self.over && !self.quiet && self.random.percent(15) {
                 // Killed before anything was deleted, and started again with another configuration.
                 self.restart();
                 self.change();
@@ -129,6 +121,7 @@ impl World {
             }
             (ServerState::Up, 55..80) => {
                 self.servers[index as usize].weight = 1 + self.random.below(3) as u16;
+                self.outdate_spare();
                 self.retarget();
             }
             (ServerState::Draining, 0..60) => self.set_state(index, ServerState::Up),
@@ -152,6 +145,7 @@ impl World {
         self.tell(|| format!("backend {index} is {state:?}"));
         self.servers[index as usize].state = state;
         self.write_backend(index);
+        self.outdate_spare();
         self.retarget();
     }
 
@@ -160,8 +154,19 @@ impl World {
         self.servers[index as usize].state = ServerState::Dead;
         self.servers[index as usize].generation += 1;
         self.write_backend(index);
+        self.outdate_spare();
         self.traffic(2);
         self.retarget();
+    }
+
+    /// Which backends live now.
+    pub(crate) fn fates(&self) -> impl Fn(BackendRef) -> Fate + use<> {
+        let servers = self.servers.clone();
+        move |backend| {
+            let server = servers[backend.index as usize];
+            let alive = server.generation == backend.generation && server.state != ServerState::Dead;
+            if alive { Fate::Alive } else { Fate::Dead }
+        }
     }
 
     /// Lets the ring follow the backends.
@@ -180,23 +185,15 @@ impl World {
             .into_iter()
             .map(|pick| pick.map_or(BackendRef::NONE, |position| self.reference(up[position as usize])))
             .collect();
-        let servers = self.servers.clone();
-        let changes = self.ring.retarget(
-            &picks,
-            |backend| {
-                let server = servers[backend.index as usize];
-                let alive = server.generation == backend.generation && server.state != ServerState::Dead;
-                if alive { Fate::Alive } else { Fate::Dead }
-            },
-            self.tick,
-        );
+        let fates = self.fates();
+        let changes = self.ring.retarget(&picks, fates, self.tick);
         self.stats.opened += changes.opened as u64;
         if changes.any() {
             self.publish();
         }
     }
 
-    fn publish(&mut self) {
+    pub(crate) fn publish(&mut self) {
         let mut slots = self.ring.slots().to_vec();
         for slot in &mut slots {
             match self.defect {
@@ -219,7 +216,7 @@ impl World {
 
 type Table = std::collections::HashMap<FlowKey, FlowEntry>;
 
-fn records(table: &Table) -> Vec<Record> {
+pub(crate) fn records(table: &Table) -> Vec<Record> {
     let mut records: Vec<_> = table.iter().map(|(&key, &entry)| Record { key, entry }).collect();
     // The order of a hash map differs from run to run; a history must not.
     records.sort_by_key(|record| (record.key.source, record.key.source_port));

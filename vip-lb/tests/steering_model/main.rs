@@ -4,12 +4,15 @@
 //! reuse, lost answers, pauses and restarts of the daemon come at random. The oracle: while its backend has not died and it was not silent
 //! for longer than promised, every packet of a connection reaches the backend that answered its handshake.
 //!
-//! `VIP_LB_MODEL_HISTORIES` sets how many histories are run; `VIP_LB_MODEL_SEED` (with `VIP_LB_MODEL_KIND` tcp, udp or source) tells one
+//! Some histories are about two nodes that share what they record: the flows move from one to the other, and the promise is the same.
+//!
+//! `VIP_LB_MODEL_HISTORIES` sets how many histories are run; `VIP_LB_MODEL_SEED` (with the name of a test) tells one
 //! of them in full.
 
 mod clients;
 mod daemon;
 mod frames;
+mod spare;
 mod tables;
 mod world;
 
@@ -48,6 +51,16 @@ enum Defect {
     DeleteBeforePublish,
     /// The tick makes up for a standstill.
     LeapingTick,
+    /// A node closes slots that the other one has open.
+    NothingIsHeld,
+    /// A node does not take over what the other one's slots remember.
+    NothingIsLearnt,
+    /// Records are not told.
+    NothingIsTold,
+    /// Flows are recorded between the last word and the move.
+    NothingIsFrozen,
+    /// Two nodes keep open whatever the other one has open.
+    HoldsAreTold,
 }
 
 /// What the histories met, so that none of it is missing unnoticed.
@@ -68,10 +81,12 @@ struct Stats {
     settling: u64,
     no_backend: u64,
     gone: u64,
+    moved: u64,
+    rebooted: u64,
 }
 
 impl Stats {
-    fn fields(&mut self) -> [(&'static str, &mut u64); 15] {
+    fn fields(&mut self) -> [(&'static str, &mut u64); 17] {
         [
             ("checked", &mut self.checked),
             ("opened", &mut self.opened),
@@ -88,6 +103,8 @@ impl Stats {
             ("settling", &mut self.settling),
             ("no_backend", &mut self.no_backend),
             ("gone", &mut self.gone),
+            ("moved", &mut self.moved),
+            ("rebooted", &mut self.rebooted),
         ]
     }
 
@@ -117,15 +134,31 @@ impl Stats {
     }
 }
 
+/// What a history is about.
+#[derive(Clone, Copy, Debug)]
+struct Subject {
+    kind: Kind,
+    /// One or two.
+    nodes: usize,
+    defect: Option<Defect>,
+}
+
+impl Subject {
+    fn sound(kind: Kind, nodes: usize) -> Self {
+        Self { kind, nodes, defect: None }
+    }
+}
+
 /// One history: some minutes of changes and traffic, then silence until everything is settled again.
-fn history(seed: u64, kind: Kind, defect: Option<Defect>, tell: bool) -> World {
-    let mut world = World::new(seed, kind, defect, tell);
+fn history(seed: u64, subject: Subject, tell: bool) -> World {
+    let mut world = World::new(seed, subject, tell);
     // From calm to wild: slots have to close between changes as well as be open through many.
     let unrest = 1 + world.random.below(10);
     for _ in 0..60 + world.random.below(60) {
         world.traffic(world.pace());
         world.pass_second();
         world.daemon_second();
+        world.spare_second();
         if world.second >= world.paused_until {
             if world.random.percent(60) {
                 world.look();
@@ -154,17 +187,19 @@ fn history(seed: u64, kind: Kind, defect: Option<Defect>, tell: bool) -> World {
     for _ in 0..4 * TIMEOUTS.idle {
         world.pass_second();
         world.daemon_second();
+        world.spare_second();
         world.look();
     }
     let left = world.tables.inner.flows.borrow().len() + world.tables.inner.newborn.borrow().len();
-    if defect.is_none() && (world.ring.open() > 0 || world.ring.wants_collection() || left > 0) {
+    let has_to_end = matches!(subject.defect, None | Some(Defect::HoldsAreTold));
+    if has_to_end && (world.ring.open() > 0 || world.ring.wants_collection() || left > 0) {
         world.violations.push(format!("{} slots never closed, {left} records were left", world.ring.open()));
     }
     world
 }
 
 /// Violations found in so many histories, and what the histories met. With a defect, the first that is found ends the search.
-fn search(kind: Kind, defect: Option<Defect>, histories: u64) -> (Vec<(u64, String)>, Stats) {
+fn search(subject: Subject, histories: u64) -> (Vec<(u64, String)>, Stats) {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let next = AtomicU64::new(0);
     let work = || {
@@ -175,10 +210,10 @@ fn search(kind: Kind, defect: Option<Defect>, histories: u64) -> (Vec<(u64, Stri
             if seed >= histories {
                 return (found, stats);
             }
-            let world = history(seed, kind, defect, false);
+            let world = history(seed, subject, false);
             stats.merge(world.stats);
             found.extend(world.violations.into_iter().map(|violation| (seed, violation)));
-            if !found.is_empty() && defect.is_some() {
+            if !found.is_empty() && subject.defect.is_some() {
                 next.store(histories, Ordering::Relaxed);
             }
         }
@@ -200,15 +235,15 @@ fn histories() -> u64 {
 }
 
 /// Runs the histories of a kind; none may violate the invariant, and each of `met` must have come up.
-fn holds(kind: Kind, met: &[&str]) {
+fn holds(subject: Subject, met: &[&str]) {
     if let Ok(seed) = std::env::var("VIP_LB_MODEL_SEED") {
-        let world = history(seed.parse().unwrap(), kind, None, true);
+        let world = history(seed.parse().unwrap(), subject, true);
         println!("{}", world.story.unwrap_or_default().join("\n"));
         assert!(world.violations.is_empty(), "{:#?}", world.violations);
         return;
     }
-    let (found, mut stats) = search(kind, None, histories());
-    println!("{kind:?}: {stats:?}");
+    let (found, mut stats) = search(subject, histories());
+    println!("{subject:?}: {stats:?}");
     if let Some((seed, violation)) = found.iter().min() {
         panic!("{} violations, among them seed {seed} (see VIP_LB_MODEL_SEED), {violation}", found.len());
     }
@@ -219,7 +254,11 @@ fn holds(kind: Kind, met: &[&str]) {
 
 /// The check has to find what is wrong.
 fn finds(kind: Kind, defect: Defect) {
-    let (found, stats) = search(kind, Some(defect), histories().max(1000));
+    finds_with(1, kind, defect);
+}
+
+fn finds_with(nodes: usize, kind: Kind, defect: Defect) {
+    let (found, stats) = search(Subject { kind, nodes, defect: Some(defect) }, histories().max(1000));
     assert!(!found.is_empty(), "{defect:?} went unnoticed in {} checked packets", stats.checked);
     println!("{defect:?}: seed {}, {}", found[0].0, found[0].1);
 }
@@ -240,7 +279,7 @@ fn tcp_connections_stay_where_they_began() {
         "no_backend",
         "gone",
     ];
-    holds(Kind::Tcp, &met);
+    holds(Subject::sound(Kind::Tcp, 1), &met);
 }
 
 #[test]
@@ -256,12 +295,50 @@ fn udp_flows_stay_where_they_began() {
         "new_unrecorded",
         "no_backend",
     ];
-    holds(Kind::Udp, &met);
+    holds(Subject::sound(Kind::Udp, 1), &met);
 }
 
 #[test]
 fn sources_stay_where_they_began() {
-    holds(Kind::Source, &["checked", "opened", "closed_meanwhile", "drained", "recorded", "new", "older"]);
+    holds(
+        Subject::sound(Kind::Source, 1),
+        &["checked", "opened", "closed_meanwhile", "drained", "recorded", "new", "older"],
+    );
+}
+
+#[test]
+fn flows_stay_where_they_began_when_they_move_to_another_node() {
+    let met = ["checked", "opened", "closed_meanwhile", "drained", "recorded", "moved", "rebooted"];
+    for kind in [Kind::Tcp, Kind::Udp, Kind::Source] {
+        holds(Subject::sound(kind, 2), &met);
+    }
+}
+
+#[test]
+fn a_node_that_closes_what_another_one_has_open_is_found() {
+    finds_with(2, Kind::Tcp, Defect::NothingIsHeld);
+}
+
+#[test]
+fn a_node_that_remembers_other_backends_is_found() {
+    finds_with(2, Kind::Tcp, Defect::NothingIsLearnt);
+    finds_with(2, Kind::Udp, Defect::NothingIsLearnt);
+}
+
+#[test]
+fn records_that_are_not_told_are_found() {
+    finds_with(2, Kind::Tcp, Defect::NothingIsTold);
+    finds_with(2, Kind::Udp, Defect::NothingIsTold);
+}
+
+#[test]
+fn recording_between_last_word_and_move_is_found() {
+    finds_with(2, Kind::Tcp, Defect::NothingIsFrozen);
+}
+
+#[test]
+fn nodes_that_hold_each_other_are_found() {
+    finds_with(2, Kind::Tcp, Defect::HoldsAreTold);
 }
 
 #[test]

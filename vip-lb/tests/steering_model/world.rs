@@ -1,6 +1,6 @@
 //! All that a history is about: tables, servers, clients, the daemon's state, two clocks.
 
-use vip_lb::steering::{Budget, Limits, ServiceRing, Start, Timeouts};
+use vip_lb::steering::{Budget, Limits, ServiceRing, Start, Timeouts, Told};
 use vip_lb_common::{
     HashKey,
     abi::{Address, Backend, BackendRef, Mode, PortEntry, RingClass, ServiceRef, Settings, Slot, Vip},
@@ -9,9 +9,10 @@ use vip_lb_common::{
 };
 
 use crate::{
-    Defect, Kind, Stats,
+    Defect, Kind, Stats, Subject,
     clients::Conn,
     frames::{PORT, VIP},
+    spare::Node,
     tables::ModelTables,
 };
 
@@ -59,6 +60,12 @@ pub(crate) struct World {
     pub(crate) servers: Vec<Server>,
     pub(crate) ring: ServiceRing,
     pub(crate) budget: Budget,
+    /// What the other node was told, or has told.
+    pub(crate) told: Told,
+    /// The node that has no traffic, if there are two.
+    pub(crate) spare: Option<Node>,
+    /// Nobody sends: the spare node does something.
+    pub(crate) quiet: bool,
     /// Seconds of real time.
     pub(crate) second: u32,
     pub(crate) tick: u32,
@@ -77,7 +84,52 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, kind: Kind, defect: Option<Defect>, tell: bool) -> Self {
+    pub(crate) fn new(seed: u64, Subject { kind, nodes, defect }: Subject, tell: bool) -> Self {
+        let tables = Self::empty_tables(kind, nodes, defect);
+        let servers = (0..=BACKENDS)
+            .map(|index| Server {
+                generation: 1,
+                weight: 1,
+                state: if (1..=3).contains(&index) { ServerState::Up } else { ServerState::Dead },
+            })
+            .collect();
+        let mut world = Self {
+            random: Random(mix(seed)),
+            kind,
+            defect,
+            tables,
+            servers,
+            ring: ServiceRing::new(SLOTS, kind.start(), TIMEOUTS),
+            budget: Budget::new(LIMITS),
+            told: Told::default(),
+            spare: None,
+            quiet: false,
+            second: 1,
+            tick: 1,
+            paused_until: 0,
+            flood_until: 0,
+            over: false,
+            conns: Vec::new(),
+            ports: Vec::new(),
+            violations: Vec::new(),
+            stats: Stats::default(),
+            story: tell.then(Vec::new),
+        };
+        for index in 1..=BACKENDS {
+            world.write_backend(index);
+        }
+        world.retarget();
+        let clients = 2 + world.random.below(MOST_CLIENTS - 1);
+        world.conns = vec![None; clients as usize];
+        world.ports = vec![40_000; clients as usize];
+        if nodes == 2 {
+            world.add_spare();
+        }
+        world
+    }
+
+    /// Tables of a node that knows nothing yet.
+    pub(crate) fn empty_tables(kind: Kind, nodes: usize, defect: Option<Defect>) -> ModelTables {
         let mut inner = MemoryTables {
             flows_capacity: LIMITS.flows as usize,
             settings: Some(Settings {
@@ -100,40 +152,8 @@ impl World {
         };
         inner.vips.insert(Address::from(std::net::IpAddr::from(VIP)), vip);
         inner.rings.insert(SERVICE, vec![Slot::default(); SLOTS].into());
-        let servers = (0..=BACKENDS)
-            .map(|index| Server {
-                generation: 1,
-                weight: 1,
-                state: if (1..=3).contains(&index) { ServerState::Up } else { ServerState::Dead },
-            })
-            .collect();
-        let mut world = Self {
-            random: Random(mix(seed)),
-            kind,
-            defect,
-            tables: ModelTables::new(inner, SLOTS as u32, LIMITS.newborn as usize, defect),
-            servers,
-            ring: ServiceRing::new(SLOTS, kind.start(), TIMEOUTS),
-            budget: Budget::new(LIMITS),
-            second: 1,
-            tick: 1,
-            paused_until: 0,
-            flood_until: 0,
-            over: false,
-            conns: Vec::new(),
-            ports: Vec::new(),
-            violations: Vec::new(),
-            stats: Stats::default(),
-            story: tell.then(Vec::new),
-        };
-        for index in 1..=BACKENDS {
-            world.write_backend(index);
-        }
-        world.retarget();
-        let clients = 2 + world.random.below(MOST_CLIENTS - 1);
-        world.conns = vec![None; clients as usize];
-        world.ports = vec![40_000; clients as usize];
-        world
+        // Nodes that share have room for what the other one recorded, too.
+        ModelTables::new(inner, SLOTS as u32, nodes * LIMITS.newborn as usize, defect)
     }
 
     pub(crate) fn limits() -> Limits {
@@ -152,7 +172,7 @@ impl World {
         self.violations.push(format!("second {}: {what}", self.second));
     }
 
-    /// Publishes what is known of a server.
+    /// Publishes what is known of a server, at all nodes.
     pub(crate) fn write_backend(&mut self, index: u16) {
         let server = self.servers[index as usize];
         let mode = if server.state == ServerState::Dead { Mode::Dead } else { Mode::L2 };
@@ -164,6 +184,9 @@ impl World {
             ..Backend::default()
         };
         self.tables.inner.backends.insert(index, backend);
+        if let Some(spare) = &mut self.spare {
+            spare.write_backend(index, backend);
+        }
     }
 
     pub(crate) fn reference(&self, index: u16) -> BackendRef {

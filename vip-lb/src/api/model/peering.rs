@@ -19,9 +19,25 @@ pub struct PeeringStatus {
     pub problem: Option<String>,
     /// In the order of `node.peers`.
     pub peers: Vec<PeerStatus>,
+    /// What was told and heard of recorded flows; absent where they are not shared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flows: Option<SharedFlows>,
     /// Connections of others that came to nothing since the daemon began, by why.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub refused: BTreeMap<String, u64>,
+}
+
+/// Recorded flows between nodes, since the daemon began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SharedFlows {
+    /// Records that peers were told, repetitions included.
+    pub told: u64,
+    /// Records of peers that were taken in, likewise.
+    pub heard: u64,
+    /// Those that could not be: there was no room, or the backend is not there. They are asked for again.
+    pub missed: u64,
+    /// Whether this node waits with its part until it has learnt what peers know.
+    pub learning: bool,
 }
 
 impl PeeringStatus {

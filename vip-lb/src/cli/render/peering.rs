@@ -39,6 +39,18 @@ pub(in crate::cli) fn peers(peering: &PeeringStatus, now: u64, style: Style) -> 
             text.push_str(&format!("{} {line}\n", Toned("!", Tone::Bad, style)));
         }
     }
+    let flows = peering.flows.unwrap_or_default();
+    if flows.learning {
+        text.push_str("this node is learning which flows its peers have recorded\n");
+    }
+    if flows.missed > 0 {
+        text.push_str(&format!(
+            "{} {} of {} flows that peers have recorded could not be taken in\n",
+            Toned("!", Tone::Doubtful, style),
+            flows.missed,
+            flows.heard + flows.missed
+        ));
+    }
     text
 }
 
@@ -71,7 +83,7 @@ fn lines(peer: &PeerStatus, now: u64) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::model::PeerMismatch;
+    use crate::api::model::{PeerMismatch, SharedFlows};
 
     #[test]
     fn each_peer_has_its_row_and_what_is_wrong_its_line() {
@@ -107,6 +119,7 @@ mod tests {
             share: Vec::new(),
             problem: None,
             peers: vec![lost, fine],
+            flows: Some(SharedFlows::default()),
             refused: [].into(),
         };
         assert!(!peering.all_agree());
@@ -132,6 +145,10 @@ mod tests {
             peers(&peering, 1061, Style::Plain)
                 .contains("! lb-3 (192.0.2.13) is not heard: it was silent for 5 s\n")
         );
+        peering.flows = Some(SharedFlows { told: 7, heard: 5, missed: 2, learning: true });
+        assert!(peers(&peering, 1061, Style::Plain).ends_with(
+            "this node is learning which flows its peers have recorded\n! 2 of 7 flows that peers have recorded could not be taken in\n"
+        ));
         peering.problem = Some("cannot read the secret".to_owned());
         assert!(peers(&peering, 1061, Style::Plain).ends_with("! cannot read the secret\n"));
         assert!(!peering.all_agree());

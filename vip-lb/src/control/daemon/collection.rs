@@ -8,7 +8,12 @@ use std::{
 use vip_lb_common::abi::Settings;
 
 use super::{Daemon, now};
-use crate::{config::model::WatchdogAction, control::engine::Look, dataplane, steering::Record};
+use crate::{
+    config::model::WatchdogAction,
+    control::engine::Look,
+    dataplane,
+    steering::{Record, Records},
+};
 
 /// Seconds after a tick for which the daemon counts as alive.
 const FRESH: u32 = 5;
@@ -23,6 +28,7 @@ impl Daemon {
         if let Some(tick) = self.ticker.advance(now.duration_since(self.started_at)) {
             self.settings.tick = tick;
             self.grant();
+            self.learn_all_slots();
             if now >= self.next_collection {
                 self.collect(now);
             }
@@ -42,7 +48,7 @@ impl Daemon {
     /// Publishes the tick with what may be recorded in it.
     pub(super) fn grant(&mut self) {
         self.renew();
-        self.settings.record_budget = self.budget.next_tick();
+        self.settings.record_budget = if self.is_frozen() { 0 } else { self.budget.next_tick() };
         self.settings.survivor_budget = self.budget.survivors();
         self.write_settings();
     }
@@ -74,7 +80,12 @@ impl Daemon {
     pub(super) fn collect(&mut self, started: Instant) {
         self.budget.begin_look();
         let wanted = self.engine.wants_collection();
-        let result = if wanted { self.look_and_collect() } else { Ok(0) };
+        let result = if wanted {
+            self.look_and_collect()
+        } else {
+            self.share(HashMap::new());
+            Ok(0)
+        };
         match result {
             Ok(occupied) => self.budget.finish_look(occupied),
             Err(error) => self.warn(format!("cannot look through the recorded flows: {error:#}")),
@@ -96,6 +107,8 @@ impl Daemon {
                 look.rings.insert(service, ring);
             }
         }
+        let records =
+            self.shares_flows().then(|| Records::by_service(look.newborn.clone(), look.flows.clone()));
         let collection = self.engine.collect(look, tick);
         self.carry_out(collection.plan);
         let pairs = |records: Vec<Record>| {
@@ -104,6 +117,9 @@ impl Daemon {
         let newborn_kept = self.dataplane.remove_newborn(&pairs(collection.newborn))?;
         let flows_kept = self.dataplane.remove_flows(&pairs(collection.flows))?;
         self.forget_survivors()?;
+        if let Some(records) = records {
+            self.share(records);
+        }
         Ok(collection.occupied + newborn_kept + flows_kept)
     }
 

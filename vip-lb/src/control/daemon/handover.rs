@@ -18,22 +18,43 @@ use crate::{
 
 impl Daemon {
     /// Hands VIPs over, and answers once the order is kept. What comes of it is in the status.
-    pub(super) fn order_hand_over(&mut self, request: &HandoverRequest, answer: Answer<HandoverReport>) {
-        match self.hand_over(request) {
+    pub(super) async fn order_hand_over(
+        &mut self,
+        request: &HandoverRequest,
+        answer: Answer<HandoverReport>,
+    ) {
+        match self.hand_over(request).await {
             Ok((report, kept)) => finish(report, kept, answer),
             Err(error) => drop(answer.send(Err(error))),
         }
     }
 
-    /// Takes VIPs back, likewise.
-    pub(super) fn order_take_back(&mut self, request: &TakeBackRequest, answer: Answer<HandoverReport>) {
+    /// Takes VIPs back, likewise. The node that has them first tells which flows it has recorded, if peers share that.
+    pub(super) fn order_take_back(&mut self, request: TakeBackRequest, answer: Answer<HandoverReport>) {
+        let active = self.router_of(request.vip).and_then(|report| speaker(&report));
+        match self.ask_to_prepare(active) {
+            Some((peer, until)) => {
+                self.sharing.taking_back = Some(PendingTakeBack { request, answer, peer, until });
+            }
+            None => self.finish_take_back(&request, answer),
+        }
+    }
+
+    /// The node that has the VIPs has told all of it, or does not answer.
+    pub(super) fn go_on_taking_back(&mut self) {
+        if let Some(PendingTakeBack { request, answer, .. }) = self.sharing.taking_back.take() {
+            self.finish_take_back(&request, answer);
+        }
+    }
+
+    fn finish_take_back(&mut self, request: &TakeBackRequest, answer: Answer<HandoverReport>) {
         match self.take_back(request.vip) {
             Ok((report, kept)) => finish(report, Some(kept), answer),
             Err(error) => drop(answer.send(Err(error))),
         }
     }
 
-    fn hand_over(
+    async fn hand_over(
         &mut self,
         HandoverRequest { vip, to, yes }: &HandoverRequest,
     ) -> Result<(HandoverReport, Option<Kept<()>>), ApiError> {
@@ -67,6 +88,11 @@ impl Daemon {
             return Ok((answer, None));
         }
         answer.changed = true;
+        for peer in self.prepare_move().await {
+            answer.warnings.push(format!(
+                "{peer} does not know all flows that are recorded here: connections in open slots may break there"
+            ));
+        }
         let since_ms = wall_clock().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
         info!(?answer.vips, ?to, "handing over, as the operator ordered");
         self.orders.hand_over(&answer.vips, since_ms);
@@ -188,6 +214,16 @@ impl Daemon {
         let count = flows.iter().filter(|(key, flow)| services.contains(&key.service) && goes_on(flow.marks));
         Ok(count.count() as u64)
     }
+}
+
+/// An order to take VIPs back that waits for the node that has them.
+pub(super) struct PendingTakeBack {
+    request: TakeBackRequest,
+    answer: Answer<HandoverReport>,
+    /// Who has to tell what it has recorded.
+    pub(super) peer: IpAddr,
+    /// How long to wait for it.
+    pub(super) until: std::time::Instant,
 }
 
 /// Answers once the disk has it, for which the daemon has no time to wait.

@@ -34,6 +34,7 @@ mod remaining;
 mod routes;
 mod running;
 mod shared_orders;
+mod sharing;
 mod statement;
 mod status;
 mod succession;
@@ -150,7 +151,11 @@ struct Daemon {
     network: Network,
     /// Configured sources of translated packets that the host has not: the program alone answers for them.
     foreign_sources: BTreeSet<IpAddr>,
+    /// What peers are told of flows, and tell.
+    sharing: sharing::Sharing,
     ticker: Ticker,
+    /// The tick when this daemon started.
+    first_tick: u32,
     started_at: Instant,
     budget: Budget,
     settings: Settings,
@@ -252,7 +257,9 @@ impl Daemon {
             tracking: tracking::Tracking::default(),
             network,
             foreign_sources: BTreeSet::new(),
+            sharing: sharing::Sharing::default(),
             ticker: Ticker::new(tick, Duration::ZERO),
+            first_tick: tick,
             started_at,
             budget: Budget::new(limits),
             settings: Settings {
@@ -314,6 +321,8 @@ impl Daemon {
         daemon.dataplane.finish_take_over()?;
         daemon.probes.translates = true;
         daemon.point_probes();
+        daemon.begin_learning();
+        daemon.withhold_unlearnt();
         // Rings are published and backends checked: this node may be found.
         daemon.vrrp = Some(Task::start(daemon.dataplane.leases()?, daemon.dataplane.adverts()?)?);
         daemon.look_up_interfaces().await;
@@ -338,6 +347,7 @@ impl Daemon {
     /// Has packets go elsewhere, while this node still forwards, which is first of all. Returns for how long it should go on, if routers have to
     /// hear of it.
     async fn leave(&mut self) -> Option<Duration> {
+        self.prepare_move().await;
         self.end_routers(true);
         self.withdraw_routes().await.filter(|linger| !linger.is_zero())
     }
@@ -370,6 +380,7 @@ impl Daemon {
         self.carry_out(plan);
         self.claims = desired.claims;
         self.advert_addresses = desired.adverts;
+        self.withhold_unlearnt();
         self.want_vips();
         self.want_routes();
         self.note_node_drain();

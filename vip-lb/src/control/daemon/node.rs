@@ -13,12 +13,15 @@ use crate::{
 
 impl Daemon {
     /// Drains this node, or no longer, and answers once the order is kept.
-    pub(super) fn order_node_drain(&mut self, drain: bool, answer: Answer<NodeReport>) {
+    pub(super) async fn order_node_drain(&mut self, drain: bool, answer: Answer<NodeReport>) {
         let since = wall_clock().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         if !self.orders.drain_node(drain, since) {
             return drop(answer.send(Ok(self.node_report(false))));
         }
         info!(drain, "order of the operator about this node");
+        if drain {
+            self.prepare_move().await;
+        }
         self.reconcile();
         self.tell(if drain { Occurrence::NodeDrain } else { Occurrence::NodeUndrain });
         self.tell_changes();

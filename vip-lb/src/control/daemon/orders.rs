@@ -40,10 +40,10 @@ impl Daemon {
             Order::Remaining(backend, answer) => {
                 drop(answer.send(self.remaining(&backend, &Changed::default())));
             }
-            Order::DrainNode(drain, answer) => self.order_node_drain(drain, answer),
+            Order::DrainNode(drain, answer) => self.order_node_drain(drain, answer).await,
             Order::NodeRemaining(answer) => drop(answer.send(Ok(self.node_report(false)))),
-            Order::HandOver(request, answer) => self.order_hand_over(&request, answer),
-            Order::TakeBack(request, answer) => self.order_take_back(&request, answer),
+            Order::HandOver(request, answer) => self.order_hand_over(&request, answer).await,
+            Order::TakeBack(request, answer) => self.order_take_back(request, answer),
             Order::Plan(request, answer) => drop(answer.send(self.plan(&request).await)),
             Order::Reload(request, answer) => self.order_reload(&request, answer).await,
             Order::Revisions(answer) => self.list_revisions(answer),

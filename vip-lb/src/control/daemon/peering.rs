@@ -65,6 +65,15 @@ struct Other {
     agreed: bool,
 }
 
+impl Daemon {
+    /// Whether a peer has this address, or states that one of its virtual routers speaks from it.
+    pub(super) fn states_address(&self, peer: IpAddr, address: IpAddr) -> bool {
+        let statement = self.peers.others.get(&peer).and_then(|other| other.statement.as_ref());
+        let speaks = |statement: &Statement| statement.routers.iter().any(|of| of.address == Some(address));
+        peer == address || statement.is_some_and(speaks)
+    }
+}
+
 impl Peers {
     /// The connections to the others, if there are any.
     pub(super) fn running(&self) -> Option<&Peering> {
@@ -138,6 +147,7 @@ impl Daemon {
                 self.peers.told.remove(&peer);
                 self.state_to_peers();
                 self.tell_all_orders(peer);
+                self.share_all_again();
             }
             PeerEvent::Heard(heard) => self.hear(heard),
             PeerEvent::Changed => {}
@@ -147,14 +157,17 @@ impl Daemon {
 
     fn hear(&mut self, heard: Heard) {
         let (peer, name) = (heard.peer, heard.name.clone());
-        match heard.take_in() {
+        let (message, taken) = heard.open();
+        match message {
             Message::Statement(statement) => {
                 let other = self.peers.others.entry(peer).or_default();
                 other.name = Some(name);
                 other.statement = Some(*statement);
             }
             Message::Orders(words) => self.hear_orders(peer, words),
+            of_flows => self.hear_of_flows(peer, of_flows),
         }
+        taken.tell();
     }
 
     /// States how this node is, to all who do not know it yet, and looks at what they state.
@@ -240,6 +253,7 @@ impl Daemon {
             share: configured.share.iter().map(Share::to_string).collect(),
             problem: self.peers.problem.clone(),
             peers,
+            flows: self.shared_flows(),
             refused: refused.into_iter().map(|(why, count)| (why.name().to_owned(), count)).collect(),
         })
     }

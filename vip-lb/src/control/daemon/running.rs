@@ -154,6 +154,7 @@ impl Running {
                 _ = ticks.tick() => {
                     daemon.tick();
                     daemon.attend_to_peers();
+                    daemon.attend_to_sharing();
                     daemon.refresh_probes().await;
                     daemon.look_out().await;
                 }

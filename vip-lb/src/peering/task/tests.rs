@@ -78,7 +78,9 @@ impl Node {
     async fn hear(&mut self, expected: &str) {
         self.wait_for(expected, |_, event| {
             let PeerEvent::Heard(heard) = event else { return false };
-            matches!(heard.take_in(), Message::Statement(statement) if statement.node == expected)
+            let (message, taken) = heard.open();
+            taken.tell();
+            matches!(message, Message::Statement(statement) if statement.node == expected)
         })
         .await;
     }

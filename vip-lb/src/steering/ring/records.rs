@@ -26,7 +26,8 @@ impl Timeouts {
     }
 
     /// That of a flow in FLOWS.
-    pub(super) fn of(&self, entry: &FlowEntry) -> u32 {
+    #[must_use]
+    pub fn of(&self, entry: &FlowEntry) -> u32 {
         if entry.closing == 0 { self.idle } else { self.closing }
     }
 }

@@ -288,3 +288,46 @@ fn records_are_sorted_by_service() {
     assert_eq!(sorted.len(), 2);
     assert_eq!(sorted[&1], Records { newborn: vec![of(1, 1)], flows: vec![of(1, 3)] });
 }
+
+#[test]
+fn a_slot_that_another_node_has_open_stays_open_and_outlives_that_node_by_an_idle_timeout() {
+    let mut here = ring(Start::Visible);
+    assert_eq!(here.learn("other", &[(0, B)], Trust::Open, 200), Learnt { changed: 1, differing: 0 });
+    assert_eq!(state(&here), (A, B, 1, Phase::Open), "it remembers what the other one does");
+    assert!(here.shared(false, 200).is_empty(), "nodes that believed each other would never close");
+    let look = |here: &mut ServiceRing, now| {
+        here.collect(&Records::default(), &[], alive, now);
+        state(here).3
+    };
+    assert_eq!([look(&mut here, 801), look(&mut here, 900)], [Phase::Settling; 2], "all is quiet here");
+    here.lose("other", 1000);
+    here.lose("other", 1400);
+    assert_eq!(look(&mut here, 1600), Phase::Settling);
+    assert_eq!(look(&mut here, 1601), Phase::Closed);
+}
+
+#[test]
+fn a_node_with_traffic_goes_by_what_it_has_forwarded_itself() {
+    let mut here = ring(Start::Visible);
+    assert_eq!(here.learn("other", &[(0, B), (7, A)], Trust::Own, 200), Learnt { changed: 0, differing: 1 });
+    assert_eq!(state(&here), (A, A, 0, Phase::Closed));
+    assert_eq!(here.place(0, B, 200), Some(1), "but it knows the other one's flows");
+    assert_eq!(state(&here), (A, A, 1, Phase::Open));
+    assert_eq!(here.place(1, B, 200), None, "there is no such slot");
+    assert!(here.names(B), "a record may have come");
+    assert_eq!(here.shared(true, 210), [(0, A)], "with its own traffic it has reasons of its own");
+}
+
+#[test]
+fn what_the_node_with_traffic_has_closed_is_void_where_the_rings_are_the_same() {
+    let mut here = ring(Start::Visible);
+    here.learn("other", &[(0, B)], Trust::Whole, 200);
+    assert_eq!(
+        here.learn("other", &[], Trust::Open, 201),
+        Learnt::default(),
+        "its flows may be on another one"
+    );
+    assert_eq!(here.learn("other", &[], Trust::Whole, 202), Learnt { changed: 1, differing: 0 });
+    assert_eq!(state(&here), (A, A, 1, Phase::Closed));
+    assert_eq!(here.learn("other", &[(0, BackendRef::NONE)], Trust::Whole, 203).differing, 1);
+}
