@@ -241,18 +241,21 @@ def echoed(before, after):
 
 
 def resolved(before, after, sample):
-    mac = ":".join(sample["node_mac"][at : at + 2] for at in range(0, 12, 2))
+    def mac_for(address):
+        mac = sample["virtual_macs"].get(address, sample["node_mac"])
+        return ":".join(mac[at : at + 2] for at in range(0, 12, 2))
+
     if sample["verdict"] == "arp_answered":
         question, answer = ARP(before.rest), ARP(after.rest)
         expect("operation", answer.op, 2)
-        expect("sender", (answer.hwsrc, answer.psrc), (mac, question.pdst))
+        expect("sender", (answer.hwsrc, answer.psrc), (mac_for(question.pdst), question.pdst))
         expect("target", (answer.hwdst, answer.pdst), (question.hwsrc, question.psrc))
         return
     advertisement = ICMPv6ND_NA(after.transport)
     expect("target", after.transport[8:24], before.transport[8:24])
     expect("source address", after.ip.src, advertisement.tgt)
     expect("hop limit", after.hops, 255)
-    expect("MAC address", advertisement[ICMPv6NDOptDstLLAddr].lladdr, mac)
+    expect("MAC address", advertisement[ICMPv6NDOptDstLLAddr].lladdr, mac_for(advertisement.tgt))
     expect("override flag", advertisement.O, 1)
 
 

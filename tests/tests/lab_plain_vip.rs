@@ -1,15 +1,10 @@
 //! A VIP without services, as for a pair of databases: the address is on the interface of the node that has it, and nowhere else that matters.
 
-use std::{
-    io::Read as _,
-    net::{Ipv6Addr, SocketAddr, TcpStream},
-    time::Duration,
-};
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use tokio::{io::AsyncWriteExt as _, net::TcpListener};
 use vip_lb_tests::lab::{
-    ConfigFile, Family, Mode, NamedThread, Node, Site, SiteOptions, VrrpConfig, patience, vip, wait_for,
+    ConfigFile, Family, Greeter, Mode, Node, Site, SiteOptions, VrrpConfig, patience, vip, wait_for,
 };
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -28,7 +23,8 @@ fn a_database_is_found_at_the_node_that_has_the_address_over_ipv6() -> Result<()
 
 fn a_database_is_found(family: Family) -> Result<()> {
     let (mut site, config) = pair(family)?;
-    let _databases = site.lab.edges.iter().map(database).collect::<Result<Vec<_>>>()?;
+    let _databases =
+        site.lab.edges.iter().map(|node| Greeter::start(node, PORT)).collect::<Result<Vec<_>>>()?;
     start(&mut site, &config)?;
     is_served_by(&site, 0)?;
     let page = site.daemons[0].ask(&["vip"])?;
@@ -146,33 +142,12 @@ fn start(site: &mut Site, config: &ConfigFile) -> Result<()> {
     wait_state(site, 1, "backup")
 }
 
-/// Listens on all addresses of its node, those to come as well, and says where it is.
-fn database(node: &Node) -> Result<NamedThread> {
-    let name = node.name.clone();
-    let (ready, bound) = std::sync::mpsc::channel();
-    let thread = node.namespace.spawn(&format!("database on {name}"), move || async move {
-        let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, PORT)).await;
-        let _ = ready.send(listener.as_ref().map(drop).map_err(ToString::to_string));
-        let Ok(listener) = listener else { return };
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let _ = stream.write_all(name.as_bytes()).await;
-        }
-    })?;
-    bound.recv().context("the database ended at once")?.map_err(anyhow::Error::msg)?;
-    Ok(thread)
-}
-
 /// Waits until new connections of the client reach this node.
 fn is_served_by(site: &Site, edge: usize) -> Result<()> {
     let target = SocketAddr::new(vip(site.options.family), PORT);
     let mut last = None;
     wait_for(&format!("node {} to be found", edge + 1), LIMIT, || {
-        let found = site.lab.client.namespace.enter(|| {
-            let mut stream = TcpStream::connect_timeout(&target, Duration::from_secs(1))?;
-            stream.set_read_timeout(Some(Duration::from_secs(1)))?;
-            let mut name = String::new();
-            stream.read_to_string(&mut name).map(|_| name)
-        })?;
+        let found = Greeter::reached(&site.lab.client.namespace, target)?;
         let is_it = found.as_ref().is_ok_and(|name| *name == site.lab.edges[edge].name);
         last = Some(found);
         Ok(is_it.then_some(()))

@@ -85,6 +85,7 @@ fn scapy_finds_fault_with_every_changed_byte() {
         input: hex(&input),
         output: hex(output),
         node_mac: hex(&NODE_MAC),
+        virtual_macs: std::collections::BTreeMap::new(),
         tunnels: Vec::new(),
         gue_port: 6080,
     };

@@ -43,7 +43,7 @@ use crate::{
 pub fn vip_lb(ctx: XdpContext) -> u32 {
     let mut packet = XdpPacket::new(ctx.ctx);
     if let Next::Done(fate) = pipeline::plain(&mut packet, &Maps(Nobody)) {
-        return act(&packet, &fate);
+        return act(&packet, &fate, || pass(ctx.ctx));
     }
     // One after the other rather than one from the other: a called function's stack adds to its caller's.
     let mut code = vip_lb_general(ctx.ctx, 0);
@@ -94,6 +94,9 @@ pub fn vip_lb(ctx: XdpContext) -> u32 {
     if code == STAGE | Stage::TooBig as u32 {
         code = vip_lb_too_big(ctx.ctx);
     }
+    if code == XDP_PASS {
+        code = pass(ctx.ctx);
+    }
     if watched != 0 {
         let is_answer = if watched >> AS_ANSWER == 0 { 0 } else { vip_lb_ends(ctx.ctx, 1) };
         vip_lb_show(ctx.ctx, code, is_answer);
@@ -110,7 +113,8 @@ const WATCH: u32 = 0x200;
 #[inline(always)]
 fn code_of(packet: &XdpPacket, next: &Next) -> u32 {
     match next {
-        Next::Done(fate) => act(packet, fate),
+        // Whom it is for is asked at the end, once for all functions.
+        Next::Done(fate) => act(packet, fate, || XDP_PASS),
         // Only the first function leaves a packet to this one.
         Next::General => XDP_DROP,
         Next::Watch => WATCH,
@@ -235,14 +239,28 @@ fn at_desk(ctx: *mut xdp_md, stage: impl FnOnce(&mut XdpPacket, &Maps<Noted>, &m
     code_of(&packet, &next)
 }
 
+/// What is handed to the stack, nearly all of which was sent to this host itself.
+#[inline(always)]
+fn pass(ctx: *mut xdp_md) -> u32 {
+    if pipeline::is_to_router(&XdpPacket::new(ctx)) { vip_lb_take_in(ctx) } else { XDP_PASS }
+}
+
+/// To the hardware address of a virtual router.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn vip_lb_take_in(ctx: *mut xdp_md) -> u32 {
+    pipeline::take_in(&XdpPacket::new(core::hint::black_box(ctx)), &Maps(Nobody));
+    XDP_PASS
+}
+
 /// The one place that knows XDP actions.
 #[inline(always)]
-fn act(packet: &XdpPacket, fate: &Fate) -> u32 {
+fn act(packet: &XdpPacket, fate: &Fate, pass: impl FnOnce() -> u32) -> u32 {
     match fate.verdict {
         // Asked first, because nearly every packet of a VIP ends so.
         Verdict::ForwardedL2 | Verdict::ForwardedIpip => forward(packet, fate.egress),
         verdict => match verdict.action() {
-            Action::Pass => XDP_PASS,
+            Action::Pass => pass(),
             Action::Drop => XDP_DROP,
             Action::Reply => XDP_TX,
             Action::Forward => forward(packet, fate.egress),

@@ -109,7 +109,7 @@ vips:
   - address: 2001:db8:100::10
     ownership: vrrp
     vrrp: {router_id: 7, interface: eth1, priority: 200, interval: 100ms, preempt: never, preempt_delay: 30s,
-           peers: [2001:db8::12], group: all, refresh: 30s, checksum: plain,
+           peers: [2001:db8::12], group: all, virtual_mac: true, refresh: 30s, checksum: plain,
            track: [{interface: eth2, priority: -50}, {healthy: 50%, fault: true}, {command: [/bin/ok, -v], priority: -1},
                    {command: [/bin/ok], interval: 1s, timeout: 300ms, rise: 1, fall: 4, fault: true}]}
     unknown_service: pass
@@ -196,6 +196,7 @@ vips:
                 effect: TrackEffect::Fault,
             },
         ],
+        virtual_mac: true,
         refresh: Some(Duration::from_secs(30)),
         checksum: Checksum::Plain,
     };

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use vip_lb_common::abi::VirtualMac;
 use xtask::figures::Figure;
 
 use crate::lab::{
@@ -27,19 +28,32 @@ pub enum Peer {
     Keepalived(Family),
     /// keepalived, by unicast over IPv4.
     KeepalivedUnicast,
+    /// keepalived with `use_vmac`, by multicast; vip-lb has the virtual MAC address too.
+    KeepalivedVirtualMac(Family),
     /// FRR's vrrpd.
     Frr(Family),
+    /// FRR's vrrpd, which always has the virtual MAC address; vip-lb has it too.
+    FrrVirtualMac(Family),
 }
 
 impl Peer {
     /// All of them.
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 9] = [
         Self::Keepalived(Family::V4),
         Self::Keepalived(Family::V6),
         Self::KeepalivedUnicast,
+        Self::KeepalivedVirtualMac(Family::V4),
+        Self::KeepalivedVirtualMac(Family::V6),
         Self::Frr(Family::V4),
         Self::Frr(Family::V6),
+        Self::FrrVirtualMac(Family::V4),
+        Self::FrrVirtualMac(Family::V6),
     ];
+
+    /// Whether the VIP has one hardware address, whoever has it.
+    fn has_virtual_mac(self) -> bool {
+        matches!(self, Self::KeepalivedVirtualMac(_) | Self::FrrVirtualMac(_))
+    }
 }
 
 /// `failover.interop_ok`: with how many others all elections went as they should.
@@ -108,7 +122,7 @@ fn start_keepalived(site: &Site, priority: u8, more: &str) -> Result<Other> {
     Ok(Other {
         program: Program::Keepalived(keepalived),
         has_vip: |site| {
-            let addresses = site.lab.edges[OTHER].namespace.ip(&["addr", "show", "dev", Node::DEVICE])?;
+            let addresses = site.lab.edges[OTHER].namespace.ip(&["addr", "show"])?;
             Ok(addresses.contains(&format!("{}/", vip(site.options.family))))
         },
     })
@@ -182,7 +196,7 @@ fn spawn(log: &Path, mut command: Command) -> Result<Child> {
     child.with_context(|| format!("start {}", command.get_program().display()))
 }
 
-fn config(site: &Site, priority: u8, peers: &[std::net::IpAddr]) -> ConfigFile {
+fn config(site: &Site, priority: u8, peers: &[std::net::IpAddr], virtual_mac: bool) -> ConfigFile {
     let mut config = site.options.config(&[100, 100, 200]);
     config.vips[0].ownership = Some("vrrp".to_owned());
     config.vips[0].vrrp = Some(VrrpConfig {
@@ -190,6 +204,7 @@ fn config(site: &Site, priority: u8, peers: &[std::net::IpAddr]) -> ConfigFile {
         priority: Some(priority),
         interval: Some(format!("{}ms", 100 * patience())),
         peers: peers.to_vec(),
+        virtual_mac,
         ..VrrpConfig::default()
     });
     config
@@ -202,12 +217,16 @@ fn config(site: &Site, priority: u8, peers: &[std::net::IpAddr]) -> ConfigFile {
 /// The one or the other does not do what it should.
 pub fn elections(peer: Peer) -> Result<()> {
     let (family, peers) = match peer {
-        Peer::Keepalived(family) | Peer::Frr(family) => (family, vec![]),
+        Peer::Keepalived(family)
+        | Peer::KeepalivedVirtualMac(family)
+        | Peer::Frr(family)
+        | Peer::FrrVirtualMac(family) => (family, vec![]),
         Peer::KeepalivedUnicast => (Family::V4, vec![edge_address(OTHER, Family::V4)]),
     };
     let peers = &peers[..];
     let start = |site: &Site, priority| match peer {
         Peer::Keepalived(_) => start_keepalived(site, priority, ""),
+        Peer::KeepalivedVirtualMac(_) => start_keepalived(site, priority, "use_vmac"),
         Peer::KeepalivedUnicast => {
             let (own, other) = (edge_address(OTHER, Family::V4), edge_address(0, Family::V4));
             start_keepalived(
@@ -216,24 +235,32 @@ pub fn elections(peer: Peer) -> Result<()> {
                 &format!("unicast_src_ip {own}\n unicast_peer {{\n {other}\n }}"),
             )
         }
-        Peer::Frr(_) => frr(site, priority),
+        Peer::Frr(_) | Peer::FrrVirtualMac(_) => frr(site, priority),
     };
+    let config = |site: &Site, priority| config(site, priority, peers, peer.has_virtual_mac());
     let options = SiteOptions { edges: 2, ..SiteOptions::new(Mode::L2, family)? };
     let mut site = Site::without_daemons(options)?;
-    let file = config(&site, 100, peers);
+    if peer.has_virtual_mac() {
+        know_for_good(&site)?;
+    }
+    let file = config(&site, 100);
     let daemon = Daemon::start(&site.lab.edges[0], &site.lab.scratch, &site.options.binary, &file)?;
     site.daemons.push(daemon);
     wait_for("vip-lb to be active alone", LIMIT, || {
         Ok(site.daemon().status()?.vips[0].answering.then_some(()))
     })?;
 
+    let settle = |site: &Site, other: &Other, ours, when: &str| {
+        settle(site, other, ours, when)?;
+        if peer.has_virtual_mac() { answers(site).with_context(|| when.to_owned()) } else { Ok(()) }
+    };
     let other = start(&site, 150)?;
     settle(&site, &other, false, "the other preempts")?;
-    site.daemon().reload(&config(&site, 200, peers))?;
+    site.daemon().reload(&config(&site, 200))?;
     settle(&site, &other, true, "vip-lb preempts")?;
     site.daemon().ask(&["drain", "--node"])?;
     settle(&site, &other, false, "vip-lb resigns")?;
-    site.daemon().reload(&config(&site, 120, peers))?;
+    site.daemon().reload(&config(&site, 120))?;
     site.daemon().ask(&["undrain", "--node"])?;
     settle(&site, &other, false, "the other has the higher priority")?;
     drop(other);
@@ -246,6 +273,22 @@ pub fn elections(peer: Peer) -> Result<()> {
     ensure!(router.adverts_discarded.is_empty() && router.conflict.is_none(), "{router:?}");
     site.succeeded();
     Ok(())
+}
+
+/// Has the client know the VIP by the virtual MAC address, and never ask for it or hear of it.
+fn know_for_good(site: &Site) -> Result<()> {
+    let mac = VirtualMac::new(site.options.family == Family::V4, ROUTER).to_string();
+    let address = vip(site.options.family).to_string();
+    let entry = ["neigh", "replace", &address, "lladdr", &mac, "dev", Node::DEVICE, "nud", "permanent"];
+    site.lab.client.namespace.ip(&entry).map(drop)
+}
+
+/// Whether whoever has the VIP is reached at the one hardware address.
+fn answers(site: &Site) -> Result<()> {
+    let (client, address) = (&site.lab.client.namespace, vip(site.options.family).to_string());
+    wait_for("an answer at the virtual MAC address", LIMIT, || {
+        Ok(client.run("ping", &["-c", "1", "-W", "1", &address]).ok().map(drop))
+    })
 }
 
 /// Waits until the one or the other has the VIP, and only that one.

@@ -243,6 +243,9 @@ pub struct VrrpConfig {
     /// Routers of the same name move together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
+    /// Whether the virtual router has a hardware address of its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub virtual_mac: bool,
     /// How often neighbours are told again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refresh: Option<String>,

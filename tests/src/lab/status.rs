@@ -156,6 +156,9 @@ pub struct Vrrp {
     /// That it was handed over.
     #[serde(default)]
     pub handed_over: Option<HandedOver>,
+    /// The hardware address that moves along.
+    #[serde(default)]
+    pub virtual_mac: Option<VirtualMacStatus>,
     /// What keeps it from taking part.
     #[serde(default)]
     pub hindrance: Option<String>,
@@ -195,6 +198,21 @@ pub struct VrrpSpeaker {
     pub address: IpAddr,
     /// As it says.
     pub priority: u8,
+}
+
+/// A virtual MAC address.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct VirtualMacStatus {
+    /// The address.
+    pub address: String,
+    /// Whether the interface takes frames to it.
+    pub admitted: bool,
+    /// The macvlan that has it do so.
+    #[serde(default)]
+    pub device: Option<String>,
+    /// Why there is none.
+    #[serde(default)]
+    pub no_device: Option<String>,
 }
 
 /// An order to hand over.

@@ -46,6 +46,8 @@ pub struct Sample {
     pub output: String,
     /// MAC address of the node on the interface that it came in by.
     pub node_mac: String,
+    /// MAC addresses of virtual routers, by the VIPs that are answered for with them.
+    pub virtual_macs: BTreeMap<String, String>,
     /// Source and destination of the outer headers that frames are put into.
     pub tunnels: Vec<(String, String)>,
     /// UDP port of GUE.
@@ -217,6 +219,7 @@ struct Sampler {
     samples: Vec<Sample>,
     taken: BTreeMap<Verdict, usize>,
     node_mac: String,
+    virtual_macs: BTreeMap<String, String>,
     tunnels: Vec<(String, String)>,
     gue_port: u16,
 }
@@ -228,10 +231,18 @@ impl Sampler {
         let mut tunnels: Vec<_> = ends.map(|(from, to)| (from.to_string(), to.to_string())).collect();
         tunnels.sort_unstable();
         tunnels.dedup();
+        let with_router = scenario.vips.iter().filter(|(_, vip)| vip.flags >> 24 != 0);
+        let virtual_macs = with_router
+            .map(|(address, vip)| {
+                let family = if address.is_v4() { 1 } else { 2 };
+                (address.to_string(), hex(&[0, 0, 0x5e, 0, family, (vip.flags >> 24) as u8]))
+            })
+            .collect();
         Self {
             samples: Vec::new(),
             taken: BTreeMap::new(),
             node_mac: hex(&mac),
+            virtual_macs,
             tunnels,
             gue_port: scenario.settings.map_or(0, |settings| settings.gue_port),
         }
@@ -253,6 +264,7 @@ impl Sampler {
             input: hex(&packet.frame),
             output: hex(&outcome.frame),
             node_mac: self.node_mac.clone(),
+            virtual_macs: self.virtual_macs.clone(),
             tunnels: self.tunnels.clone(),
             gue_port: self.gue_port,
         });

@@ -78,7 +78,7 @@ impl Oracle {
         let Judged { program, input, outcome, .. } = *judged;
         let verdict = outcome.verdict;
         if verdict.action() == Action::Pass && verdict != Verdict::Decapsulated {
-            return if outcome.frame == input {
+            return if outcome.frame == self.handed_over(judged) {
                 self.expect_verdict(judged)
             } else {
                 Err("what goes to the stack was changed".to_owned())
@@ -93,7 +93,7 @@ impl Oracle {
             Verdict::ArpAnswered => self.arp(&both(judged)?),
             Verdict::NeighbourAnswered => self.neighbour(&both(judged)?, &outcome.frame),
             Verdict::TooBigAnswered => answered::too_big(&both(judged)?, &outcome.frame),
-            Verdict::Decapsulated => forwarded::decapsulated(&both(judged)?),
+            Verdict::Decapsulated => forwarded::decapsulated(&both(judged)?, &self.handed_over(judged)),
             _ => Ok(()),
         }?;
         if verdict.action() != Action::Drop && check(input).is_ok() {

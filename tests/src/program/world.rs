@@ -5,7 +5,7 @@ pub mod nat;
 use vip_lb_common::{
     abi::{
         Backend, BackendRef, Lease, LinkAddress, Mode, Peer, Phase, PortEntry, PortKey, RangeKey, RingClass,
-        ServiceOptions, ServiceRef, Settings, Slot, Vip,
+        ServiceOptions, ServiceRef, Settings, Slot, Vip, VirtualMac,
     },
     headers::protocol::{TCP, UDP},
 };
@@ -54,6 +54,14 @@ pub const PLAIN_VIP6: &str = "2001:db8:77::c";
 pub const UNLEASED_PLAIN_VIP: &str = "10.77.1.11";
 /// A VIP without services, of which this node has no lease.
 pub const UNLEASED_PLAIN_VIP6: &str = "2001:db8:77::b";
+/// A VIP with the hardware address of [`ROUTER`], of which this node has a lease.
+pub const VIRTUAL_VIP: &str = "10.77.1.13";
+/// A VIP with the hardware address of [`ROUTER`], of which this node has a lease.
+pub const VIRTUAL_VIP6: &str = "2001:db8:77::d";
+/// The virtual router of these two.
+pub const ROUTER: u8 = 51;
+/// A virtual router of which this node had a lease, which is over.
+pub const LAPSED_ROUTER: u8 = 52;
 /// A VIP with a backend on this very host.
 pub const LOCAL_VIP: &str = "10.77.1.4";
 /// A VIP with a backend on this very host.
@@ -401,6 +409,8 @@ fn special_vips(world: &mut Scenario, services: &[(u16, u8, ServiceRef)]) {
         }
     }
 
+    virtual_routers(world, inline);
+
     for address in [ROUTED_VIP, ROUTED_VIP6] {
         world.vip(address, Vip { id: 12, flags: Vip::ECHO, services: inline });
     }
@@ -434,6 +444,19 @@ fn special_vips(world: &mut Scenario, services: &[(u16, u8, ServiceRef)]) {
     world.vip(ENDPOINT6, endpoint);
     for address in [ADVERTS, ADVERTS6, SPEAKER] {
         world.vip(address, endpoint.with(Vip::ADVERTS));
+    }
+}
+
+fn virtual_routers(world: &mut Scenario, services: [PortEntry; 4]) {
+    for address in [VIRTUAL_VIP, VIRTUAL_VIP6] {
+        let flags = Vip::LEASED | Vip::PASS_UNKNOWN | Vip::of_router(ROUTER);
+        world.vip(address, Vip { id: 22, flags, services });
+        world.leases.insert(ip(address), Lease { until: u64::MAX });
+    }
+    for is_v4 in [true, false] {
+        for (router, until) in [(ROUTER, u64::MAX), (LAPSED_ROUTER, 0)] {
+            world.leases.insert(VirtualMac::new(is_v4, router).key(), Lease { until });
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! For how long this node may answer for a VIP.
 
-/// Value of OWNERS: a lease. It runs out by itself, whatever becomes of the daemon.
+/// Value of OWNERS: a lease of a VIP, or of a virtual router's hardware address ([`VirtualMac::key`](super::VirtualMac::key)). It runs out by itself, whatever becomes of the daemon.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Lease {

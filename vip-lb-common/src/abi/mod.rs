@@ -16,6 +16,7 @@ mod sample;
 mod service;
 mod settings;
 mod stats;
+mod virtual_mac;
 mod watch;
 
 pub use address::Address;
@@ -34,6 +35,7 @@ pub use service::{
 };
 pub use settings::{LAYOUT_VERSION, SETTINGS_MAGIC, Settings};
 pub use stats::Stats;
+pub use virtual_mac::VirtualMac;
 pub use watch::{EVENT_BYTES, SNAP, Sighting, WATCHERS, WatchCount, Watcher};
 
 /// Entries of SERVICES and of every RINGS map: the most services one node can hold.

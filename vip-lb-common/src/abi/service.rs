@@ -1,6 +1,6 @@
 //! VIPs and their services.
 
-use super::Address;
+use super::{Address, VirtualMac};
 use crate::{FlowHash, tables::IcmpUse};
 
 /// Services that a [`Vip`] carries itself. A VIP with no more than these needs no second lookup.
@@ -52,8 +52,28 @@ impl Vip {
     /// No VIP but an address that adverts of VRRP are sent to: the group, or this node's own where peers are listed. It comes with
     /// [`Vip::ENDPOINT`], so that programs and daemons from before leave what is sent there to the host.
     pub const ADVERTS: u32 = 16384;
+    /// The identifier of its virtual router, in the place of flags: if there is one, it is answered for with that router's hardware address.
+    pub const ROUTER: u32 = 0xff << Self::ROUTER_SHIFT;
     /// Any of the flags of an address that is no VIP.
     pub const OWN: u32 = Self::ENDPOINT | Self::NAT_SOURCE | Self::ADVERTS;
+
+    const ROUTER_SHIFT: u32 = 24;
+
+    /// [`Vip::ROUTER`] of this identifier.
+    #[must_use]
+    pub const fn of_router(id: u8) -> u32 {
+        (id as u32) << Self::ROUTER_SHIFT
+    }
+
+    /// The hardware address to answer with in the place of the interface's own, if there is one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn virtual_mac(&self, is_v4: bool) -> Option<VirtualMac> {
+        if self.flags & Self::ROUTER == 0 {
+            return None;
+        }
+        Some(VirtualMac::new(is_v4, (self.flags >> Self::ROUTER_SHIFT) as u8))
+    }
 
     /// The same with more flags.
     #[must_use]

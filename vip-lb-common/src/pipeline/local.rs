@@ -5,7 +5,7 @@
 use super::{Fate, Link, Network, Watch, attend};
 use crate::{
     Packet, Tables, Verdict,
-    abi::{Address, LinkAddress, Vip},
+    abi::{Address, Vip, VirtualMac},
     checksum::Sum,
     headers::{Arp, ETHERNET_LEN, Ethernet, ICMP_LEN, IPV6_LEN, Icmp, Ipv4, Ipv6, protocol},
 };
@@ -34,6 +34,25 @@ fn answers_for<T: Tables>(tables: &T, vip: &Vip, address: &Address) -> bool {
             && tables.lease(address).is_some_and(|lease| lease.holds(tables.nanoseconds()))
 }
 
+/// Whether a frame was sent to the hardware address of a virtual router, so that [`take_in`] is to be asked before the stack has it.
+#[inline(always)]
+pub fn is_to_router(packet: &impl Packet) -> bool {
+    Ethernet::of(packet, Verdict::ShortFrame)
+        .is_ok_and(|ethernet| VirtualMac::of(ethernet.destination()).is_some())
+}
+
+/// Gives a frame that is handed to the stack the interface's own hardware address, if it was sent to that of a virtual router whose lease this
+/// node has: to the stack, which knows nothing of that, it would be somebody else's. Without a lease it is.
+#[inline(always)]
+pub fn take_in<P: Packet, T: Tables>(packet: &P, tables: &T) {
+    let Ok(ethernet) = Ethernet::of(packet, Verdict::ShortFrame) else { return };
+    let Some(router) = VirtualMac::of(ethernet.destination()) else { return };
+    let is_own = tables.lease(&router.key()).is_some_and(|lease| lease.holds(tables.nanoseconds()));
+    if is_own && let Some(own) = tables.link_address(packet.ingress()) {
+        ethernet.set_addresses(own.mac, ethernet.source());
+    }
+}
+
 /// ARP (RFC 826). Probes (RFC 5227) are answered too: that is how a VIP defends its address. None where watchers are to see it first.
 #[inline(always)]
 pub(super) fn arp<P: Packet, T: Tables>(
@@ -49,8 +68,8 @@ pub(super) fn arp<P: Packet, T: Tables>(
     let Some(own) = own_address(packet, tables, &arp.target(), watch)? else {
         return Ok(None);
     };
-    arp.answer(own.mac);
-    reply_from(packet, own.mac)?;
+    arp.answer(own);
+    reply_from(packet, own)?;
     Ok(Some(Fate::from(Verdict::ArpAnswered)))
 }
 
@@ -116,8 +135,8 @@ pub(super) fn solicitation<P: Packet, T: Tables>(
         return Ok(None);
     };
     packet.set_len(link.network + IPV6_LEN + ADVERTISEMENT_LEN)?;
-    advertise(packet, link.network, &target, &asker, own.mac)?;
-    reply_from(packet, own.mac)?;
+    advertise(packet, link.network, &target, &asker, own)?;
+    reply_from(packet, own)?;
     Ok(Some(Fate::from(Verdict::NeighbourAnswered)))
 }
 
@@ -193,12 +212,12 @@ fn echo<P: Packet, T: Tables>(packet: &P, tables: &T, vip: &Vip, network: &Netwo
 
 /// The MAC address to answer with, if this node answers for the address at all. None where watchers are to see the packet first.
 #[inline(always)]
-fn own_address<'t, T: Tables>(
+fn own_address<T: Tables>(
     packet: &impl Packet,
-    tables: &'t T,
+    tables: &T,
     target: &Address,
     watch: Watch,
-) -> Result<Option<T::Ref<'t, LinkAddress>>, Verdict> {
+) -> Result<Option<[u8; 6]>, Verdict> {
     let vip = tables.vip(target).ok_or(Verdict::OtherResolution)?;
     if vip.flags & (Vip::ANSWER | Vip::LEASED) == 0 {
         return Err(Verdict::OtherResolution);
@@ -209,7 +228,9 @@ fn own_address<'t, T: Tables>(
     if !answers_for(tables, &vip, target) {
         return Err(Verdict::NotOwner);
     }
-    tables.link_address(packet.ingress()).map(Some).ok_or(Verdict::NotConfigured)
+    // Asked first: by an interface that has none, as a bond's that stands by, nobody answers.
+    let own = tables.link_address(packet.ingress()).ok_or(Verdict::NotConfigured)?;
+    Ok(Some(vip.virtual_mac(target.is_v4()).map_or(own.mac, VirtualMac::octets)))
 }
 
 /// Addresses the frame from `mac` to whoever sent it.

@@ -20,6 +20,7 @@ mod service;
 mod stage;
 pub mod steer;
 mod too_big;
+mod whole;
 
 use crate::{
     Packet, Tables, Verdict, View,
@@ -32,53 +33,10 @@ use crate::{
 
 pub use fate::{Fate, Reason, Step};
 pub(crate) use frame::Tags;
+pub use local::{is_to_router, take_in};
 pub(crate) use parse::{Flow, Link, Network, Sign};
 pub use stage::{Desk, Job, Next, Stage, Watch};
-
-/// Decides a packet's fate, carries it out on the bytes and counts it. The kernel program does the same with each part in a function of
-/// its own.
-pub fn process<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Fate {
-    let next = plain(packet, tables);
-    go_through(packet, tables, next)
-}
-
-/// The same for a probe of this node's own checks, whose frame names its backend ([`BackendRef::probe_address`]).
-pub fn process_probe<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Fate {
-    let next = probe(packet, tables);
-    go_through(packet, tables, next)
-}
-
-fn go_through<P: Packet, T: Tables>(packet: &mut P, tables: &T, mut next: Next) -> Fate {
-    let mut desk = None;
-    loop {
-        next = match next {
-            Next::Done(fate) => return fate,
-            Next::General => general(packet, tables, Watch::Due),
-            // Only the kernel's packets are watched.
-            Next::Watch => general(packet, tables, Watch::Done),
-            Next::Stage(stage, job) => run(packet, tables, stage, desk.insert(Desk::new(job))),
-            Next::Then(stage) => run(packet, tables, stage, desk.as_mut().expect("a stage has a desk")),
-        };
-    }
-}
-
-fn run<P: Packet, T: Tables>(packet: &mut P, tables: &T, stage: Stage, desk: &mut Desk) -> Next {
-    match stage {
-        Stage::Own => own(packet, tables, desk),
-        Stage::Fragment => fragment(packet, tables, &mut desk.job),
-        Stage::IcmpError => icmp_error(packet, tables, &mut desk.job),
-        Stage::Clamp => clamp(packet, tables, &desk.job),
-        Stage::Nat => nat(packet, tables, desk),
-        Stage::NatSteer => nat_steer(packet, tables, desk),
-        Stage::NatBind => nat_bind(packet, tables, desk),
-        Stage::Sample => sample(packet, tables, desk),
-        Stage::Translate => translate(packet, tables, desk),
-        Stage::TranslateError => translate_error(packet, tables, desk),
-        Stage::Deliver => deliver(packet, tables, &mut desk.job),
-        Stage::TooBig => too_big(packet, tables, &desk.job),
-        Stage::Advert => advert(packet, tables, &desk.job),
-    }
-}
+pub use whole::{process, process_probe};
 
 /// Decides the fate of a packet to an address of this node itself, and carries it out unless it is to be translated.
 #[inline(always)]

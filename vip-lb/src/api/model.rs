@@ -41,7 +41,9 @@ pub use status::{
     Liveness, PassiveStatus, Percentiles, ServiceStatus, Slower, Status, TableStatus, Traffic, Verdict,
     VerdictCount, VipStatus, WatchdogStatus,
 };
-pub use vrrp::{HandedOverStatus, TrackerStatus, VrrpChange, VrrpSpeaker, VrrpState, VrrpStatus};
+pub use vrrp::{
+    HandedOverStatus, TrackerStatus, VirtualMacStatus, VrrpChange, VrrpSpeaker, VrrpState, VrrpStatus,
+};
 pub use watch::{DEFAULT_RATE, Frame, WatchRequest, Watched, WatchedPacket};
 
 #[cfg(test)]

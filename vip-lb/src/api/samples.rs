@@ -14,7 +14,7 @@ use super::model::{
     OperatorOrder, OrderKind, PassiveStatus, PeerMismatch, PeerStatus, PeeringStatus, RouteChange,
     RouteDeviceKind, RouteStatus, SecondOwner, SecondOwnerStatus, ServiceStatus, SharedFlows, Slot,
     SlotState, Status, Step, TableStatus, TrackerStatus, Traffic, Verdict, VerdictCount, VipStatus,
-    VrrpChange, VrrpSpeaker, VrrpState, VrrpStatus, WatchdogStatus, WatchedPacket,
+    VirtualMacStatus, VrrpChange, VrrpSpeaker, VrrpState, VrrpStatus, WatchdogStatus, WatchedPacket,
 };
 use crate::{
     config::model::{
@@ -384,6 +384,12 @@ fn vrrp() -> VrrpStatus {
         heard: Some("fe80::1".parse().unwrap()),
         active: Some(VrrpSpeaker { address: "fe80::1".parse().unwrap(), priority: 200 }),
         handed_over: Some(HandedOverStatus { since_ms: 1_700_000_120_500 }),
+        virtual_mac: Some(VirtualMacStatus {
+            address: "00:00:5e:00:02:33".into(),
+            admitted: false,
+            device: Some("vlb-v6-51".into()),
+            no_device: None,
+        }),
         address_on: None,
         lease_ms: None,
         changes: vec![

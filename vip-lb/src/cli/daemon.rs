@@ -65,6 +65,9 @@ pub fn unload(args: &UnloadArgs) -> anyhow::Result<()> {
     for (vip, interface) in ownership::sweep(|_| false)? {
         output::print(&format!("{interface}: took {vip} away\n"))?;
     }
+    for device in ownership::remove_devices()? {
+        output::print(&format!("removed {device}, which let a virtual MAC address in\n"))?;
+    }
     if remove_probe_pair()? {
         output::print(&format!("removed {PROBE_OUTER}, which probes left by\n"))?;
     }

@@ -218,6 +218,9 @@ impl Desired {
             if vip.unknown_service == UnknownService::Pass {
                 flags |= Vip::PASS_UNKNOWN;
             }
+            if let Some(vrrp) = vip.vrrp.as_ref().filter(|vrrp| vrrp.virtual_mac) {
+                flags |= Vip::of_router(vrrp.router_id.get());
+            }
             for service in &vip.services {
                 let key = ServiceKey { vip: vip.address, ports: service.ports, protocol: service.protocol };
                 let wanted = desired_service(key, service, &config.node, facts);

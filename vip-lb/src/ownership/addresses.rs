@@ -1,33 +1,24 @@
 //! The addresses of VIPs without services on the interfaces of their owner, put there and taken away by netlink (rtnetlink(7)).
 //!
 //! They carry [`ORIGINATOR`] as their protocol (`IFA_PROTO`, kernel 5.18), so that a daemon knows what one before it left behind, and never
-//! takes away what somebody else has configured. The socket is a blocking one: the kernel answers such questions while they are asked, and
-//! what a lease needs must be there before it.
+//! takes away what somebody else has configured.
 
-use std::{
-    io::{self, Read as _},
-    net::IpAddr,
-    time::Duration,
-};
+use std::net::IpAddr;
 
 use anyhow::{Context as _, ensure};
 use rtnetlink::{
-    packet_core::{
-        NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
-    },
+    packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL},
     packet_route::{
         AddressFamily, RouteNetlinkMessage,
         address::{AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, CacheInfo},
     },
 };
-use socket2::{Domain, Protocol, Socket, Type};
 
+use super::kernel::ask;
 use crate::network::{ORIGINATOR, interface_name};
 
 /// An address without an end.
 const FOREVER: u32 = u32::MAX;
-/// The kernel answers at once; this is for a kernel that does not.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// An address on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,40 +141,4 @@ fn held(answer: &RouteNetlinkMessage) -> Option<Held> {
         }
     }
     Some(Held { index: message.header.index, address: address?, length: message.header.prefix_len, is_ours })
-}
-
-/// Asks the kernel one thing, and waits for the end of its answer.
-fn ask(message: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<RouteNetlinkMessage>> {
-    let socket = Socket::new(
-        Domain::from(libc::AF_NETLINK),
-        Type::RAW.cloexec(),
-        Some(Protocol::from(libc::NETLINK_ROUTE)),
-    )?;
-    socket.set_read_timeout(Some(PATIENCE))?;
-    let mut request = NetlinkMessage::from(message);
-    request.header.flags = NLM_F_REQUEST | flags;
-    request.finalize();
-    let mut bytes = vec![0; request.buffer_len()];
-    request.serialize(&mut bytes);
-    // Unconnected, a netlink socket sends to the kernel.
-    socket.send(&bytes)?;
-    let mut answers = Vec::new();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        let length = (&socket).read(&mut buffer)?;
-        let mut rest = &buffer[..length];
-        while !rest.is_empty() {
-            let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, format!("{error}"));
-            let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest).map_err(invalid)?;
-            // Messages begin at multiples of four bytes (NLMSG_ALIGN).
-            let step = (answer.header.length as usize).max(1).next_multiple_of(4);
-            rest = rest.get(step..).unwrap_or_default();
-            match answer.payload {
-                NetlinkPayload::InnerMessage(message) => answers.push(message),
-                NetlinkPayload::Error(error) if error.code.is_some() => return Err(error.to_io()),
-                NetlinkPayload::Error(_) | NetlinkPayload::Done(_) => return Ok(answers),
-                _ => {}
-            }
-        }
-    }
 }

@@ -9,8 +9,10 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, Socket, Type};
+use vip_lb_common::abi::VirtualMac;
 
 use super::{
+    envelope,
     tap::{frame_socket, send_frame},
     vrrp::{Advert, Router},
 };
@@ -112,6 +114,8 @@ pub(super) struct Received {
 /// The sockets of a router.
 pub(super) struct Link {
     pub(super) interface: Interface,
+    /// From which adverts and announcements are sent, and which these tell: the interface's own, or the virtual router's.
+    pub(super) mac: [u8; 6],
     adverts: Socket,
     frames: Socket,
 }
@@ -123,15 +127,24 @@ impl Link {
         interface: Interface,
         router: Router,
         multicast: bool,
+        virtual_mac: Option<VirtualMac>,
     ) -> anyhow::Result<Self> {
         let adverts = advert_socket(name, &interface, router, multicast)
             .with_context(|| format!("cannot open a socket for VRRP on {name}"))?;
         let frames = frame_socket().with_context(|| format!("cannot open a packet socket on {name}"))?;
-        Ok(Self { interface, adverts, frames })
+        let mac = virtual_mac.map_or(interface.mac, VirtualMac::octets);
+        Ok(Self { interface, mac, adverts, frames })
     }
 
-    /// Sends an advert from the interface's own address.
+    /// Sends an advert from the interface's own IP address. To a group it leaves from the hardware address that switches are to learn; to a peer,
+    /// whose own only the kernel knows, from the interface's.
     pub(super) fn send(&self, bytes: &[u8], to: IpAddr) -> io::Result<()> {
+        if self.mac != self.interface.mac
+            && to.is_multicast()
+            && let Some(frame) = envelope::frame(self.mac, self.interface.source, to, bytes)
+        {
+            return self.send_frame(&frame);
+        }
         let mut control = Control([0; 64]);
         let length = control.source(self.interface.source, self.interface.index);
         let to = match to {

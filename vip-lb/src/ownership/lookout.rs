@@ -62,6 +62,11 @@ impl Lookout {
         errors
     }
 
+    /// Somebody else has an address of this node, as is known from elsewhere.
+    pub fn heard(&mut self, address: IpAddr, place: &Place, mac: [u8; 6], now: Instant) {
+        self.others.heard(Claim { address, mac }, place, now);
+    }
+
     /// Reads what has come, asks what is due, and says whose addresses are whose. `is_own` tells the hardware addresses of this host, which
     /// come back where links meet.
     pub fn look(&mut self, is_own: impl Fn([u8; 6]) -> bool, now: Instant) -> Vec<anyhow::Error> {
@@ -89,7 +94,7 @@ impl Lookout {
         for ask in self.others.advance(now) {
             let (place, frame) = match &ask {
                 Ask::Probe(vip, place) => (place, claim::probe(*vip, place.mac)),
-                Ask::Announce(vip, place) => (place, announcement::frame(*vip, place.mac)),
+                Ask::Announce(vip, place) => (place, announcement::frame(*vip, place.announced)),
             };
             let context = || format!("cannot ask on {} who else has a VIP", place.interface);
             errors.extend(self.send(place.index, &frame).with_context(context).err());

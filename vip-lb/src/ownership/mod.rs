@@ -9,8 +9,11 @@
 //! Where routers choose instead, [`route`] says which routes lead here, and is pure as well; the daemon carries it out.
 
 mod addresses;
+mod admission;
 mod announcement;
 mod claim;
+mod envelope;
+mod kernel;
 mod link;
 mod lookout;
 mod others;
@@ -23,9 +26,10 @@ mod unheard;
 pub mod vrrp;
 
 pub use addresses::sweep;
+pub use admission::remove_devices;
 pub use claim::Claim;
 pub use lookout::Lookout;
 pub use others::{Ask, Other, Others, Place};
-pub use report::{Change, Discarded, HandedOver, RouterReport, Speaker};
+pub use report::{Admitted, Change, Discarded, HandedOver, RouterReport, Speaker};
 pub use task::{GroupSetup, RouterSetup, StampLinks, Task};
 pub use unheard::{Stamp, StampLink, Unheard};

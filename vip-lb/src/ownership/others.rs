@@ -44,6 +44,8 @@ pub struct Place {
     pub vlan: Option<u16>,
     /// Its hardware address.
     pub mac: [u8; 6],
+    /// At which the VIP is announced there: the same, or a virtual router's.
+    pub announced: [u8; 6],
 }
 
 /// What is to be sent.

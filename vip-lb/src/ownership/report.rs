@@ -33,6 +33,8 @@ pub struct RouterReport {
     pub handed_over: Option<HandedOver>,
     /// Whether those of its addresses that are put on the interface are there.
     pub holds: bool,
+    /// How its interface takes frames to its virtual MAC address; none where it has none, and before that is known.
+    pub admitted: Option<Admitted>,
     /// Until when it may answer, while it is active.
     pub lease: Option<Instant>,
     /// Adverts that have left.
@@ -45,6 +47,17 @@ pub struct RouterReport {
     pub conflict: Option<String>,
     /// Adverts that the packet path sees and that do not come here, a lower-case phrase.
     pub unheard: Option<String>,
+}
+
+/// How an interface takes frames to a virtual MAC address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admitted {
+    /// The macvlan that lets them in.
+    pub device: Option<String>,
+    /// Why there is no such device, a lower-case phrase; the daemon lets them in then.
+    pub why_none: Option<String>,
+    /// Whether they are let in now.
+    pub is_open: bool,
 }
 
 /// Another node that is active.

@@ -16,6 +16,13 @@ pub(super) fn frame_socket() -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// A socket by which an interface takes frames to one more hardware address, as long as it is open. It hears none itself.
+pub(super) fn admitting(index: u32, mac: [u8; 6]) -> io::Result<Socket> {
+    let socket = frame_socket()?;
+    set(&socket, libc::PACKET_ADD_MEMBERSHIP, &membership(index, libc::PACKET_MR_UNICAST, mac))?;
+    Ok(socket)
+}
+
 /// Sends an Ethernet frame by the interface of that index.
 pub(super) fn send_frame(socket: &Socket, index: u32, frame: &[u8]) -> io::Result<()> {
     let to = address_of(index, 0);
@@ -45,16 +52,10 @@ impl Tap {
         let mut tap = Self { socket: frame_socket()?, filter: Vec::new() };
         // Before it is bound: nothing else ever comes in.
         tap.set_filter(filter)?;
-        tap.set(libc::PACKET_IGNORE_OUTGOING, &1_i32)?;
+        set(&tap.socket, libc::PACKET_IGNORE_OUTGOING, &1_i32)?;
         // Answers to probes over IPv6 go to all nodes, which a card may not let in where IPv6 is turned off.
-        let mut membership = libc::packet_mreq {
-            mr_ifindex: index as i32,
-            mr_type: libc::PACKET_MR_MULTICAST as u16,
-            mr_alen: 6,
-            mr_address: [0; 8],
-        };
-        membership.mr_address[..6].copy_from_slice(&ALL_NODES_MAC);
-        tap.set(libc::PACKET_ADD_MEMBERSHIP, &membership)?;
+        let all_nodes = membership(index, libc::PACKET_MR_MULTICAST, ALL_NODES_MAC);
+        set(&tap.socket, libc::PACKET_ADD_MEMBERSHIP, &all_nodes)?;
         let at = address_of(index, (libc::ETH_P_ALL as u16).to_be());
         // SAFETY: the address lives until the call returns, and is as long as is said.
         let bound =
@@ -89,20 +90,27 @@ impl Tap {
     pub(super) const fn buffer() -> [u8; FRAME] {
         [0; FRAME]
     }
+}
 
-    fn set<T>(&self, option: i32, value: &T) -> io::Result<()> {
-        // SAFETY: the value lives until the call returns, and is of the type of this option.
-        let result = unsafe {
-            libc::setsockopt(
-                self.socket.as_raw_fd(),
-                libc::SOL_PACKET,
-                option,
-                std::ptr::from_ref(value).cast(),
-                size_of::<T>() as u32,
-            )
-        };
-        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-    }
+fn membership(index: u32, kind: i32, mac: [u8; 6]) -> libc::packet_mreq {
+    let mut membership =
+        libc::packet_mreq { mr_ifindex: index as i32, mr_type: kind as u16, mr_alen: 6, mr_address: [0; 8] };
+    membership.mr_address[..6].copy_from_slice(&mac);
+    membership
+}
+
+fn set<T>(socket: &Socket, option: i32, value: &T) -> io::Result<()> {
+    // SAFETY: the value lives until the call returns, and is of the type of this option.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_PACKET,
+            option,
+            std::ptr::from_ref(value).cast(),
+            size_of::<T>() as u32,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// The address of an interface, for a protocol in network byte order.

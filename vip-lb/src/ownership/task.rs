@@ -22,49 +22,23 @@ use vip_lb_common::abi::AdvertStamp;
 
 use self::running::Running;
 use super::{
-    addresses,
+    addresses, admission,
     report::RouterReport,
     unheard::{Stamp, StampLink},
-    vrrp::{Profile, PseudoHeader, Router},
 };
 use crate::dataplane::{Adverts, Owners, monotonic};
 
 mod realtime;
 mod running;
+mod setup;
+
+pub use setup::{GroupSetup, RouterSetup};
 
 /// Until it tries again to tell what it could not, because the daemon was reading.
 const AGAIN: Duration = Duration::from_millis(1);
 
 /// How often it looks whether interfaces and their addresses are as they were.
 const REFRESH: Duration = Duration::from_secs(1);
-
-/// Routers that move together.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GroupSetup {
-    /// One at least.
-    pub routers: Vec<RouterSetup>,
-}
-
-/// A virtual router, as it is configured.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RouterSetup {
-    /// Its name on the link.
-    pub router: Router,
-    /// By which it speaks.
-    pub interface: String,
-    /// Of this node; the source is the interface's, and left open here.
-    pub profile: Profile,
-    /// To whom adverts are sent; none for multicast.
-    pub peers: Vec<IpAddr>,
-    /// Of its adverts over IPv4.
-    pub pseudo_header: PseudoHeader,
-    /// How often neighbours are told again, if at all.
-    pub refresh: Option<Duration>,
-    /// Its addresses, in the order of adverts.
-    pub vips: Vec<IpAddr>,
-    /// Those of them that are put on the interface while this node is active, with the lengths of their prefixes.
-    pub addresses: BTreeMap<IpAddr, u8>,
-}
 
 /// By which links the packet path sees what comes to interfaces that are no devices of their own: VLANs, bonds, macvlans.
 pub type StampLinks = BTreeMap<String, BTreeSet<StampLink>>;
@@ -125,6 +99,7 @@ impl Task {
             shared: shared.clone(),
             groups: Vec::new(),
             untold: false,
+            sweep: None,
         };
         let (first, began) = mpsc::channel();
         let thread = std::thread::Builder::new().name("vrrp".to_owned()).spawn(move || {
@@ -220,6 +195,8 @@ struct Thread {
     groups: Vec<Running>,
     /// The daemon does not know the last reports yet.
     untold: bool,
+    /// Removes devices.
+    sweep: Option<JoinHandle<()>>,
 }
 
 impl Thread {
@@ -248,7 +225,9 @@ impl Thread {
                     }
                     Command::End { last_word } => {
                         if last_word {
-                            self.groups.drain(..).for_each(|group| group.shut_down(&self.owners));
+                            self.end();
+                        } else {
+                            self.groups.drain(..).for_each(Running::leave);
                         }
                         return;
                     }
@@ -311,10 +290,14 @@ impl Thread {
                 None => Running::new(setup),
             });
         }
-        former.into_iter().for_each(|group| group.shut_down(&self.owners));
+        for mut admission in former.into_iter().flat_map(|group| group.shut_down(&self.owners)) {
+            if let Err(error) = admission.close() {
+                warn!(%error, "cannot close a virtual MAC address");
+            }
+        }
         self.groups = groups;
         // What a daemon before left for VIPs that are leased no more.
-        let leased = |vip: &IpAddr| self.groups.iter().any(|group| group.has(*vip));
+        let leased = |vip: &IpAddr| self.groups.iter().any(|group| group.leases(*vip));
         match self.owners.all() {
             Ok(all) => {
                 all.iter().filter(|(vip, _)| !leased(vip)).for_each(|(vip, _)| end_lease(&self.owners, *vip));
@@ -330,9 +313,56 @@ impl Thread {
             }
             Err(error) => warn!("{error:#}"),
         }
+        self.sweep_devices();
         for group in &mut self.groups {
             group.refresh(&self.owners);
         }
+    }
+
+    /// Removes devices that no router needs. Elsewhere, because the kernel waits for all processors before one is gone, and adverts must not.
+    fn sweep_devices(&mut self) {
+        self.finish_sweep();
+        let is_needed = |parent, mac| self.groups.iter().any(|group| group.admits(parent, mac));
+        let left = match admission::left_behind(is_needed) {
+            Ok(left) => left,
+            Err(error) => return warn!("{error:#}"),
+        };
+        if left.is_empty() {
+            return;
+        }
+        let remove = move || {
+            for device in left {
+                match device.remove() {
+                    Ok(name) => info!(device = name, "removed a device that no virtual MAC address needs"),
+                    Err(error) => warn!("{error:#}"),
+                }
+            }
+        };
+        match std::thread::Builder::new().name("devices".to_owned()).spawn(remove) {
+            Ok(thread) => self.sweep = Some(thread),
+            Err(error) => warn!(%error, "cannot start a thread that removes devices"),
+        }
+    }
+
+    fn finish_sweep(&mut self) {
+        if self.sweep.take().is_some_and(|thread| thread.join().is_err()) {
+            warn!("the thread that removes devices ended badly");
+        }
+    }
+
+    /// Says the last word. What comes until others have heard it, and switches know where they are, is still taken.
+    fn end(&mut self) {
+        let wait = self.groups.iter().filter_map(Running::handing_over).max();
+        let closed: Vec<_> = self.groups.drain(..).flat_map(|group| group.shut_down(&self.owners)).collect();
+        if let Some(wait) = wait {
+            std::thread::sleep(wait);
+        }
+        for admission in closed {
+            if let Err(error) = admission.remove() {
+                warn!("{error:#}");
+            }
+        }
+        self.finish_sweep();
     }
 
     fn report(&mut self) {
@@ -350,10 +380,11 @@ impl Thread {
         let same = known.len() == reports.len()
             && known.iter().zip(&reports).all(|(known, new)| {
                 let speaker = |of: &RouterReport| of.speaker.map(|speaker| speaker.address);
-                (&known.vips, &known.changes, &known.hindrance, &known.conflict, &known.unheard)
-                    == (&new.vips, &new.changes, &new.hindrance, &new.conflict, &new.unheard)
-                    && (known.handed_over, speaker(known), known.priority, known.source)
-                        == (new.handed_over, speaker(new), new.priority, new.source)
+                let told = |of: &RouterReport| (of.source, of.admitted.clone(), of.unheard.clone());
+                (&known.vips, &known.changes, &known.hindrance, &known.conflict, told(known))
+                    == (&new.vips, &new.changes, &new.hindrance, &new.conflict, told(new))
+                    && (known.handed_over, speaker(known), known.priority)
+                        == (new.handed_over, speaker(new), new.priority)
             });
         *known = reports;
         drop(known);

@@ -46,6 +46,7 @@ fn what_a_router_may_be() {
             "a duration of whole hundredths of a second from 10ms to 40950ms, such as 100ms",
         ),
         ("router_id: 7, preempt: always", "preempt", "\"always\"", "one of higher, never"),
+        ("router_id: 7, virtual_mac: 1", "virtual_mac", "1", "true or false"),
         ("router_id: 7, refresh: 500ms", "refresh", "\"500ms\"", "a duration between 1s and 1h, such as 30s"),
         ("router_id: 7, checksum: none", "checksum", "\"none\"", "one of pseudo_header, plain"),
     ] {
@@ -80,6 +81,29 @@ fn vips_of_one_router_agree() {
         found.contains("vips[1].vrrp: found another priority for router 7, expected what is said of this router elsewhere (vips[0].vrrp in line 7)"),
         "{found}"
     );
+}
+
+#[test]
+fn a_router_with_a_virtual_mac_is_on_one_interface() {
+    let text = |keys: &str| {
+        let vip = |number: u8, interface: &str| {
+            format!(
+                "  - {{address: 198.51.100.{number}, ownership: vrrp, vrrp: {{router_id: 7, interface: {interface}{keys}}}}}\n"
+            )
+        };
+        format!(
+            "node: {{seed: a long enough seed, interfaces: [eth0, eth1]}}\nvips:\n{}{}",
+            vip(10, "eth0"),
+            vip(11, "eth1")
+        )
+    };
+    assert_eq!(
+        errors(&text(", virtual_mac: true")).to_string(),
+        "c.yaml:4:53: vips[1].vrrp: found virtual_mac of router 7, as on eth0, expected another router_id for each interface \
+         (vips[0].vrrp in line 3)"
+    );
+    let without = config::parse(&text(""), Path::new("c.yaml"));
+    assert!(without.is_ok(), "without one they are two routers");
 }
 
 #[test]

@@ -23,10 +23,10 @@ use report::{Ended, Kernels as Results, ended_parts};
 const SERIES: &[&str] = &["6.1", "6.12"];
 
 /// What the labs need of a kernel that has it as modules. A module that is built in is not missed.
-const MODULES: &[&str] = &["veth", "bridge", "8021q", "bonding", "dummy"];
+const MODULES: &[&str] = &["veth", "bridge", "8021q", "bonding", "dummy", "macvlan"];
 
 /// Programs of this machine that the labs call.
-const COMMANDS: &[&str] = &["ip", "ethtool", "nginx", "bpftool", "ping"];
+const COMMANDS: &[&str] = &["ip", "ethtool", "nginx", "bpftool", "ping", "bridge"];
 
 /// How much longer things take on an emulated processor, with a machine that others use too.
 pub(crate) const PATIENCE: u32 = 8;

@@ -80,6 +80,7 @@ pub(super) const PARTS: &[Part] = &[
     },
     Part { target: Some("lab_vlan"), guests_only: true, ..lab("vlan", &[]) },
     Part { target: Some("lab_bond"), guests_only: true, ..lab("bond", &[]) },
+    Part { target: Some("lab_virtual_mac"), ..lab("virtualmac", &[]) },
     Part {
         target: Some("lab_second_owner"),
         guests_only: true,

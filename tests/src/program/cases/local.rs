@@ -1,5 +1,7 @@
 //! What the node answers itself.
 
+mod virtual_mac;
+
 use std::net::Ipv6Addr;
 
 use vip_lb_common::Verdict::{
@@ -10,7 +12,7 @@ use vip_lb_common::Verdict::{
 use super::{Case, Tables, to_vip};
 use crate::{
     packet::{
-        CLIENT_MAC, Extension, Frame, NODE_MAC, arp_request, eth, neighbour_solicitation,
+        CLIENT_MAC, Extension, Frame, Mac, NODE_MAC, arp_request, eth, neighbour_solicitation,
         neighbour_solicitation_to,
     },
     program::world::{
@@ -21,7 +23,7 @@ use crate::{
 };
 
 pub(super) fn cases() -> Vec<Case> {
-    [arp(), solicitations(), echo(), routed(), leases(), plain_vips()].concat()
+    [arp(), solicitations(), echo(), routed(), leases(), plain_vips(), virtual_mac::cases()].concat()
 }
 
 fn answered(frame: Frame) -> Frame {
@@ -94,10 +96,19 @@ fn arp_with(offset: usize, bytes: &[u8]) -> Vec<u8> {
 
 /// An advertisement of the target's link-layer address (RFC 4861 section 4.4). `flags` are R, S and O, the upper three bits.
 fn advertisement(link: Frame, target: &str, asker: &str, flags: u8) -> Frame {
+    advertisement_of(NODE_MAC, link, target, asker, flags)
+}
+
+fn advertisement_of(mac: Mac, link: Frame, target: &str, asker: &str, flags: u8) -> Frame {
     let mut body = target.parse::<Ipv6Addr>().expect("an address").octets().to_vec();
     body.extend([2, 1]);
-    body.extend(NODE_MAC);
-    answered(link).ipv6(target, asker).ttl(255).icmp(136, 0, [flags << 5, 0, 0, 0]).payload(&body)
+    body.extend(mac);
+    answered(link)
+        .from_mac(mac)
+        .ipv6(target, asker)
+        .ttl(255)
+        .icmp(136, 0, [flags << 5, 0, 0, 0])
+        .payload(&body)
 }
 
 const SOLICITED_OVERRIDE: u8 = 0b011;

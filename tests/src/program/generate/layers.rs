@@ -49,7 +49,7 @@ const TCP_OPTIONS: &[&[u8]] = &[
 ];
 
 impl Generator {
-    /// Untagged in most cases; with one tag, with two, with more than are known; from a peer now and then.
+    /// Untagged in most cases; with one tag, with two, with more than are known; from a peer or to a virtual router now and then.
     pub(super) fn link(&mut self) -> Frame {
         let vlan = *self.dice.pick(&[100, 100, 7, 0, 4095]);
         let link = match self.dice.below(32) {
@@ -63,6 +63,9 @@ impl Generator {
         };
         if self.dice.below(24) == 0 && !self.places.peer_macs.is_empty() {
             return link.from_mac(*self.dice.pick(&self.places.peer_macs));
+        }
+        if self.dice.below(24) == 0 && !self.places.router_macs.is_empty() {
+            return link.to_mac(*self.dice.pick(&self.places.router_macs));
         }
         link
     }

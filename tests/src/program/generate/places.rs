@@ -31,6 +31,8 @@ pub(super) struct Places {
     pub(super) peers: Vec<IpAddr>,
     /// MAC addresses of other nodes.
     pub(super) peer_macs: Vec<Mac>,
+    /// Hardware addresses of virtual routers that have or had a lease.
+    pub(super) router_macs: Vec<Mac>,
     /// Address and port of translated backends, and the address that their packets leave with.
     pub(super) translated: Vec<(IpAddr, u16, IpAddr)>,
     /// UDP port of GUE.
@@ -65,6 +67,15 @@ impl Places {
             .map(Address::into)
             .collect();
         let mut peer_macs: Vec<Mac> = scenario.peers.keys().map(|link| link.mac).collect();
+        // Their leases have keys of their own in OWNERS, which no VIP can have.
+        let of_router = |key: &Address| key.octets().starts_with(&[0xff, 0]);
+        let mut router_macs: Vec<Mac> = scenario
+            .leases
+            .keys()
+            .filter(|key| of_router(key))
+            .filter_map(|key| key.octets().last_chunk().copied())
+            .collect();
+        router_macs.sort_unstable();
         targets.sort_unstable();
         targets.dedup();
         addresses.sort_unstable();
@@ -80,6 +91,7 @@ impl Places {
             own,
             peers,
             peer_macs,
+            router_macs,
             translated,
             gue_port: settings.gue_port,
             nat_ports: (settings.nat_first_port, settings.nat_ports),

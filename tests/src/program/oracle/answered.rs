@@ -3,13 +3,16 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use etherparse::ArpPacketSlice;
-use vip_lb_common::headers::protocol::TCP;
+use vip_lb_common::{abi::Address, headers::protocol::TCP};
 
 use super::{
-    Both, Oracle, same,
+    Both, Judged, Oracle, same,
     transport::{extensions, sum},
 };
-use crate::{packet::check, program::INGRESS};
+use crate::{
+    packet::check,
+    program::{INGRESS, Program},
+};
 
 /// An echo reply: addresses swapped, everything else as it was.
 pub(super) fn echo(both: &Both<'_>) -> Result<(), String> {
@@ -82,8 +85,38 @@ impl Oracle {
         Ok(self.scenario.interfaces.get(&INGRESS).ok_or("answered without an interface")?.mac)
     }
 
-    fn answered_from_interface(&self, both: &Both<'_>) -> Result<[u8; 6], String> {
-        let mac = self.mac()?;
+    /// What the stack gets: the frame as it came; but one that was sent to the hardware address of a virtual router (RFC 9568 section 7.3) of which
+    /// there is a lease is for the interface, as far as that is known.
+    pub(super) fn handed_over(&self, judged: &Judged<'_>) -> Vec<u8> {
+        let mut frame = judged.input.to_vec();
+        if judged.program != Program::Balancer || frame.len() < 14 {
+            return frame;
+        }
+        let mut key = [0; 16];
+        key[0] = 0xff;
+        key[10..].copy_from_slice(&frame[..6]);
+        let is_virtual = frame[..4] == [0, 0, 0x5e, 0] && matches!(frame[4], 1 | 2);
+        let leased = |until: u64| until == u64::MAX;
+        let lease = self.scenario.leases.get(&Address::from(IpAddr::from(key)));
+        let interface = judged.tables.interfaces.get(&INGRESS);
+        if let Some(interface) = interface.filter(|_| is_virtual && lease.is_some_and(|of| leased(of.until)))
+        {
+            frame[..6].copy_from_slice(&interface.mac);
+        }
+        frame
+    }
+
+    /// The hardware address that a VIP is answered for with.
+    fn mac_of(&self, target: IpAddr) -> Result<[u8; 6], String> {
+        let flags = self.scenario.vips.get(&Address::from(target)).map_or(0, |vip| vip.flags);
+        match (flags >> 24) as u8 {
+            0 => self.mac(),
+            router => Ok([0, 0, 0x5e, 0, if target.is_ipv4() { 1 } else { 2 }, router]),
+        }
+    }
+
+    fn answered_from(&self, both: &Both<'_>, target: IpAddr) -> Result<[u8; 6], String> {
+        let mac = self.mac_of(target)?;
         same("destination MAC address", &both.after.macs[..6], &both.before.macs[6..])?;
         same("source MAC address", &both.after.macs[6..], &mac[..])?;
         same("tags", &both.after.tags, &both.before.tags)?;
@@ -92,7 +125,9 @@ impl Oracle {
 
     /// An ARP reply (RFC 826).
     pub(super) fn arp(&self, both: &Both<'_>) -> Result<(), String> {
-        let mac = self.answered_from_interface(both)?;
+        let target: [u8; 4] =
+            both.before.rest.get(24..28).and_then(|bytes| bytes.try_into().ok()).ok_or("a short question")?;
+        let mac = self.answered_from(both, IpAddr::from(target))?;
         same("length", both.after.rest.len(), both.before.rest.len())?;
         same("types and lengths", both.after.rest.get(..6), both.before.rest.get(..6))?;
         same("padding", both.after.rest.get(28..), both.before.rest.get(28..))?;
@@ -108,9 +143,11 @@ impl Oracle {
     /// A neighbour advertisement (RFC 4861 section 4.4), whatever the solicitation's checksum was.
     pub(super) fn neighbour(&self, both: &Both<'_>, frame: &[u8]) -> Result<(), String> {
         check(frame)?;
-        let mac = self.answered_from_interface(both)?;
         let (before, after) = (both.before.ip()?, both.after.ip()?);
         let question = before.transport.map(|transport| transport.bytes).unwrap_or_default();
+        let asked: [u8; 16] =
+            question.get(8..24).and_then(|bytes| bytes.try_into().ok()).ok_or("a short question")?;
+        let mac = self.answered_from(both, IpAddr::from(asked))?;
         let message = after.transport.ok_or("an answer with extension headers")?;
         same("version, traffic class and flow label", &after.header[..4], &[0x60, 0, 0, 0])?;
         same("hop limit", after.hop_limit, 255)?;

@@ -36,6 +36,9 @@ pub struct VrrpStatus {
     /// An operator's order that another node is to have the VIP, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handed_over: Option<HandedOverStatus>,
+    /// The hardware address that moves along with the VIP, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub virtual_mac: Option<VirtualMacStatus>,
     /// The interface on which the address is, of a VIP without services; absent while it is not there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address_on: Option<String>,
@@ -65,6 +68,21 @@ pub struct VrrpSpeaker {
     pub address: IpAddr,
     /// As it says.
     pub priority: u8,
+}
+
+/// A virtual MAC address on this node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct VirtualMacStatus {
+    /// The address.
+    pub address: String,
+    /// Whether the interface takes frames to it now: while this node is active, and for a moment after.
+    pub admitted: bool,
+    /// The macvlan device that has the interface take them; absent while that is not known, and where there can be none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// Why there is no such device, a lower-case phrase: the daemon has the interface take them then, as long as it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_device: Option<String>,
 }
 
 /// An order to hand over.

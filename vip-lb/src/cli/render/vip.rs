@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{Style, Tone, Toned, event::Moment, quantity};
-use crate::api::model::{RouteDeviceKind, RouteStatus, VipStatus, VrrpState, VrrpStatus};
+use crate::api::model::{RouteDeviceKind, RouteStatus, VipStatus, VirtualMacStatus, VrrpState, VrrpStatus};
 
 /// Every VIP, and what its virtual router did last; `now` is in Unix seconds.
 pub(in crate::cli) fn vips(vips: &[VipStatus], now: u64, style: Style) -> String {
@@ -105,6 +105,9 @@ fn router(address: IpAddr, vrrp: &VrrpStatus, now: u64) -> String {
         let (mark, state) = if tracker.failing { ("!", effect) } else { ("-", "well".to_owned()) };
         text.push_str(&format!("  {mark} {}: {state}{reason}\n", tracker.tracker));
     }
+    if let Some(mac) = &vrrp.virtual_mac {
+        text.push_str(&virtual_mac(mac, &vrrp.interface));
+    }
     if let Some(interface) = &vrrp.address_on {
         text.push_str(&format!("  the address is on {interface}\n"));
     }
@@ -122,6 +125,18 @@ fn router(address: IpAddr, vrrp: &VrrpStatus, now: u64) -> String {
         text.push_str(&format!("  {} {}: {}\n", Moment(change.time_ms), state(change.state), change.why));
     }
     text
+}
+
+fn virtual_mac(mac: &VirtualMacStatus, interface: &str) -> String {
+    let VirtualMacStatus { address, admitted, device, no_device } = mac;
+    let taken = if *admitted { "taken" } else { "not taken" };
+    let by = match (device, no_device) {
+        (Some(device), _) => format!(" ({device} is {})", if *admitted { "up" } else { "down" }),
+        (None, Some(why)) if *admitted => format!(" as long as the daemon runs: {why}"),
+        (None, Some(why)) => format!(", and not by a macvlan: {why}"),
+        (None, None) => String::new(),
+    };
+    format!("  virtual MAC {address}, {taken} on {interface}{by}\n")
 }
 
 fn state(state: VrrpState) -> &'static str {
@@ -150,6 +165,7 @@ mod tests {
   handed over by the operator 1m 0s ago: `vip-lb handover 2001:db8::10 --back` takes it back
   ! interface eth1: -50: it is down or has no link
   - healthy 50%: well
+  virtual MAC 00:00:5e:00:02:33, not taken on eth0 (vlb-v6-51 is down)
   adverts: 600 sent, 7 received, discarded 2 as ttl
   2023-11-14T22:13:20.000Z backup: it is able to forward
   2023-11-14T22:14:20.000Z active: the active node was silent (fe80::1)

@@ -26,6 +26,8 @@ pub struct Vrrp {
     pub group: Option<String>,
     /// What it depends on beside its own link.
     pub track: Vec<Track>,
+    /// Whether the virtual router has a hardware address of its own, which moves along.
+    pub virtual_mac: bool,
     /// How often neighbours are told again where the VIP is; `None` only when it came.
     pub refresh: Option<Duration>,
     /// Of adverts over IPv4.

@@ -5,7 +5,7 @@ use std::{net::IpAddr, num::NonZeroU8, time::Duration};
 use super::super::{
     decode::{At, Field, Fields},
     issue::{Issues, Place},
-    kinds,
+    kinds::{self, check},
     model::{Checksum, Preempt},
     tree::Node,
 };
@@ -25,6 +25,7 @@ pub(in crate::config) struct RawVrrp {
     pub(in crate::config) peers: Field<Vec<At<IpAddr>>>,
     pub(in crate::config) group: Field<String>,
     pub(in crate::config) track: Field<Vec<RawTrack>>,
+    pub(in crate::config) virtual_mac: Field<bool>,
     pub(in crate::config) refresh: Field<Duration>,
     pub(in crate::config) checksum: Field<Checksum>,
 }
@@ -40,6 +41,7 @@ pub(super) fn vrrp(node: &Node, place: Place, issues: &mut Issues) -> Option<Raw
         "peers",
         "group",
         "track",
+        "virtual_mac",
         "refresh",
         "checksum",
     ];
@@ -55,6 +57,7 @@ pub(super) fn vrrp(node: &Node, place: Place, issues: &mut Issues) -> Option<Raw
             .list("peers", &PEERS, issues, |node, place, issues| kinds::ADDRESS.decode(node, place, issues)),
         group: fields.optional("group", &kinds::NAME, issues),
         track: fields.list("track", &TRACK, issues, track),
+        virtual_mac: fields.optional("virtual_mac", &check::TRUTH, issues),
         refresh: fields.optional("refresh", &kinds::REFRESH, issues),
         checksum: fields.optional("checksum", &kinds::CHECKSUM, issues),
     })

@@ -93,14 +93,26 @@ impl<'a> Validator<'a> {
             peers: peers.iter().map(|peer| peer.value).collect(),
             group: said.group.value().cloned(),
             track,
+            virtual_mac: said.virtual_mac.or(false),
             refresh: said.refresh.value().copied(),
             checksum: said.checksum.or(Checksum::PseudoHeader),
         })
     }
 
-    /// VIPs of one router move together, so all is said of them alike.
+    /// VIPs of one router move together, so all is said of them alike; and routers of one hardware address are one.
     fn agrees(&mut self, vip: IpAddr, vrrp: Vrrp, place: &'a Place) -> Option<Vrrp> {
-        let key = (vrrp.interface.clone(), Router::of(vrrp.router_id.get(), vip));
+        let router = Router::of(vrrp.router_id.get(), vip);
+        let same_mac = |(interface, other): &&Key| *interface != vrrp.interface && *other == router;
+        if vrrp.virtual_mac
+            && let Some(((other, _), (_, at))) =
+                self.routers.iter().find(|(key, (of, _))| of.virtual_mac && same_mac(key))
+        {
+            let found = format!("virtual_mac of router {}, as on {other}", vrrp.router_id);
+            let expected = format!("another router_id for each interface ({})", at.reference());
+            self.issues.error(place, found, expected);
+            return None;
+        }
+        let key = (vrrp.interface.clone(), router);
         let (first, at) = self.routers.entry(key).or_insert_with(|| (vrrp.clone(), place));
         if *first == vrrp {
             return Some(vrrp);
@@ -122,6 +134,7 @@ fn differing(a: &Vrrp, b: &Vrrp) -> &'static str {
         ("peers", a.peers != b.peers),
         ("group", a.group != b.group),
         ("track", a.track != b.track),
+        ("virtual_mac", a.virtual_mac != b.virtual_mac),
         ("refresh", a.refresh != b.refresh),
     ]
     .into_iter()

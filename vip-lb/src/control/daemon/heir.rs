@@ -115,6 +115,7 @@ mod tests {
             },
             peers: peers.iter().copied().map(address).collect(),
             pseudo_header: PseudoHeader::Included,
+            virtual_mac: false,
             refresh: None,
             vips: vec![address(vip)],
             addresses: std::collections::BTreeMap::new(),

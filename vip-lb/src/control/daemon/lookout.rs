@@ -7,14 +7,18 @@ use std::{
 };
 
 use tracing::warn;
+use vip_lb_common::abi::VirtualMac;
 
 use super::{Daemon, now, wall_clock};
 use crate::{
     api::model::{SecondOwner, SecondOwnerStatus},
-    config::model::Ownership,
+    config::model::{Ownership, Vip},
     control::explain::mac,
     network::{Below, Interface, InterfaceKind, VlanTag},
-    ownership::{Lookout, Other, Place, StampLink, StampLinks, vrrp::State},
+    ownership::{
+        Lookout, Other, Place, StampLink, StampLinks,
+        vrrp::{Router, State},
+    },
 };
 
 /// How often the interfaces of this host are looked up.
@@ -51,7 +55,9 @@ impl Daemon {
             errors = self.looking.lookout.answered(answered.clone(), is_configured, now);
             self.looking.answered = answered;
         }
-        let own: BTreeSet<_> = self.looking.interfaces.iter().map(|interface| interface.mac).collect();
+        let mut own: BTreeSet<_> = self.looking.interfaces.iter().map(|interface| interface.mac).collect();
+        own.extend(self.config.vips.iter().filter_map(router_mac).map(VirtualMac::octets));
+        self.hear_speakers(now);
         errors.extend(self.looking.lookout.look(|mac| own.contains(&mac), now));
         for error in errors {
             self.trouble(format!("{error:#}"));
@@ -82,6 +88,22 @@ impl Daemon {
         {
             task.seen_by(links.clone());
             self.looking.stamp_links = links;
+        }
+    }
+
+    /// Takes another active node for another owner, where both have the hardware address of their virtual router: what it answers cannot be told
+    /// from what this node does, but its adverts can.
+    fn hear_speakers(&mut self, now: Instant) {
+        let reports = self.vrrp.as_ref().map(crate::ownership::Task::reports).unwrap_or_default();
+        for report in reports.iter().filter(|report| report.state == State::Active) {
+            let Some(speaker) = report.speaker.filter(|speaker| now < speaker.until) else { continue };
+            for vip in self.config.vips.iter().filter(|vip| report.vips.contains(&vip.address)) {
+                let Some(mac) = router_mac(vip).map(VirtualMac::octets) else { continue };
+                for place in self.looking.answered.get(&vip.address).into_iter().flatten() {
+                    self.looking.lookout.heard(vip.address, place, mac, now);
+                    self.looking.hosts.insert((place.index, mac), Some(speaker.address));
+                }
+            }
         }
     }
 
@@ -116,7 +138,11 @@ impl Daemon {
             } else if let Some(vrrp) = vip.vrrp.as_ref().filter(|_| active.contains(&vip.address)) {
                 let only = || self.places(&[vrrp.interface.as_str()].into(), false);
                 let places = links.entry(&vrrp.interface).or_insert_with(only);
-                answered.insert(vip.address, places.clone());
+                let announced = |place: &Place| Place {
+                    announced: router_mac(vip).map_or(place.mac, VirtualMac::octets),
+                    ..place.clone()
+                };
+                answered.insert(vip.address, places.iter().map(announced).collect());
             }
         }
         answered
@@ -134,6 +160,7 @@ impl Daemon {
             interface: of.name.clone(),
             vlan: if let InterfaceKind::Vlan { id, .. } = of.kind { Some(id) } else { None },
             mac: of.mac,
+            announced: of.mac,
         };
         found.filter(|of| of.is_up && of.has_carrier).map(place).collect()
     }
@@ -192,6 +219,12 @@ impl Daemon {
             .map(|(vip, owner)| format!("{vip} is also held by {owner}"))
             .collect()
     }
+}
+
+/// The hardware address of a VIP's virtual router, if it has one.
+fn router_mac(vip: &Vip) -> Option<VirtualMac> {
+    let vrrp = vip.vrrp.as_ref().filter(|vrrp| vrrp.virtual_mac)?;
+    Some(Router::of(vrrp.router_id.get(), vip.address).mac())
 }
 
 fn key(other: &Other) -> (u32, [u8; 6]) {

@@ -6,16 +6,18 @@ use std::{
     time::UNIX_EPOCH,
 };
 
-use super::{Daemon, now};
+use super::{Daemon, interfaces::Attached, now};
 use crate::{
-    api::model::{HandedOverStatus, VrrpChange, VrrpSpeaker, VrrpState, VrrpStatus},
+    api::model::{HandedOverStatus, VirtualMacStatus, VrrpChange, VrrpSpeaker, VrrpState, VrrpStatus},
     config::{
         Config,
         model::{Checksum, Ownership, Preempt, Vip, Vrrp},
     },
     control::{desired::advert_addresses, ownership::Claim},
+    dataplane::XdpMode,
+    network::InterfaceKind,
     ownership::{
-        GroupSetup, RouterReport, RouterSetup,
+        Admitted, GroupSetup, RouterReport, RouterSetup,
         vrrp::{Profile, PseudoHeader, Router, State},
     },
 };
@@ -51,6 +53,31 @@ impl Daemon {
                  LimitRTPRIO=1"
             )
         })
+    }
+
+    /// Interfaces whose host's own programs get nothing that is sent to a virtual MAC address: a veth in native mode has decided whom a frame is
+    /// for before the program sees it, and does not think again (`veth_xdp_rcv_skb`, drivers/net/veth.c).
+    pub(super) fn unheard_programs(&self) -> Vec<String> {
+        let speaks = |name: &str| {
+            self.config
+                .vips
+                .iter()
+                .filter_map(|vip| vip.vrrp.as_ref())
+                .any(|vrrp| vrrp.virtual_mac && vrrp.interface == name)
+        };
+        let is_one = |attached: &&Attached| {
+            attached.interface.kind == InterfaceKind::Veth && attached.attachment.mode == XdpMode::Native
+        };
+        let unheard = self.interfaces.iter().filter(is_one).filter(|of| speaks(&of.interface.name));
+        unheard
+            .map(|attached| {
+                format!(
+                    "{} is a veth in native mode: what is sent to a virtual MAC address is forwarded, but not given to this host's own \
+                     programs, without `attach: generic`",
+                    attached.interface.name
+                )
+            })
+            .collect()
     }
 
     /// Waits until some router became something else.
@@ -128,6 +155,7 @@ impl Daemon {
                 .handed_over()
                 .get(&vip.address)
                 .map(|&since_ms| HandedOverStatus { since_ms }),
+            virtual_mac: vrrp_mac(vip, report.admitted),
             address_on: (report.holds && vip.is_plain()).then(|| interface.clone()),
             lease_ms: lease.map(|lease| lease.as_millis() as u64),
             changes: report.changes.iter().map(change).collect(),
@@ -155,6 +183,16 @@ impl Daemon {
             self.reconcile();
         }
     }
+}
+
+fn vrrp_mac(vip: &Vip, admitted: Option<Admitted>) -> Option<VirtualMacStatus> {
+    let vrrp = vip.vrrp.as_ref().filter(|vrrp| vrrp.virtual_mac)?;
+    Some(VirtualMacStatus {
+        address: Router::of(vrrp.router_id.get(), vip.address).mac().to_string(),
+        admitted: admitted.as_ref().is_some_and(|of| of.is_open),
+        device: admitted.as_ref().and_then(|of| of.device.clone()),
+        no_device: admitted.and_then(|of| of.why_none),
+    })
 }
 
 fn state(state: State) -> VrrpState {
@@ -205,6 +243,7 @@ fn setup(router: Router, vrrp: &Vrrp, vip: IpAddr) -> RouterSetup {
             Checksum::PseudoHeader => PseudoHeader::Included,
             Checksum::Plain => PseudoHeader::LeftOut,
         },
+        virtual_mac: vrrp.virtual_mac,
         refresh: vrrp.refresh,
         vips: Vec::new(),
         addresses: BTreeMap::new(),

@@ -108,6 +108,7 @@ impl Daemon {
         let mut doubts = self.keeper.troubles();
         doubts.extend(self.file_doubt.clone());
         doubts.extend(self.delayable_adverts());
+        doubts.extend(self.unheard_programs());
         if let Some(replaced) = &self.file.replaced {
             doubts.push(format!(
                 "{} is in force and not {}: `vip-lb reload` brings the file in force",

@@ -226,3 +226,21 @@ fn a_drained_node_gives_up_its_vips_and_changes_nothing_else() {
     let closed = Desired::new(&enabled, &Site { closed: true, ..Site::new(None) });
     assert_eq!((closed.vips[&vip], closed.claims[&vip]), (0, Claim::Withdrawn(Withdrawal::Closed)));
 }
+
+#[test]
+fn a_vip_with_a_virtual_mac_carries_its_routers_identifier() {
+    let of = |keys: &str| {
+        let text = format!(
+            "node: {{seed: a long enough seed, interfaces: [eth0]}}\nvips:\n  - {{address: 198.51.100.10, ownership: vrrp, vrrp: \
+             {{router_id: 51{keys}}}}}\n"
+        );
+        let config =
+            config::parse(&text, path::Path::new("c.yaml")).unwrap_or_else(|errors| panic!("{errors}"));
+        Desired::new(&config.config, &Site::new(None)).vips[&address("198.51.100.10")]
+    };
+    let own = Vip { flags: of(""), ..Vip::default() };
+    assert_eq!(own.virtual_mac(true), None);
+    let with = Vip { flags: of(", virtual_mac: true"), ..Vip::default() };
+    assert_eq!(with.virtual_mac(true).map(|mac| mac.to_string()).as_deref(), Some("00:00:5e:00:01:33"));
+    assert_eq!(with.flags & !Vip::ROUTER, own.flags, "nothing else is different");
+}

@@ -10,7 +10,8 @@ fn vip() -> IpAddr {
 }
 
 fn place() -> Place {
-    Place { index: 2, interface: "eth0".to_owned(), vlan: None, mac: [2, 0, 0, 0, 0, 1] }
+    let mac = [2, 0, 0, 0, 0, 1];
+    Place { index: 2, interface: "eth0".to_owned(), vlan: None, mac, announced: mac }
 }
 
 fn claim() -> Claim {

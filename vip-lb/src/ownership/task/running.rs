@@ -1,33 +1,30 @@
 //! A group of routers at work: what the machine asks for is done here.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     net::IpAddr,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
-use anyhow::bail;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
+use vip_lb_common::abi::VirtualMac;
 
+use self::router::{RouterState, take_away};
 use super::{GroupSetup, RouterSetup, end_lease, now};
 use crate::{
     dataplane::Owners,
+    network::interface_name,
     ownership::{
-        addresses,
-        announcement::{self, Schedule},
-        link::{Interface, Link, Received},
-        report::{Change, Discarded, HandedOver, RouterReport, Speaker},
-        unheard::Unheard,
-        vrrp::{Action, Addresses, Advert, Group, GroupEvent, Heard, Order, Priority, Profile, State, Why},
+        admission::Admission,
+        link::{Interface, Link},
+        report::{HandedOver, RouterReport},
+        vrrp::{Action, Addresses, Advert, Group, GroupEvent, Order, Priority, Profile, State, Why},
     },
 };
 
+mod hear;
+mod router;
 mod seen;
-
-/// Changes that a router remembers.
-const REMEMBERED: usize = 10;
-/// How long a node leaves a VIP to others whose address it could not put on its interface.
-const REFUSED_FOR: Duration = Duration::from_secs(30);
 
 /// A group, and what it does at present.
 pub(super) struct Running {
@@ -44,43 +41,9 @@ pub(super) struct Running {
     heirs: Vec<IpAddr>,
 }
 
-struct RouterState {
-    link: Option<Link>,
-    /// When addresses could not be put on the interface, and why.
-    refused: Option<(Instant, String)>,
-    announcements: Schedule,
-    unheard: Unheard,
-    report: RouterReport,
-}
-
 impl Running {
     pub(super) fn new(setup: GroupSetup) -> Self {
-        let router = |router: &RouterSetup| RouterState {
-            link: None,
-            refused: None,
-            announcements: Schedule::default(),
-            unheard: Unheard::default(),
-            report: RouterReport {
-                router: router.router,
-                source: None,
-                vips: router.vips.clone(),
-                state: State::Initialize,
-                changes: vec![change(State::Initialize, "it was set up just now".to_owned())],
-                hindrance: None,
-                priority: router.profile.priority.get(),
-                heard: None,
-                speaker: None,
-                handed_over: None,
-                holds: false,
-                lease: None,
-                sent: 0,
-                received: 0,
-                discarded: BTreeMap::new(),
-                conflict: None,
-                unheard: None,
-            },
-        };
-        let routers = setup.routers.iter().map(router).collect();
+        let routers = setup.routers.iter().map(RouterState::new).collect();
         Self {
             setup,
             machine: None,
@@ -94,7 +57,9 @@ impl Running {
 
     /// Whether it is the same group, of which other things are configured.
     pub(super) fn goes_on_as(&self, setup: &GroupSetup) -> bool {
-        let fixed = |router: &RouterSetup| (router.router, router.interface.clone(), router.peers.clone());
+        let fixed = |router: &RouterSetup| {
+            (router.router, router.interface.clone(), router.peers.clone(), router.virtual_mac)
+        };
         self.setup.routers.iter().map(fixed).eq(setup.routers.iter().map(fixed))
     }
 
@@ -125,8 +90,15 @@ impl Running {
         }
     }
 
-    pub(super) fn has(&self, vip: IpAddr) -> bool {
-        self.setup.routers.iter().any(|router| router.vips.contains(&vip))
+    /// Whether it may have a lease of this name.
+    pub(super) fn leases(&self, key: IpAddr) -> bool {
+        self.setup.routers.iter().any(|router| router.leased().any(|leased| leased == key))
+    }
+
+    /// Whether frames to this address are let in by the interface of this index.
+    pub(super) fn admits(&self, parent: u32, mac: VirtualMac) -> bool {
+        let on = |router: &RouterSetup| interface_name(parent).is_some_and(|name| name == router.interface);
+        self.setup.routers.iter().any(|router| router.mac() == Some(mac) && on(router))
     }
 
     pub(super) fn puts(&self, vip: IpAddr) -> bool {
@@ -149,8 +121,8 @@ impl Running {
 
     /// When something is to be done.
     pub(super) fn due(&self) -> Option<Instant> {
-        let announcements = self.routers.iter().filter_map(|router| router.announcements.next());
-        announcements.chain(self.machine.as_ref().and_then(Group::deadline)).min()
+        let routers = self.routers.iter().filter_map(RouterState::due);
+        routers.chain(self.machine.as_ref().and_then(Group::deadline)).min()
     }
 
     /// What this node wants of VIPs, and is able to forward.
@@ -194,13 +166,15 @@ impl Running {
         let mut lost = false;
         for (setup, router) in self.setup.routers.iter().zip(&mut self.routers) {
             let found = Interface::look_up(&setup.interface, setup.router, &setup.vips)
-                .and_then(|found| router.check_addresses(setup).map(|()| found));
+                .and_then(|found| router.check_addresses(setup).map(|()| found))
+                .and_then(|found| router.prepare(setup, &found).map(|()| found));
             match (&router.link, found) {
                 (Some(link), Ok(found)) if link.interface == found => {}
                 (_, found) => {
                     lost |= router.link.is_some();
                     let opened = found.and_then(|found| {
-                        Link::open(&setup.interface, found, setup.router, setup.peers.is_empty())
+                        let multicast = setup.peers.is_empty();
+                        Link::open(&setup.interface, found, setup.router, multicast, setup.mac())
                     });
                     router.report.hindrance = opened.as_ref().err().map(|error| format!("{error:#}"));
                     router.link = opened.ok();
@@ -234,16 +208,18 @@ impl Running {
     /// Sees to it that the addresses are where this node's part says: what a daemon before left behind is taken away, unless its lease lasts
     /// and this one may go on.
     fn settle_addresses(&mut self, owners: &Owners) {
-        if self.setup.routers.iter().all(|router| router.addresses.is_empty()) {
+        let has_none = |router: &RouterSetup| router.addresses.is_empty() && !router.virtual_mac;
+        if self.setup.routers.iter().all(has_none) {
             return;
         }
-        if self.machine.as_ref().is_some_and(|machine| machine.state() == State::Active) {
-            for (setup, router) in self.setup.routers.iter().zip(&mut self.routers) {
-                router.put_addresses(setup);
+        let is_active = self.machine.as_ref().is_some_and(|machine| machine.state() == State::Active);
+        let is_over = !is_active && self.lease_left(owners).is_none();
+        for (setup, router) in self.setup.routers.iter().zip(&mut self.routers) {
+            if is_active {
+                router.hold(setup);
+            } else if is_over {
+                router.release(setup);
             }
-        } else if self.lease_left(owners).is_none() {
-            take_away(self.setup.routers.iter().flat_map(|router| router.addresses.keys()));
-            self.routers.iter_mut().for_each(|router| router.report.holds = false);
         }
     }
 
@@ -278,71 +254,6 @@ impl Running {
         vips.map(left).collect::<Option<Vec<_>>>()?.into_iter().min().filter(|&lease| lease > now)
     }
 
-    /// Reads all that has come.
-    pub(super) fn receive(&mut self, owners: &Owners) {
-        let Some(mut machine) = self.machine.take() else { return };
-        for router in 0..self.routers.len() {
-            while let Some(received) = self.routers[router].receive() {
-                self.routers[router].unheard.read(received.source, now());
-                if let Some(heard) = self.hear(router, &received) {
-                    let orders = machine.on(GroupEvent::Heard { router, heard }, now());
-                    self.carry_out(&mut machine, orders, owners);
-                }
-            }
-        }
-        self.machine = Some(machine);
-    }
-
-    /// What a packet says to a router, if it is for this one.
-    fn hear(&mut self, router: usize, received: &Received) -> Option<Heard> {
-        let setup = &self.setup.routers[router];
-        let state = &mut self.routers[router];
-        if state.link.as_ref().is_some_and(|link| link.interface.source == received.source) {
-            return None;
-        }
-        let Received { bytes, source, destination, ttl } = received;
-        let advert = match Advert::decode(bytes, *source, *destination, *ttl) {
-            Ok((advert, _)) => advert,
-            Err(malformed) => {
-                debug!(%source, %malformed, "discarded an advert");
-                state.discard(Discarded::Malformed(malformed));
-                return None;
-            }
-        };
-        if advert.router != setup.router {
-            return None;
-        }
-        if !setup.peers.is_empty() && !setup.peers.contains(source) {
-            state.discard(Discarded::Stranger);
-            return None;
-        }
-        let theirs: Vec<IpAddr> = match &advert.addresses {
-            Addresses::V4(all) => all.iter().copied().map(IpAddr::V4).collect(),
-            Addresses::V6(all) => all.iter().copied().map(IpAddr::V6).collect(),
-        };
-        // A virtual router over IPv6 may have a link-local address as well (RFC 9568 section 5.2.9).
-        let is_link_local = |vip: &IpAddr| matches!(vip, IpAddr::V6(vip) if vip.is_unicast_link_local());
-        let same = theirs.iter().filter(|vip| !is_link_local(vip)).all(|vip| setup.vips.contains(vip))
-            && setup.vips.iter().all(|vip| theirs.contains(vip));
-        state.report.conflict = (!same).then(|| {
-            let listed: Vec<_> = theirs.iter().map(ToString::to_string).collect();
-            format!(
-                "{source} speaks for router {} with other addresses: {}",
-                setup.router.id(),
-                listed.join(", ")
-            )
-        });
-        if !same && !theirs.iter().any(|vip| setup.vips.contains(vip)) {
-            // It is another router that took the same identifier: to give way to it would leave these addresses to nobody.
-            state.discard(Discarded::OtherAddresses);
-            return None;
-        }
-        state.report.received += 1;
-        let heard = Heard { priority: advert.priority, interval: advert.interval, source: *source };
-        note_heard(&mut state.report, heard, now());
-        Some(heard)
-    }
-
     /// Does what was due at this time.
     pub(super) fn act(&mut self, at: Instant, owners: &Owners) {
         let Some(mut machine) = self.machine.take() else { return };
@@ -352,23 +263,35 @@ impl Running {
         }
         self.machine = Some(machine);
         for (router, setup) in self.routers.iter_mut().zip(&self.setup.routers) {
-            while router.announcements.take(now(), setup.refresh) {
-                router.announce();
-            }
+            router.act(setup);
         }
     }
 
-    /// Its last word.
-    pub(super) fn shut_down(mut self, owners: &Owners) {
+    /// Its last word. What lets hardware addresses in is left to the caller.
+    pub(super) fn shut_down(mut self, owners: &Owners) -> Vec<Admission> {
         if let Some(mut machine) = self.machine.take() {
             let orders = machine.on(GroupEvent::Shutdown, now());
             self.carry_out(&mut machine, orders, owners);
         }
         // Whatever it was: nobody renews them any more.
-        for vip in self.setup.routers.iter().flat_map(|router| &router.vips) {
-            end_lease(owners, *vip);
+        for leased in self.setup.routers.iter().flat_map(RouterSetup::leased) {
+            end_lease(owners, leased);
         }
         take_away(self.setup.routers.iter().flat_map(|router| router.addresses.keys()));
+        self.routers.into_iter().filter_map(RouterState::into_admission).collect()
+    }
+
+    /// For how long frames to its hardware addresses may come after it was shut down; none where none come now. A backup that was told waits for
+    /// less than an interval (RFC 9568 section 6.1, Skew_Time).
+    pub(super) fn handing_over(&self) -> Option<Duration> {
+        let is_active = self.machine.as_ref().is_some_and(|machine| machine.state() == State::Active);
+        let with_mac = self.setup.routers.iter().filter(|router| router.virtual_mac);
+        with_mac.map(|router| router.profile.interval.duration()).max().filter(|_| is_active)
+    }
+
+    /// Leaves all as it is, for another process to go on.
+    pub(super) fn leave(self) {
+        self.routers.into_iter().filter_map(RouterState::into_admission).for_each(Admission::leave);
     }
 
     fn carry_out(&mut self, machine: &mut Group, orders: Vec<Order>, owners: &Owners) {
@@ -386,13 +309,13 @@ impl Running {
                 Action::Lease(until) => {
                     let state = &mut self.routers[router];
                     // What comes must find the address.
-                    if !state.report.holds && !state.put_addresses(&self.setup.routers[router]) {
+                    if !state.report.holds && !state.hold(&self.setup.routers[router]) {
                         continue;
                     }
                     state.report.lease = Some(until);
                     let left = until.saturating_duration_since(now());
-                    for vip in &self.setup.routers[router].vips {
-                        if let Err(error) = owners.lease(*vip, left) {
+                    for leased in self.setup.routers[router].leased() {
+                        if let Err(error) = owners.lease(leased, left) {
                             warn!("{error:#}");
                         }
                     }
@@ -400,11 +323,10 @@ impl Running {
                 Action::EndLease => {
                     self.routers[router].report.lease = None;
                     self.routers[router].announcements.end();
-                    for vip in &self.setup.routers[router].vips {
-                        end_lease(owners, *vip);
+                    for leased in self.setup.routers[router].leased() {
+                        end_lease(owners, leased);
                     }
-                    take_away(self.setup.routers[router].addresses.keys());
-                    self.routers[router].report.holds = false;
+                    self.routers[router].release(&self.setup.routers[router]);
                 }
                 Action::Announce => self.routers[router].announcements.begin(now()),
                 Action::Became(state, why) => {
@@ -465,84 +387,6 @@ impl Running {
         state.report.sent += u64::from(left);
         left
     }
-}
-
-impl RouterState {
-    fn receive(&self) -> Option<Received> {
-        self.link.as_ref()?.receive().unwrap_or_else(|error| {
-            warn!(%error, "cannot receive adverts");
-            None
-        })
-    }
-
-    /// Whether the addresses of this node's part may be put on the interface.
-    fn check_addresses(&self, setup: &RouterSetup) -> anyhow::Result<()> {
-        if setup.addresses.is_empty() {
-            return Ok(());
-        }
-        match &self.refused {
-            Some((at, why)) if now() < *at + REFUSED_FOR => bail!("{why}"),
-            _ => addresses::check(setup.addresses.keys().copied()),
-        }
-    }
-
-    /// Puts them there; whether that is done.
-    fn put_addresses(&mut self, setup: &RouterSetup) -> bool {
-        let Some(link) = &self.link else { return false };
-        let put = |(&vip, &length)| addresses::put(link.interface.index(), vip, length);
-        let result = setup.addresses.iter().try_for_each(put);
-        self.report.holds = result.is_ok();
-        self.refused = result.err().map(|error| (now(), format!("{error:#}")));
-        self.report.holds
-    }
-
-    fn discard(&mut self, why: Discarded) {
-        *self.report.discarded.entry(why.name()).or_default() += 1;
-    }
-
-    fn announce(&self) {
-        let Some(link) = &self.link else { return };
-        for vip in &self.report.vips {
-            if let Err(error) = link.send_frame(&announcement::frame(*vip, link.interface.mac)) {
-                warn!(%vip, %error, "cannot announce");
-            }
-        }
-    }
-
-    fn became(&mut self, state: State, why: String) {
-        self.report.state = state;
-        if state == State::Active {
-            self.report.speaker = None;
-        }
-        self.report.changes.push(change(state, why));
-        let surplus = self.report.changes.len().saturating_sub(REMEMBERED);
-        self.report.changes.drain(..surplus);
-    }
-}
-
-/// For the record.
-fn note_heard(report: &mut RouterReport, heard: Heard, at: Instant) {
-    report.heard = Some(heard.source);
-    report.speaker = heard.priority.map(|priority| Speaker {
-        address: heard.source,
-        priority,
-        until: at + heard.interval.down(priority),
-    });
-}
-
-fn take_away<'a>(vips: impl IntoIterator<Item = &'a IpAddr>) {
-    let vips: BTreeSet<_> = vips.into_iter().collect();
-    if vips.is_empty() {
-        return;
-    }
-    if let Err(error) = addresses::sweep(|address| !vips.contains(&address)) {
-        warn!("{error:#}");
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the thread is the edge where the clock is read")]
-fn change(state: State, why: String) -> Change {
-    Change { at: SystemTime::now(), state, why }
 }
 
 fn v4(vip: &IpAddr) -> Option<std::net::Ipv4Addr> {

@@ -14,7 +14,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use thiserror::Error;
-use vip_lb_common::{abi::Address, checksum::Sum};
+use vip_lb_common::{
+    abi::{Address, VirtualMac},
+    checksum::Sum,
+};
 
 use super::{Interval, Priority};
 
@@ -71,11 +74,8 @@ impl Router {
 
     /// The MAC address that moves with the virtual router (RFC 9568 section 7.3).
     #[must_use]
-    pub const fn mac(self) -> [u8; 6] {
-        match self {
-            Self::V4(id) => [0x00, 0x00, 0x5e, 0x00, 0x01, id],
-            Self::V6(id) => [0x00, 0x00, 0x5e, 0x00, 0x02, id],
-        }
+    pub const fn mac(self) -> VirtualMac {
+        VirtualMac::new(matches!(self, Self::V4(_)), self.id())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Running, note_heard};
+use super::{Running, hear::note_heard};
 use crate::{
     dataplane::Owners,
     ownership::{

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::{seen::is_for, *};
 use crate::ownership::{
+    link::Received,
     unheard::{Stamp, StampLink},
-    vrrp::{Interval, PseudoHeader, Router},
+    vrrp::{Heard, Interval, PseudoHeader, Router},
 };
 
 const GROUP: &str = "224.0.0.18";
@@ -29,6 +30,7 @@ fn running(peers: &[&str]) -> Running {
             profile,
             peers: peers.iter().map(|peer| address(peer)).collect(),
             pseudo_header: PseudoHeader::Included,
+            virtual_mac: false,
             refresh: None,
             vips: vec![address("198.51.100.10"), address("198.51.100.11")],
             addresses: BTreeMap::new(),

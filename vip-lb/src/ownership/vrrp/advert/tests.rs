@@ -150,8 +150,8 @@ fn what_is_not_heard_has_a_name() {
 fn groups_and_macs_are_those_of_the_rfc() {
     assert_eq!(Router::V4(7).group().to_string(), "224.0.0.18");
     assert_eq!(Router::V6(7).group().to_string(), "ff02::12");
-    assert_eq!(Router::V4(7).mac(), [0, 0, 0x5e, 0, 1, 7]);
-    assert_eq!(Router::V6(7).mac(), [0, 0, 0x5e, 0, 2, 7]);
+    assert_eq!(Router::V4(7).mac().octets(), [0, 0, 0x5e, 0, 1, 7]);
+    assert_eq!(Router::V6(7).mac().octets(), [0, 0, 0x5e, 0, 2, 7]);
 }
 
 fn any_advert() -> impl Strategy<Value = Advert> {
