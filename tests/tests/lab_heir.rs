@@ -65,6 +65,9 @@ fn named(family: Family) -> Result<()> {
     site.wait_router(0, "active")?;
     site.wait_agreement()?;
     site.wait_found_at(0)?;
+    site.wait_peers(0, "all to be able to take over", |peering| {
+        peering.peers.iter().flat_map(|peer| &peer.routers).all(|router| router.hindrance.is_none())
+    })?;
     let connections = LongConnections::open(&site.lab.client.namespace, site.echo(), 20)?;
 
     let unknown = refused(&site, 0, &["--to", "edge-9"])?;

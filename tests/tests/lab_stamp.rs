@@ -47,8 +47,10 @@ fn a_firewall_that_drops_adverts_makes_no_second_owner() -> Result<()> {
     ensure!(said.ends_with("a firewall on this host drops protocol 112?"), "{said}");
     ensure!(site.daemons[1].status()?.warnings.contains(&said), "the warnings do not say so");
     ensure!(site.daemons[1].ask(&["vip"])?.contains(&format!("! {said}")), "`vip-lb vip` does not say so");
-    let events = site.daemons[1].ask(&["events", "--since", "1h"])?;
-    ensure!(events.contains(&said), "no event says so: {events}");
+    wait_for("an event that says so", LIMIT, || {
+        let events = site.daemons[1].ask(&["events", "--since", "1h"])?;
+        Ok(events.contains(&said).then_some(()))
+    })?;
     // It sees them, and many more than would do for it to take over.
     let seen = site.daemons[1].counter("advert_noted")?;
     let more = u64::from(longer_than_down().as_millis() as u32 / INTERVAL_MS) / u64::from(patience());
