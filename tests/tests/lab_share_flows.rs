@@ -90,7 +90,6 @@ fn file(
         router_id: 51,
         priority: Some(if edge == 0 { 200 } else { 100 }),
         interval: Some(format!("{}ms", 100 * patience())),
-        preempt: Some("never".to_owned()),
         ..VrrpConfig::default()
     });
     if let Some(peering) = &mut config.node.peering {

@@ -173,6 +173,7 @@ impl Running {
                     }
                 },
                 () = daemon.ownership_changed() => {
+                    daemon.share_soon();
                     daemon.note_hand_overs();
                     daemon.follow_advert_addresses();
                     daemon.tell_changes();

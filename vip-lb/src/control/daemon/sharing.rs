@@ -199,6 +199,13 @@ impl Daemon {
         self.next_collection = now();
     }
 
+    /// Has what is news told with the next tick.
+    pub(super) fn share_soon(&mut self) {
+        if self.shares_flows() {
+            self.next_collection = now();
+        }
+    }
+
     /// What has to be done now and then, several times in a second.
     pub(super) fn attend_to_sharing(&mut self) {
         let Some(running) = self.sharing_peers() else { return };
@@ -272,12 +279,11 @@ impl Daemon {
     /// Asks the peer that has VIPs, and speaks from this address, to tell what it has recorded. Returns the peer, and how long to wait for it; none
     /// where nothing has to be told, or nobody can be asked.
     pub(super) fn ask_to_prepare(&mut self, active: Option<IpAddr>) -> Option<(IpAddr, Instant)> {
-        self.sharing_peers()?;
-        let has_open =
-            |of: &BTreeMap<ServiceKey, HeardSlots>| of.values().any(HeardSlots::has_traffic_in_open_slots);
+        let views = self.sharing_peers()?.peers();
+        let connected = || views.iter().filter(|view| view.is_connected()).map(|view| view.address);
         let is_active = |peer: &IpAddr| active.is_some_and(|active| self.states_address(*peer, active));
-        let candidates = || self.sharing.heard.iter().filter(|(_, of)| has_open(of)).map(|(peer, _)| *peer);
-        let peer = candidates().find(is_active).or_else(|| candidates().next())?;
+        // It may have the VIPs for so short a time that it has not said so.
+        let peer = connected().find(is_active).or_else(|| connected().next())?;
         self.sharing.waiting.entry(peer).or_default().push_back(Message::Prepare);
         self.pour();
         Some((peer, now() + MOVE))

@@ -24,13 +24,6 @@ pub(super) struct HeardSlots {
     coming: Vec<(u32, u64)>,
 }
 
-impl HeardSlots {
-    /// Whether the peer has traffic whose flows have to be known elsewhere.
-    pub(super) fn has_traffic_in_open_slots(&self) -> bool {
-        self.serves && !self.open.is_empty()
-    }
-}
-
 impl Daemon {
     /// Takes in what a peer says of flows.
     pub(in crate::control::daemon) fn hear_of_flows(&mut self, peer: IpAddr, message: Message) {
