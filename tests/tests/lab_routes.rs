@@ -161,7 +161,9 @@ impl Watch {
     fn mark(&self, site: &Site, route: &str) -> Result<()> {
         let node = &site.lab.edges[0].namespace;
         wait_for("the monitor", LIMIT, || {
-            node.ip(&["route", "replace", "blackhole", route])?;
+            // Nothing is said of one that is there already.
+            let _ = node.ip(&["route", "del", "blackhole", route]);
+            node.ip(&["route", "add", "blackhole", route])?;
             Ok(fs::read_to_string(&self.file)?.contains(route).then_some(()))
         })
     }
