@@ -1,4 +1,6 @@
 //! A VIP moves while slots are open: nodes that tell each other what they record break no connection by it, and others do.
+//!
+//! `VIP_LB_TEST_CONNECTIONS` sets how many connections and flows begin at each of four times.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -9,6 +11,10 @@ use vip_lb_tests::lab::{
 };
 
 const LIMIT: Duration = Duration::from_secs(30);
+
+fn count() -> usize {
+    std::env::var("VIP_LB_TEST_CONNECTIONS").ok().and_then(|count| count.parse().ok()).unwrap_or(40)
+}
 
 /// Two nodes, the first of which is active.
 struct Pair {
@@ -61,11 +67,11 @@ impl Pair {
     }
 
     fn connections(&self) -> Result<LongConnections> {
-        LongConnections::open(&self.site.lab.client.namespace, self.site.echo(), 40)
+        LongConnections::open(&self.site.lab.client.namespace, self.site.echo(), count())
     }
 
     fn flows(&self) -> Result<UdpFlows> {
-        UdpFlows::open(&self.site.lab.client.namespace, self.site.echo(), 40)
+        UdpFlows::open(&self.site.lab.client.namespace, self.site.echo(), count())
     }
 
     /// Moves the VIP to the second node, or back.
