@@ -176,6 +176,9 @@ fn strangers_change_nothing() -> Result<()> {
             nonsense.extend((0..2000_u32).map(|at| (at * number % 251) as u8));
             // It may hang up in the middle of it.
             let _ = stream.write_all(&nonsense[(number as usize % 12)..]);
+            // It has been judged by then, and is not ended for the next ones.
+            stream.set_read_timeout(Some(LIMIT))?;
+            let _ = stream.read_to_end(&mut Vec::new());
         }
         (0..1000).map(|_| Ok(TcpStream::connect_timeout(&node, LIMIT)?)).collect()
     })??;
