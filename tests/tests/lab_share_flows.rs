@@ -202,3 +202,19 @@ fn connections_break_when_nothing_is_shared() -> Result<()> {
     pair.site.succeeded();
     Ok(())
 }
+
+/// It waited for ever to learn from peers that it could not speak with.
+#[test]
+fn a_node_that_can_speak_with_no_peer_takes_part() -> Result<()> {
+    let options = SiteOptions { edges: 2, ..SiteOptions::new(Mode::L2, Family::V4)? };
+    let mut config = options.config(&[100, 100, 200]);
+    config.vips[0].ownership = Some("vrrp".to_owned());
+    let mut site = Site::without_daemons(options)?;
+    let missing = site.lab.scratch.path().join("missing");
+    let files: Vec<_> = (0..2).map(|edge| file(&site, &config, edge, &missing, None)).collect();
+    site.start_daemons_with(|edge| files[edge].clone())?;
+    site.wait_router(0, "active")?;
+    site.wait_router(1, "backup")?;
+    site.succeeded();
+    Ok(())
+}

@@ -37,6 +37,8 @@ pub struct Service {
     targets: Option<Vec<Target>>,
     /// Whether the ring in the map is this one.
     published: bool,
+    /// What stands for the ring's shares, with the version of the ring.
+    digested: Option<(u64, u64)>,
     /// Whether this is a copy that tries a change: backends that it adds are taken for reachable.
     pub(super) rehearses: bool,
 }
@@ -129,6 +131,7 @@ impl Service {
             options: None,
             targets: None,
             published: false,
+            digested: None,
             rehearses: false,
         }
     }
@@ -171,6 +174,7 @@ impl Service {
             options,
             targets: None,
             published,
+            digested: None,
             rehearses: false,
         }
     }

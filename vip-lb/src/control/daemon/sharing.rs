@@ -110,8 +110,7 @@ impl Daemon {
     /// Tells peers what is news of slots and records, these by the numbers of services.
     pub(super) fn share(&mut self, mut records: HashMap<u16, Records>) {
         let Some(peers) = self.sharing_peers().map(|running| running.setup().peers.clone()) else {
-            self.sharing = Sharing { taking_back: self.sharing.taking_back.take(), ..Sharing::default() };
-            return;
+            return self.share_no_more();
         };
         self.budget.share_with(1 + peers.len() as u32);
         let (serves, clock) = (self.serves(), self.clock());
@@ -165,6 +164,16 @@ impl Daemon {
         self.pour();
     }
 
+    /// Forgets what peers know. What this node waits for ends by its time.
+    fn share_no_more(&mut self) {
+        self.budget.share_with(1);
+        let Sharing { heard, learning, taking_back, frozen_until, .. } = std::mem::take(&mut self.sharing);
+        self.sharing = Sharing { learning, taking_back, frozen_until, ..Sharing::default() };
+        for peer in heard.into_keys() {
+            self.engine.lose_node(&peer.to_string(), self.ticker.tick());
+        }
+    }
+
     /// Tells what waits, as far as the connections take it.
     fn pour(&mut self) {
         let Some(running) = self.peers.running() else { return };
@@ -208,6 +217,10 @@ impl Daemon {
 
     /// What has to be done now and then, several times in a second.
     pub(super) fn attend_to_sharing(&mut self) {
+        self.end_learning();
+        if self.sharing.taking_back.as_ref().is_some_and(|pending| now() >= pending.until) {
+            self.go_on_taking_back();
+        }
         let Some(running) = self.sharing_peers() else { return };
         let hears = |peer: &IpAddr| {
             let views = running.peers();
@@ -229,10 +242,6 @@ impl Daemon {
             self.sharing.waiting.entry(peer).or_default().push_back(Message::FlowsAgain);
         }
         self.pour();
-        self.end_learning();
-        if self.sharing.taking_back.as_ref().is_some_and(|pending| now >= pending.until) {
-            self.go_on_taking_back();
-        }
     }
 
     /// Whether nothing may be recorded, because flows are about to move.
@@ -320,7 +329,7 @@ impl Daemon {
         let tells = views.iter().any(|view| is_open(&view.hears) && !whole(&view.address));
         let lasted = now().duration_since(since);
         let limit = if tells { LEARNING_MUCH } else { LEARNING };
-        if views.iter().all(|view| whole(&view.address)) || lasted >= limit {
+        if (!views.is_empty() && views.iter().all(|view| whole(&view.address))) || lasted >= limit {
             debug!(?lasted, "this node knows what its peers do");
             self.sharing.learning = None;
             self.reconcile();

@@ -26,12 +26,17 @@ impl Service {
     }
 
     /// Stands for who gets new connections, slot by slot: the same on nodes where that is the same.
-    #[must_use]
-    pub fn shares_digest(&self) -> u64 {
+    pub fn shares_digest(&mut self) -> u64 {
+        let version = self.ring.version();
+        if let Some((_, digest)) = self.digested.filter(|(of, _)| *of == version) {
+            return digest;
+        }
         let identities = self.identities();
         let of_slot = |backend: &BackendRef| identities.get(backend).copied().unwrap_or(0);
         let currents = self.ring.slots().iter().map(|slot| of_slot(&slot.current));
-        currents.fold(0, |digest, identity| mix(digest ^ identity))
+        let digest = currents.fold(0, |digest, identity| mix(digest ^ identity));
+        self.digested = Some((version, digest));
+        digest
     }
 
     /// The slots that other nodes should keep open, and whom they remember.
