@@ -6,7 +6,7 @@ use vip_lb_common::abi::{BackendRef, FlowEntry, FlowKey};
 
 use super::{AGAIN, Daemon};
 use crate::{
-    control::{daemon::now, desired::ServiceKey},
+    control::{daemon::now, desired::ServiceKey, service::Service},
     peering::{
         flows::{self, Flows, ServiceFlows, Stage},
         message::Message,
@@ -115,7 +115,7 @@ impl Daemon {
     }
 
     fn trust_in(&mut self, peer: IpAddr, key: &ServiceKey) -> Trust {
-        let Some(own) = self.engine.sharer(key).map(|service| service.shares_digest()) else {
+        let Some(own) = self.engine.sharer(key).map(Service::shares_digest) else {
             return Trust::Own;
         };
         let heard = self.sharing.heard.get(&peer).and_then(|of| of.get(key));
