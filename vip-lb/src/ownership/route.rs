@@ -67,6 +67,8 @@ pub struct Publication {
     pub restored: u64,
     /// When it came and went, the newest last.
     pub changes: Vec<RouteChange>,
+    /// Whether somebody else has removed it, and it could not be put back so far.
+    taken: bool,
 }
 
 /// The route of a VIP came or went.
@@ -85,7 +87,7 @@ pub struct RouteChange {
 pub enum News {
     /// The route came or went.
     Changed,
-    /// Somebody else had removed or changed it, and it was put back.
+    /// Somebody else had removed or changed it, and it was put back, be it that something hindered that for a while.
     Restored,
 }
 
@@ -116,6 +118,9 @@ impl Publications {
     pub fn note(&mut self, vip: IpAddr, outcome: Outcome, meant: bool, at: SystemTime) -> Option<News> {
         let (is_first, made) = (!self.0.contains_key(&vip), outcome == Outcome::Made);
         let publication = self.0.entry(vip).or_default();
+        let was_there = publication.published || publication.taken;
+        publication.taken = was_there && !meant && matches!(outcome, Outcome::Hindered(_));
+        let put_back = made && was_there && !meant;
         let (published, why, hindrance) = match outcome {
             Outcome::Found if is_first => {
                 (true, "a daemon before has published it, and it is still right".to_owned(), None)
@@ -131,13 +136,12 @@ impl Publications {
             publication.changes.push(RouteChange { at, published, why });
             let surplus = publication.changes.len().saturating_sub(REMEMBERED);
             publication.changes.drain(..surplus);
-            return Some(News::Changed);
+            if !put_back {
+                return Some(News::Changed);
+            }
         }
-        if !made || meant {
-            return None;
-        }
-        publication.restored += 1;
-        Some(News::Restored)
+        publication.restored += u64::from(put_back);
+        put_back.then_some(News::Restored)
     }
 }
 
@@ -237,9 +241,13 @@ mod tests {
             (Outcome::Made, true, None, true),
             (hindered(), false, Some(News::Changed), false),
             (hindered(), false, None, false),
+            (Outcome::Made, false, Some(News::Restored), true),
+            (hindered(), true, Some(News::Changed), false),
             (Outcome::Made, false, Some(News::Changed), true),
             (withdrawn(), false, Some(News::Changed), false),
             (withdrawn(), false, None, false),
+            (hindered(), false, None, false),
+            (Outcome::Made, false, Some(News::Changed), true),
         ] {
             assert_eq!(all.note(vip, outcome.clone(), meant, UNIX_EPOCH), news, "{outcome:?}");
             assert_eq!(all.is_published(vip), published, "{outcome:?}");
@@ -247,7 +255,7 @@ mod tests {
             assert_eq!(hindrance, (outcome == hindered()).then_some("the device is down"));
         }
         let known = all.get(vip).unwrap();
-        assert_eq!(known.restored, 1);
+        assert_eq!(known.restored, 2);
         let whys: Vec<_> = known.changes.iter().map(|change| change.why.as_str()).collect();
         assert_eq!(
             whys,
@@ -255,7 +263,10 @@ mod tests {
                 "a daemon before has published it, and it is still right",
                 "the device is down",
                 "this node is able to forward",
+                "the device is down",
+                "this node is able to forward",
                 "the daemon ends",
+                "this node is able to forward",
             ]
         );
         all.retain(|_| false);

@@ -128,20 +128,18 @@ impl Daemon {
         let mut restored = Vec::new();
         self.routes.all.retain(|vip| aims.contains_key(&vip));
         for (&vip, aim) in &aims {
-            let (outcome, meant) = match aim {
-                Err(outcome) => (outcome.clone(), false),
-                Ok(route) => {
-                    let former = self.routes.meant.get(&vip);
-                    let meant = former
-                        .is_some_and(|former| (former.table, former.metric) != (route.table, route.metric));
-                    let outcome = match failed.get(&vip) {
-                        Some(why) => Outcome::Hindered(why.clone()),
-                        None if found.contains(route) => Outcome::Found,
-                        None => Outcome::Made,
-                    };
-                    (outcome, meant || self.routes.has_surplus)
-                }
+            let outcome = match aim {
+                Err(outcome) => outcome.clone(),
+                Ok(route) => match failed.get(&vip) {
+                    Some(why) => Outcome::Hindered(why.clone()),
+                    None if found.contains(route) => Outcome::Found,
+                    None => Outcome::Made,
+                },
             };
+            let former = self.routes.meant.get(&vip).zip(aim.as_ref().ok());
+            let moved = former
+                .is_some_and(|(former, route)| (former.table, former.metric) != (route.table, route.metric));
+            let meant = moved || self.routes.has_surplus;
             if matches!(outcome, Outcome::Hindered(_)) {
                 self.routes.retry = Some(now() + RETRY);
             }
