@@ -85,6 +85,18 @@ fn the_pair_names_the_other_node_as_its_peer() {
 }
 
 #[test]
+fn failover_moves_both_families_together_between_nodes_that_speak_with_each_other() {
+    let config = example("failover.yaml");
+    let peering = config.node.peering.as_ref().expect("peering");
+    assert_eq!((peering.share.len(), config.node.peers.len()), (2, 1));
+    let [v4, v6] = &config.vips[..] else { panic!("two VIPs") };
+    assert!(v4.address.is_ipv4() && v6.address.is_ipv6());
+    let [v4, v6] = [v4, v6].map(|vip| vip.vrrp.as_ref().expect("a virtual router"));
+    assert_eq!(v4, v6);
+    assert_eq!((v4.group.as_deref(), v4.track.len()), (Some("web"), 1));
+}
+
+#[test]
 fn nat_translates_to_other_ports_and_another_family() {
     let config = example("nat.yaml");
     let source: IpAddr = "192.0.2.5".parse().unwrap();
