@@ -4,14 +4,18 @@
 use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
+use vip_lb_common::abi::VirtualMac;
 use vip_lb_tests::lab::{
-    Family, HttpLoad, HttpReport, LoadOptions, LongConnections, Mode, Site, SiteOptions, VirtualEdge,
+    ConfigFile, Family, HttpLoad, HttpReport, LoadOptions, LongConnections, Mode, Node, Site, SiteOptions,
+    VirtualEdge, VrrpConfig,
     status::{Backend, Interface, Service, wait_service},
+    vip, wait_for,
 };
 use xtask::guest::Kernel;
 
 /// The machine is emulated, all else is not.
 const LIMIT: Duration = Duration::from_secs(120);
+const ROUTER: u8 = 54;
 
 #[test]
 fn on_kernel_6_12() -> Result<()> {
@@ -62,12 +66,44 @@ fn a_virtio_device_forwards(series: &str) -> Result<()> {
     connections.exchange(3)?;
     let broken = connections.broken();
     ensure!(broken.iter().all(|connection| connection.backend == "backend-2"), "{broken:?}");
+    takes_frames_to_a_virtual_mac_address(&site, &edge, rewritten)?;
     println!("kernel {}: XDP packets by queue {queues:?}", kernel.release);
     Ok(())
 }
 
+/// The card drops frames to addresses that it was not told of, as a veth does not.
+fn takes_frames_to_a_virtual_mac_address(
+    site: &Site,
+    edge: &VirtualEdge,
+    mut config: ConfigFile,
+) -> Result<()> {
+    let (client, address, mac) = (&site.lab.client.namespace, vip(Family::V4), VirtualMac::new(true, ROUTER));
+    let (address, mac) = (address.to_string(), mac.to_string());
+    client.ip(&["neigh", "replace", &address, "lladdr", &mac, "dev", Node::DEVICE, "nud", "permanent"])?;
+    let options = LoadOptions { timeout: Duration::from_secs(2), ..LoadOptions::count(site.web(), 4) };
+    let before = HttpLoad::run(client, options)?;
+    ensure!(before.failed().count() == 4, "the card takes what is not for it: {:?}", before.by_backend());
+
+    config.vips[0].ownership = Some("vrrp".to_owned());
+    config.vips[0].vrrp = Some(VrrpConfig {
+        router_id: ROUTER,
+        interval: Some("3s".to_owned()),
+        virtual_mac: true,
+        ..VrrpConfig::default()
+    });
+    edge.reload(&config)?;
+    wait_for("the card to take frames to the virtual MAC address", LIMIT, || {
+        let vips = edge.status()?.vips;
+        let router = vips[0].vrrp.as_ref().context("a router")?;
+        let told = router.virtual_mac.as_ref().context("a virtual MAC address")?;
+        let by_macvlan = told.admitted && told.device.as_deref() == Some("vlb-v4-54");
+        Ok((router.state == "active" && by_macvlan && told.address == mac).then_some(()))
+    })?;
+    requests(site, "to a virtual MAC address").map(drop)
+}
+
 /// The daemon of the emulated machine is slow to check, all others are not slow to answer.
-fn patient(options: &SiteOptions, weights: &[u16]) -> vip_lb_tests::lab::config::ConfigFile {
+fn patient(options: &SiteOptions, weights: &[u16]) -> ConfigFile {
     let mut config = options.config(weights);
     for service in config.services_mut() {
         if let Some(health) = &mut service.health {

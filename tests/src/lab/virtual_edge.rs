@@ -184,6 +184,7 @@ fn run(kernel: &Kernel, nic: Nic, daemon: &Path, config: &Path, off: Arc<AtomicB
     );
     Guest::new(kernel)
         .nic(nic)?
+        .module("macvlan")?
         .binary_named(daemon, "vip-lb")?
         .command("ip")?
         .command("ethtool")?
