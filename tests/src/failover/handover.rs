@@ -5,53 +5,94 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use xtask::figures::Figure;
 
-use super::{Kind, LIMIT, gap_since, pair::Pair, summary};
-use crate::lab::{LongConnections, vip};
+use super::{Kind, gap_since, pair::Pair, summary};
+use crate::lab::{Family, LongConnections};
 
 const PRIORITIES: [u8; 2] = [200, 100];
 
 /// Least datagrams that are looked at.
 const PROBES: usize = 10_000;
 
-/// `failover.handover_lost_probes` of [`PROBES`] or more and `failover.handover_broken_connections`: by `vip-lb handover`, there and back.
+/// For how long a move that is done is still looked at.
+const AFTERWARDS: Duration = Duration::from_millis(200);
+
+/// Of the backends, in turn.
+const WEIGHTS: [[u16; 3]; 3] = [[100, 100, 200], [400, 100, 100], [100, 400, 100]];
+
+/// Whether slots are open while a VIP is moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Slots {
+    /// All are closed: nothing has changed for a while.
+    Settled,
+    /// Backends change before each move, and nodes share what they record.
+    Open,
+}
+
+impl Slots {
+    /// As figures have it.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Settled => "handover",
+            Self::Open => "handover_open",
+        }
+    }
+}
+
+/// `failover.handover_lost_probes` of [`PROBES`] or more and `failover.handover_broken_connections`: by `vip-lb handover`, there and back; and
+/// `failover.handover_open_...`, the same while slots are open.
 pub(super) fn there_and_back(
+    slots: Slots,
     runs: usize,
     connections: usize,
     tell: &mut dyn FnMut(&str),
 ) -> Result<Vec<Figure>> {
-    let pair = Pair::start(Kind::VipLb, 100, PRIORITIES)?;
-    let site = &pair.site;
-    for service in ["web", "echo", "echo-udp"] {
-        for daemon in &site.daemons {
-            daemon.wait_service(service, "its slots to close", LIMIT, |of| of.open_slots == 0)?;
-        }
+    let pair = match slots {
+        Slots::Settled => Pair::start(Kind::VipLb, 100, PRIORITIES)?,
+        Slots::Open => Pair::of_peers(Family::V4, None)?,
+    };
+    pair.wait_open_slots("closed", |open| open == 0)?;
+    let mut open = Vec::new();
+    let mut connect = |count| -> Result<()> {
+        open.push(LongConnections::open(&pair.site.lab.client.namespace, pair.site.echo(), count)?);
+        Ok(())
+    };
+    connect(connections / 2)?;
+    if slots == Slots::Open {
+        pair.change_weights(WEIGHTS[1])?;
     }
-    let open = LongConnections::open(&site.lab.client.namespace, site.echo(), connections)?;
+    connect(connections - connections / 2)?;
+
     let probes = pair.probes()?;
-    let address = vip(site.options.family).to_string();
     let (from, mut moves) = (Instant::now(), 0);
     while moves < 2 * runs || from.elapsed() < super::EVERY * PROBES as u32 {
-        site.daemons[0].ask(&["handover", &address])?;
-        settle(&pair, 1)?;
-        site.daemons[0].ask(&["handover", &address, "--back"])?;
-        settle(&pair, 0)?;
-        moves += 2;
+        for edge in [1, 0] {
+            if slots == Slots::Open {
+                pair.change_weights(WEIGHTS[moves % WEIGHTS.len()])?;
+            }
+            pair.move_to(edge)?;
+            // What would be lost afterwards belongs to this move.
+            std::thread::sleep(AFTERWARDS);
+            open.iter().try_for_each(|connections| connections.exchange(1))?;
+            moves += 1;
+        }
     }
     let (sent, lost) = probes.between(from, Instant::now());
-    open.exchange(2)?;
-    let broken = open.broken();
+    let broken: Vec<_> = open.iter().flat_map(LongConnections::broken).collect();
     tell(&format!(
-        "{moves} hand-overs: {lost} of {sent} datagrams lost, {} of {connections} connections broken{}",
+        "{moves} hand-overs, slots {}: {lost} of {sent} datagrams lost, {} of {connections} connections broken{}",
+        if slots == Slots::Open { "open" } else { "settled" },
         broken.len(),
         broken.first().map(|first| format!(", the first {first:?}")).unwrap_or_default()
     ));
-    site.succeeded();
+    pair.site.succeeded();
+    let figure = |name, value: usize, unit| {
+        Figure::new(&format!("failover.{}_{name}", slots.prefix()), value as f64, unit)
+    };
     Ok(vec![
-        Figure::new("failover.handover_moves", moves as f64, "hand-overs"),
-        Figure::new("failover.handover_probes", sent as f64, "datagrams"),
-        Figure::new("failover.handover_lost_probes", lost as f64, "datagrams").aim("== 0")?,
-        Figure::new("failover.handover_broken_connections", broken.len() as f64, "connections")
-            .aim("== 0")?,
+        figure("moves", moves, "hand-overs"),
+        figure("probes", sent, "datagrams"),
+        figure("lost_probes", lost, "datagrams").aim("== 0")?,
+        figure("broken_connections", broken.len(), "connections").aim("== 0")?,
     ])
 }
 
@@ -68,19 +109,11 @@ pub(super) fn by_keepalived(runs: usize, tell: &mut dyn FnMut(&str)) -> Result<V
         pair.wait_owner(1 - active)?;
         gaps.push(gap_since(&probes, moment)?);
         pair.start_keepalived(active)?;
-        settle(&pair, 1 - active)?;
+        pair.site.wait_found_at(1 - active)?;
+        std::thread::sleep(AFTERWARDS);
         ensure!(pair.keepalived[active].is_some());
     }
     let (figures, words) = summary("keepalived_stop", &gaps, None)?;
     tell(&format!("active node stopped, {}: nobody answered for {words}", Kind::Keepalived.describe()?));
     Ok(figures)
-}
-
-/// Waits until a node has the VIP alone, is found by the client, and has been for a moment.
-fn settle(pair: &Pair, edge: usize) -> Result<()> {
-    pair.wait_owner(edge)?;
-    pair.site.wait_found_at(edge)?;
-    // What would be lost afterwards belongs to this move.
-    std::thread::sleep(Duration::from_millis(200));
-    Ok(())
 }

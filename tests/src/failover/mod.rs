@@ -22,6 +22,8 @@ use xtask::figures::Figure;
 pub use interop::{Peer, elections};
 pub use pair::{Kind, Pair};
 
+use handover::Slots;
+
 use crate::{health::percentile, lab::UdpProbes};
 
 /// Between two datagrams.
@@ -68,7 +70,8 @@ impl Scenario {
         let Options { runs, connections, overload } = *options;
         Ok(match self {
             Self::Handover => {
-                let mut figures = handover::there_and_back(runs, connections, tell)?;
+                let mut figures = handover::there_and_back(Slots::Settled, runs, connections, tell)?;
+                figures.extend(handover::there_and_back(Slots::Open, runs, connections, tell)?);
                 figures.extend(handover::by_keepalived(runs, tell)?);
                 figures
             }

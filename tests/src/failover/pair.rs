@@ -37,21 +37,45 @@ impl Pair {
     ///
     /// The lab cannot be set up, or they do not get there.
     pub fn start(kind: Kind, interval_ms: u32, priorities: [u8; 2]) -> Result<Self> {
-        Self::start_with(kind, interval_ms, priorities, |_| ())
+        Self::start_with(kind, Family::V4, interval_ms, priorities, |_, _, config| Ok(config))
     }
 
-    /// As [`Pair::start`], with something else in the configuration of both of our nodes.
-    pub(super) fn start_with(
+    /// Two of our nodes that speak with each other and agree, with all slots closed. `share` is what they have in common, by default
+    /// all there is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pair::start`].
+    pub fn of_peers(family: Family, share: Option<&[&str]>) -> Result<Self> {
+        let pair = Self::start_with(Kind::VipLb, family, 100, [200, 100], |site, edge, config| {
+            let mut config = site.with_peers(&config, edge, &site.secret("secret")?);
+            if let Some(peering) = &mut config.node.peering {
+                peering.share = share.map(|share| share.iter().map(ToString::to_string).collect());
+            }
+            Ok(config)
+        })?;
+        pair.site.wait_agreement()?;
+        pair.wait_open_slots("closed", |open| open == 0)?;
+        Ok(pair)
+    }
+
+    /// As [`Pair::start`], with something else in the configuration of each of our nodes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pair::start`].
+    pub fn start_with(
         kind: Kind,
+        family: Family,
         interval_ms: u32,
         priorities: [u8; 2],
-        change: impl Fn(&mut ConfigFile),
+        change: impl Fn(&Site, usize, ConfigFile) -> Result<ConfigFile>,
     ) -> Result<Self> {
-        let options = SiteOptions { edges: 2, ..SiteOptions::new(Mode::L2, Family::V4)? };
+        let options = SiteOptions { edges: 2, ..SiteOptions::new(Mode::L2, family)? };
         let site = Site::without_daemons(options)?;
         let mut pair = Self { site, keepalived: [None, None], echo: Vec::new(), interval_ms, priorities };
         match kind {
-            Kind::VipLb => pair.start_daemons(change)?,
+            Kind::VipLb => pair.start_daemons(&change)?,
             Kind::Keepalived => {
                 for edge in 0..2 {
                     pair.serve_at(edge)?;
@@ -64,24 +88,76 @@ impl Pair {
         Ok(pair)
     }
 
-    fn start_daemons(&mut self, change: impl Fn(&mut ConfigFile)) -> Result<()> {
-        let mut config = self.site.options.config(&[100, 100, 200]);
-        config.vips[0].ownership = Some("vrrp".to_owned());
-        let (interval, priorities) = (self.interval_ms * patience(), self.priorities);
-        self.site.start_daemons_with(|edge| {
-            let mut config = config.of_edge(edge);
-            config.vips[0].vrrp = Some(VrrpConfig {
-                router_id: ROUTER,
-                priority: Some(priorities[edge]),
-                interval: Some(format!("{interval}ms")),
-                preempt: Some("never".to_owned()),
-                ..VrrpConfig::default()
-            });
-            change(&mut config);
-            config
-        })?;
+    fn start_daemons(
+        &mut self,
+        change: &dyn Fn(&Site, usize, ConfigFile) -> Result<ConfigFile>,
+    ) -> Result<()> {
+        let configs: Vec<ConfigFile> =
+            (0..2).map(|edge| change(&self.site, edge, self.config_of(edge))).collect::<Result<_>>()?;
+        self.site.start_daemons_with(|edge| configs[edge].clone())?;
         self.site.wait_router(0, "active")?;
         self.site.wait_router(1, "backup")
+    }
+
+    fn config_of(&self, edge: usize) -> ConfigFile {
+        let mut config = self.site.options.config(&[100, 100, 200]).of_edge(edge);
+        config.vips[0].ownership = Some("vrrp".to_owned());
+        config.vips[0].vrrp = Some(VrrpConfig {
+            router_id: ROUTER,
+            priority: Some(self.priorities[edge]),
+            interval: Some(format!("{}ms", self.interval_ms * patience())),
+            preempt: Some("never".to_owned()),
+            ..VrrpConfig::default()
+        });
+        config
+    }
+
+    /// Gives the backends other weights, at the second node first, and waits until slots are open at both nodes, and these agree again.
+    ///
+    /// # Errors
+    ///
+    /// A daemon refuses them, or they do not get there.
+    pub fn change_weights(&self, weights: [u16; 3]) -> Result<()> {
+        for daemon in self.site.daemons.iter().rev() {
+            let mut config = ConfigFile::from_yaml(&daemon.config_text()?)?;
+            for service in config.services_mut() {
+                service
+                    .backends
+                    .iter_mut()
+                    .zip(weights)
+                    .for_each(|(backend, weight)| backend.weight = weight);
+            }
+            daemon.reload(&config)?;
+        }
+        self.wait_open_slots("open", |open| open > 0)?;
+        self.site.wait_agreement()
+    }
+
+    /// Waits until something holds of how many slots each service has open at each of our nodes.
+    ///
+    /// # Errors
+    ///
+    /// It does not come to that.
+    pub fn wait_open_slots(&self, what: &str, holds: impl Fn(u32) -> bool) -> Result<()> {
+        for daemon in &self.site.daemons {
+            for service in ["web", "echo", "echo-udp"] {
+                daemon.wait_service(service, &format!("slots {what}"), LIMIT, |of| holds(of.open_slots))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the first of our nodes hand the VIP over to the second one, or take it back, and waits until the client has found it.
+    ///
+    /// # Errors
+    ///
+    /// It does not move.
+    pub fn move_to(&self, edge: usize) -> Result<()> {
+        let vip = vip(self.site.options.family).to_string();
+        let back = if edge == 0 { &["--back"][..] } else { &[] };
+        self.site.daemons[0].ask(&[&["handover", &vip], back].concat())?;
+        self.wait_owner(edge)?;
+        self.site.wait_found_at(edge)
     }
 
     /// An echo server at the VIP, whether the node has it yet or not.
@@ -144,7 +220,7 @@ impl Pair {
             return Ok(daemon.status()?.vips[0].answering);
         }
         let addresses = self.site.lab.edges[edge].namespace.ip(&["addr", "show", "dev", Node::DEVICE])?;
-        Ok(addresses.contains(&format!("{}/", vip(Family::V4))))
+        Ok(addresses.contains(&format!("{}/", vip(self.site.options.family))))
     }
 
     /// Has the client ask anew who has the VIP, which this node has alone.
@@ -152,7 +228,7 @@ impl Pair {
         self.site.lab.client.namespace.ip(&[
             "neigh",
             "del",
-            &vip(Family::V4).to_string(),
+            &vip(self.site.options.family).to_string(),
             "dev",
             Node::DEVICE,
         ])?;
