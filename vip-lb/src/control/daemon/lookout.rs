@@ -173,7 +173,7 @@ impl Daemon {
             if !self.looking.hosts.contains_key(&key) {
                 let known = self.network.addresses_at(key.0, key.1).await.unwrap_or_default();
                 let is_vip = |address: &IpAddr| self.config.vips.iter().any(|vip| vip.address == *address);
-                self.looking.hosts.insert(key, known.into_iter().find(|address| !is_vip(address)));
+                self.looking.hosts.insert(key, own_address(known.into_iter().filter(|of| !is_vip(of))));
             }
         }
     }
@@ -227,6 +227,15 @@ fn router_mac(vip: &Vip) -> Option<VirtualMac> {
     Some(Router::of(vrrp.router_id.get(), vip.address).mac())
 }
 
+/// Of the addresses by which a host is known the one to name it by: the kernel tells them in any order, and of a link-local one people do not know whose it is.
+fn own_address(known: impl Iterator<Item = IpAddr>) -> Option<IpAddr> {
+    let is_link_local = |address: &IpAddr| match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    };
+    known.min_by_key(|address| (is_link_local(address), *address))
+}
+
 fn key(other: &Other) -> (u32, [u8; 6]) {
     (other.place.index, other.mac)
 }
@@ -267,6 +276,18 @@ fn stamp_links(name: &str, all: &[Interface]) -> BTreeSet<StampLink> {
 mod tests {
     use super::*;
     use crate::network::{BondMember, BondPolicy};
+
+    #[test]
+    fn a_host_is_named_by_the_same_address_in_whatever_order_the_kernel_tells_them() {
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let known = ["fe80::6", "2001:db8::7", "2001:db8::6"].map(address);
+        for turn in 0..known.len() {
+            let known = known.iter().cycle().skip(turn).take(known.len()).copied();
+            assert_eq!(own_address(known), Some(address("2001:db8::6")), "turned by {turn}");
+        }
+        assert_eq!(own_address([address("fe80::6")].into_iter()), Some(address("fe80::6")));
+        assert_eq!(own_address([].into_iter()), None);
+    }
 
     #[test]
     fn the_packet_path_sees_below_what_a_router_speaks_by() {
