@@ -143,6 +143,8 @@ impl Daemon {
         self.set_up_routes().await;
         self.report_problems();
         self.tell_changes();
+        // Whoever asks next is not to hear how the former configuration compares.
+        self.attend_to_peers();
         if plan.outcome == Outcome::Nothing {
             info!("reloaded, nothing changed");
         } else {
