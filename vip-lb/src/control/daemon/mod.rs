@@ -335,6 +335,13 @@ impl Daemon {
         Ok((daemon, health_events))
     }
 
+    /// Brings to the disk what waits to be kept there. From here on nothing is.
+    async fn finish_state(&self) {
+        if let Err(error) = self.keeper.finish().wait().await {
+            warn!(%error, "the disk does not take what is to be kept");
+        }
+    }
+
     /// Brings the last events to the disk. From here on none are kept.
     async fn finish_history(&mut self) {
         if let Some(keeping) = self.keeping.take()

@@ -236,6 +236,8 @@ impl Running {
             claim.leave();
         } else {
             claim.refuse();
+            // What was heard of other nodes nobody has waited for.
+            daemon.finish_state().await;
             daemon.end_probes().await;
             daemon.finish().await;
             drop(claim);

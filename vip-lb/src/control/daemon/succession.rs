@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path, time::SystemTime};
 
 use anyhow::bail;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::{
     Candidate, Daemon, Observed, Started, handle::Answer, lasted::Lasted, now, running::notify, wall_clock,
@@ -180,9 +180,7 @@ impl Daemon {
         self.tracking.stop();
         // Its leases go on: the successor finds them.
         self.end_routers(false);
-        if let Err(error) = self.keeper.finish().wait().await {
-            warn!(%error, "the disk does not take what is to be kept; the successor is told of it");
-        }
+        self.finish_state().await;
         self.finish_history().await;
         self.state()
     }
