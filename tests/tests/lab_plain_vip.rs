@@ -33,27 +33,27 @@ fn a_database_is_found(family: Family) -> Result<()> {
 
     // Nobody is left to take the address away, and still nobody is led there.
     site.daemons[0].kill()?;
-    wait_state(&site, 1, "active")?;
+    site.wait_router(1, "active")?;
     ensure!(has_address(&site, 0)?, "who has taken the address of a node without a daemon away?");
     is_served_by(&site, 1)?;
     site.lab.client.namespace.ip(&["neigh", "flush", "dev", Node::DEVICE])?;
     is_served_by(&site, 1)?;
     site.daemons[0].launch()?;
-    wait_state(&site, 0, "backup")?;
+    site.wait_router(0, "backup")?;
     wait_address(&site, 0, false)?;
     is_served_by(&site, 1)?;
 
     // The operator moves it.
     site.daemons[1].ask(&["drain", "--node"])?;
-    wait_state(&site, 0, "active")?;
+    site.wait_router(0, "active")?;
     is_served_by(&site, 0)?;
     wait_address(&site, 1, false)?;
     site.daemons[1].ask(&["undrain", "--node"])?;
-    wait_state(&site, 1, "backup")?;
+    site.wait_router(1, "backup")?;
 
     // An upgrade is no change.
     site.daemons[0].hand_over()?;
-    wait_state(&site, 0, "active")?;
+    site.wait_router(0, "active")?;
     is_served_by(&site, 0)?;
 
     // A node whose address was taken away from outside has it again.
@@ -64,7 +64,7 @@ fn a_database_is_found(family: Family) -> Result<()> {
 
     // One that ends takes it along.
     ensure!(site.daemons[0].stop()?.is_none_or(|status| status.success()));
-    wait_state(&site, 1, "active")?;
+    site.wait_router(1, "active")?;
     ensure!(!has_address(&site, 0)?, "it was left behind");
     is_served_by(&site, 1)?;
 
@@ -73,16 +73,16 @@ fn a_database_is_found(family: Family) -> Result<()> {
     site.daemons[0].launch()?;
     let reason = format!("lo has {} already, and vip-lb did not put it there", vip(family));
     wait_for("the node to refuse", LIMIT, || {
-        let router = site.daemons[0].status()?.vips[0].vrrp.clone().context("a router")?;
-        Ok((router.hindrance.as_ref() == Some(&reason)).then_some(()))
+        let hindrance = site.daemons[0].status()?.vips.remove(0).vrrp.and_then(|router| router.hindrance);
+        Ok((hindrance.as_ref() == Some(&reason)).then_some(()))
     })?;
     ensure!(site.lab.edges[0].namespace.ip(&["addr", "show", "dev", "lo"])?.contains(&prefix), "it is gone");
     site.lab.edges[0].namespace.ip(&["addr", "del", &prefix, "dev", "lo"])?;
-    wait_state(&site, 0, "backup")?;
+    site.wait_router(0, "backup")?;
 
     // Unloading leaves nothing that would answer.
     site.daemons[1].kill()?;
-    wait_state(&site, 0, "active")?;
+    site.wait_router(0, "active")?;
     ensure!(has_address(&site, 1)?, "nothing was left to unload");
     site.daemons[1].unload()?;
     ensure!(!has_address(&site, 1)?, "it was left behind");
@@ -138,8 +138,8 @@ fn first(config: &ConfigFile) -> ConfigFile {
 
 fn start(site: &mut Site, config: &ConfigFile) -> Result<()> {
     site.start_daemons_with(|edge| if edge == 0 { first(config) } else { config.of_edge(edge) })?;
-    wait_state(site, 0, "active")?;
-    wait_state(site, 1, "backup")
+    site.wait_router(0, "active")?;
+    site.wait_router(1, "backup")
 }
 
 /// Waits until new connections of the client reach this node.
@@ -164,16 +164,4 @@ fn wait_address(site: &Site, edge: usize, there: bool) -> Result<()> {
     wait_for(&format!("the address of node {} to be there: {there}", edge + 1), LIMIT, || {
         Ok((has_address(site, edge)? == there).then_some(()))
     })
-}
-
-fn wait_state(site: &Site, edge: usize, state: &str) -> Result<()> {
-    let mut last = None;
-    wait_for(&format!("node {} to be {state}", edge + 1), LIMIT, || {
-        let vips = site.daemons[edge].status()?.vips;
-        let router = vips[0].vrrp.clone().context("a router")?;
-        let reached = router.state == state && vips[0].answering == (state == "active");
-        last = Some(router);
-        Ok(reached.then_some(()))
-    })
-    .with_context(|| format!("last seen as {last:?}"))
 }

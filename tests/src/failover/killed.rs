@@ -66,7 +66,7 @@ fn replace(pair: &mut Pair, active: usize, signal: i32) -> Result<Outcome> {
     pair.site.wait_router(next, "active")?;
     pair.site.wait_found_at(next)?;
     let gap = gap_since(&probes, moment)?;
-    let changes = pair.site.router(next)?.changes.len();
+    let changed = pair.site.last_change(next)?;
     if signal == libc::SIGSTOP {
         pair.site.daemons[active].signal(libc::SIGCONT)?;
     } else {
@@ -75,7 +75,7 @@ fn replace(pair: &mut Pair, active: usize, signal: i32) -> Result<Outcome> {
         pair.site.daemons[active].launch()?;
     }
     pair.site.wait_router(active, "backup")?;
-    let flaps = pair.site.router(next)?.changes.len() - changes;
+    let flaps = pair.site.changes_since(next, changed)?;
     let both = watch.both_answered(moment, former_mac, next_mac)?;
     let answers = watch.answers();
     ensure!(answers.len() > 20, "only {} answers to ARP", answers.len());

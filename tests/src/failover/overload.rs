@@ -20,9 +20,8 @@ const THREADS: usize = 2;
 /// `failover.false_takeovers`: how often the VIP moved.
 pub(super) fn overload(time: Duration, tell: &mut dyn FnMut(&str)) -> Result<Vec<Figure>> {
     let pair = Pair::start(Kind::VipLb, 10, [210, 200])?;
-    let changes = |edge: usize| Ok::<_, anyhow::Error>(pair.site.router(edge)?.changes.len());
     let adverts = || Ok::<_, anyhow::Error>(pair.site.router(1)?.adverts_received);
-    let before = [changes(0)?, changes(1)?];
+    let before = [pair.site.last_change(0)?, pair.site.last_change(1)?];
     let heard = adverts()?;
     let threads = std::thread::available_parallelism()?.get() * THREADS;
     let busy = Busy::start(threads)?;
@@ -33,8 +32,7 @@ pub(super) fn overload(time: Duration, tell: &mut dyn FnMut(&str)) -> Result<Vec
     }
     drop(busy);
     let heard = adverts()? - heard;
-    let [first, second] = [changes(0)? - before[0], changes(1)? - before[1]];
-    let moves = first.max(second);
+    let moves = pair.site.changes_since(0, before[0])?.max(pair.site.changes_since(1, before[1])?);
     let due = time.as_millis() as u64 / u64::from(10 * patience());
     tell(&format!(
         "{threads} busy threads for {time:?}, adverts each 10 ms: {heard} of {due} heard, the VIP moved {moves} times"

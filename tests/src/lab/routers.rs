@@ -19,6 +19,24 @@ impl Site {
         self.daemons[edge].status()?.vips[0].vrrp.clone().context("a router")
     }
 
+    /// When that router became something for the last time, milliseconds since 1970.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Self::router`].
+    pub fn last_change(&self, edge: usize) -> Result<u64> {
+        Ok(self.router(edge)?.changes.last().context("a change")?.time_ms)
+    }
+
+    /// How often it became something after that moment, as far as it remembers: its last changes.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Self::router`].
+    pub fn changes_since(&self, edge: usize, time_ms: u64) -> Result<usize> {
+        Ok(self.router(edge)?.changes.iter().filter(|change| change.time_ms > time_ms).count())
+    }
+
     /// Waits until that router is in a state, and the node answers if it is the active one.
     ///
     /// # Errors
@@ -27,10 +45,11 @@ impl Site {
     pub fn wait_router(&self, edge: usize, state: &str) -> Result<()> {
         let mut last = None;
         wait_for(&format!("node {} to be {state}", edge + 1), LIMIT, || {
-            let vips = self.daemons[edge].status()?.vips;
-            let router = vips[0].vrrp.clone().context("a router")?;
-            let reached = router.state == state && vips[0].answering == (state == "active");
-            last = Some(router);
+            let vip = self.daemons[edge].status()?.vips.remove(0);
+            // Just after the daemon's start there is none yet: it is being set up.
+            let is_so = vip.vrrp.as_ref().is_some_and(|router| router.state == state);
+            let reached = is_so && vip.answering == (state == "active");
+            last = Some(vip.vrrp);
             Ok(reached.then_some(()))
         })
         .with_context(|| format!("last seen as {last:?}"))
