@@ -129,12 +129,12 @@ fn start(mode: Mode) -> Result<Site> {
     Site::start(options, &config)
 }
 
-/// Checks as by default, which look at once where clients meet a failure: what only passes for one must not be one to them.
+/// Checks as by default, times [`patience`], which look at once where clients meet a failure: what only passes for one must not be one to them.
 fn start_with_usual_checks() -> Result<Site> {
     let options = SiteOptions::new(Mode::L2, Family::V4)?;
     let mut config = options.config(&[100, 100, 100]);
     for health in config.services_mut().filter_map(|service| service.health.as_mut()) {
-        (health.interval, health.timeout) = ("2s".to_owned(), "1s".to_owned());
+        (health.interval, health.timeout) = (format!("{}s", 2 * patience()), format!("{}s", patience()));
         (health.fall, health.rise) = (3, 2);
     }
     for service in config.services_mut().filter(|service| service.protocol == "tcp") {

@@ -20,6 +20,7 @@ use super::{
     namespace::{NamedThread, Namespace},
     patience,
     topology::Node,
+    udp_probes::hold_many,
 };
 
 /// What a datagram carries at most (RFC 768), to the nearest power of two above.
@@ -140,7 +141,9 @@ async fn listen(addresses: &[SocketAddr]) -> io::Result<(Vec<TcpListener>, Vec<U
     let mut sockets = Vec::new();
     for &address in addresses {
         listeners.push(TcpListener::bind(address).await?);
-        sockets.push(UdpSocket::bind(address).await?);
+        let socket = UdpSocket::bind(address).await?;
+        hold_many(&socket)?;
+        sockets.push(socket);
     }
     Ok((listeners, sockets))
 }

@@ -19,9 +19,12 @@ use tokio::{
     time::{MissedTickBehavior, interval, timeout},
 };
 
-use super::namespace::{NamedThread, Namespace};
+use super::{
+    namespace::{NamedThread, Namespace},
+    patience,
+};
 
-/// How long a client waits for its answer.
+/// How long a client waits for its answer, times [`patience`].
 const LIMIT: Duration = Duration::from_secs(3);
 
 /// An answer within this was not waited for. A SYN is sent again after a second.
@@ -74,7 +77,7 @@ impl NewConnections {
                         counts.was_not_served(came);
                     }
                     if outcome.is_err() {
-                        outcome = timeout(LIMIT - PROMPT, asked).await;
+                        outcome = timeout(LIMIT * patience() - PROMPT, asked).await;
                     }
                     let count = if matches!(outcome, Ok(Ok(()))) { &counts.answered } else { &counts.failed };
                     count.fetch_add(1, Ordering::Relaxed);

@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    os::fd::AsRawFd,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -13,10 +14,12 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{namespace::Namespace, wait_for};
+use super::{namespace::Namespace, patience, wait_for};
 
-/// An answer that takes longer than this is none.
+/// An answer that takes longer than this, times [`patience`], is none.
 const LATE: Duration = Duration::from_millis(500);
+/// Of datagrams that wait while their receiver has to wait for a processor: thousands, which are counted with all that the kernel needs for them.
+const BUFFER: libc::c_int = 4 << 20;
 
 /// One flow of numbered datagrams to an echo service, which goes on until this is dropped.
 #[derive(Debug)]
@@ -84,7 +87,7 @@ impl UdpProbes {
     /// How many were sent from one moment to another, and how many of them had no answer. Waits for those that are under way.
     #[must_use]
     pub fn between(&self, from: Instant, to: Instant) -> (usize, usize) {
-        std::thread::sleep((to + LATE).saturating_duration_since(Instant::now()));
+        std::thread::sleep((to + LATE * patience()).saturating_duration_since(Instant::now()));
         let probes = self.probes();
         let within = || probes.iter().filter(|probe| probe.sent >= from && probe.sent < to);
         (within().count(), within().filter(|probe| !probe.answered).count())
@@ -127,7 +130,8 @@ impl Shared {
             self.probes.lock().expect("no panic while locked").push(Probe { sent, answered: false });
             // What cannot be sent is not answered.
             let _ = socket.send(number.to_string().as_bytes());
-            next += every;
+            // Who is late does not make up for it: a burst would be lost on its way.
+            next = (next + every).max(Instant::now());
             std::thread::sleep(next.saturating_duration_since(Instant::now()));
         }
     }
@@ -139,7 +143,7 @@ impl Shared {
             let Some(number) = number_in(&buffer[..length]) else { continue };
             let mut probes = self.probes.lock().expect("no panic while locked");
             if let Some(probe) = probes.get_mut(number)
-                && probe.sent.elapsed() < LATE
+                && probe.sent.elapsed() < LATE * patience()
             {
                 probe.answered = true;
             }
@@ -158,7 +162,24 @@ fn connect(target: SocketAddr) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind((any, 0))?;
     socket.connect(target)?;
     socket.set_read_timeout(Some(Duration::from_millis(20)))?;
+    hold_many(&socket)?;
     Ok(socket)
+}
+
+/// Has a socket lose nothing while nobody has the time to read it.
+pub(super) fn hold_many(socket: &impl AsRawFd) -> io::Result<()> {
+    let bytes = BUFFER;
+    // SAFETY: the descriptor is open, and the option's value is an int that lives through the call.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVBUFFORCE,
+            (&raw const bytes).cast(),
+            size_of_val(&bytes) as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(test)]
