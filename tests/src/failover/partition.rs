@@ -31,12 +31,8 @@ impl Trouble {
 
 /// `failover.invariants_ok`: in how many of four kinds of trouble nobody answered beside the one who should.
 pub(super) fn partition(tell: &mut dyn FnMut(&str)) -> Result<Vec<Figure>> {
-    // A node that is alone would find all backends dead, and begin with other rings when it is not any more.
     let mut pair = Pair::start_with(Kind::VipLb, Family::V4, 100, [210, 200], |_, _, mut config| {
-        config
-            .services_mut()
-            .filter_map(|service| service.health.as_mut())
-            .for_each(|health| health.fall = 50);
+        config.outlast_cuts();
         Ok(config)
     })?;
     let connections = LongConnections::open(&pair.site.lab.client.namespace, pair.site.echo(), 60)?;

@@ -480,6 +480,12 @@ impl ConfigFile {
         self.vips[0].services.push(service);
     }
 
+    /// Has checks fail for long before a backend counts as dead: a node that is cut off for a while would find that of all, one after the other, and begin
+    /// with other rings when it is back.
+    pub fn outlast_cuts(&mut self) {
+        self.services_mut().filter_map(|service| service.health.as_mut()).for_each(|health| health.fall = 50);
+    }
+
     /// All services.
     pub fn services_mut(&mut self) -> impl Iterator<Item = &mut ServiceConfig> {
         self.vips.iter_mut().flat_map(|vip| &mut vip.services)
