@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::UdpSocket,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -10,8 +11,8 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use vip_lb_tests::lab::{
-    Family, LongConnections, Mode, Site, SiteOptions, Transport, WatchdogConfig, command, patience, wait_for,
-    who_answers,
+    Family, Gate, LongConnections, Mode, Pace, Site, SiteOptions, Transport, WatchdogConfig, command,
+    patience, wait_for, who_answers,
 };
 
 /// Number of the verdict `unattended`.
@@ -24,12 +25,13 @@ fn live_packets_go_where_their_flows_are_answered() -> Result<()> {
     let config = options.config(&[100, 100, 200]);
     let site = Site::start(options, &config)?;
     let ports: Vec<u16> = (20_000..20_040).collect();
-    let connections = LongConnections::open(&site.lab.client.namespace, site.echo(), 10)?;
+    // So slow that they do not have all of what is looked at for themselves.
+    let pace = Pace::new(Duration::from_millis(200), &Gate::default());
+    let connections = LongConnections::open_at(&site.lab.client.namespace, site.echo(), 10, &pace)?;
     let vip = site.echo().ip().to_string();
     let port = site.echo().port().to_string();
     let live = ["explain", "--live", "--json", "--count", "60", "--destination", &vip, "--port", &port];
     let (output, answers) = while_it_runs(&site, &live, || {
-        connections.exchange(1)?;
         who_answers(&site.lab.client.namespace, site.echo(), Transport::Tcp, &ports)
     })?;
     let answered: BTreeMap<u16, String> = answers.into_iter().collect();
@@ -63,11 +65,11 @@ fn a_capture_has_packets_as_they_came_and_left_and_those_dropped() -> Result<()>
     let scratch = site.lab.scratch.path().join("watched.pcapng");
     let file = scratch.to_str().context("a path in UTF-8")?;
     let nobody = std::net::SocketAddr::new(site.echo().ip(), 4711);
+    let socket = site.lab.client.namespace.enter(|| UdpSocket::bind("0.0.0.0:0"))??;
     let capture = ["capture", "-w", file, "--count", "80"];
     while_it_runs(&site, &capture, || {
-        connections.exchange(1)?;
-        // To a port that no service has.
-        let _ = who_answers(&site.lab.client.namespace, nobody, Transport::Udp, &[30_000]);
+        // To a port that no service has, again and again: nobody knows when the capture begins.
+        socket.send_to(b"who", nobody)?;
         Ok(())
     })?;
     let fields = ["frame.comment", "frame.interface_name", "ip.dst", "frame.protocols", "frame.len"];
