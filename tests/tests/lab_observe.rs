@@ -12,7 +12,8 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use vip_lb_tests::lab::{
-    Family, HttpLoad, LoadOptions, Mode, Scratch, Site, SiteOptions, Terminal, command, patience, wait_for,
+    Family, HttpLoad, LoadOptions, Mode, Scratch, Site, SiteOptions, StackCounters, Terminal, command,
+    patience, wait_for,
 };
 
 const PYTHON: &str = "/usr/bin/python3";
@@ -204,8 +205,9 @@ fn what_happens_is_told_as_it_happens() -> Result<()> {
     // A reader from an earlier place sees what was in between.
     let since = drain["id"].as_u64().context("a number")?;
     let url = format!("http://localhost/v1/events?after={since}");
+    let time = (2 * patience()).to_string();
     let text = Command::new("curl")
-        .args(["-sS", "--max-time", "2", "--unix-socket", &socket, &url])
+        .args(["-sS", "--max-time", &time, "--unix-socket", &socket, &url])
         .output()
         .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())?;
     ensure!(text.starts_with(&format!("id: {}\ndata: ", since + 1)), "{text}");
@@ -250,13 +252,17 @@ fn metrics_are_what_prometheus_takes_and_what_happened() -> Result<()> {
     let site = site()?;
     let scratch = &site.lab.scratch;
     let before = site.daemon().get("/metrics")?;
+    let sent_again = || StackCounters::read(&site.lab.client.namespace)?.get("TcpRetransSegs");
+    let sent_again_before = sent_again()?;
     let report = HttpLoad::run(&site.lab.client.namespace, LoadOptions::count(site.web(), 500))?;
     ensure!(report.failed().count() == 0, "{:?}", report.errors());
     let page = site.daemon().get("/metrics")?;
     promtool(scratch, &page)?;
     let connections = |page: &str| sample(page, "vip_lb_service_connections_total{service=\"web\"}");
     let begun = connections(&page)? - connections(&before)?;
-    ensure!(begun == 500.0, "500 requests are {begun} connections");
+    // A SYN that a busy machine answers late comes twice.
+    let most = 500.0 + (sent_again()? - sent_again_before) as f64;
+    ensure!((500.0..=most).contains(&begun), "500 requests are {begun} connections, {most} at most");
     let of_backends: f64 = (1..=3)
         .map(|backend| {
             sample(
@@ -534,10 +540,10 @@ fn top_shows_a_running_daemon_in_a_real_terminal() -> Result<()> {
 
 fn is_restored(terminal: &Terminal) -> Result<()> {
     terminal.wait_for_text("the shell", "ready>")?;
-    ensure!(
-        terminal.state("#{alternate_on}#{cursor_flag}")? == "01",
-        "the shell's screen or cursor is not back"
-    );
+    // The one is given back after the other.
+    wait_for("the shell's screen and cursor to be back", Duration::from_secs(20), || {
+        Ok((terminal.state("#{alternate_on}#{cursor_flag}")? == "01").then_some(()))
+    })?;
     terminal.line("stty -a; echo end of settings")?;
     let screen =
         terminal.wait_until("the settings", |screen| screen.iter().any(|line| line == "end of settings"))?;

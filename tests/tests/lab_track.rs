@@ -74,8 +74,9 @@ fn a_link_and_a_command_move_the_vip_and_lose_nothing() -> Result<()> {
         };
         let command = TrackConfig {
             command: vec!["/usr/bin/test".to_owned(), "-e".to_owned(), path.display().to_string()],
-            interval: Some("100ms".to_owned()),
-            timeout: Some("100ms".to_owned()),
+            // A busy machine takes a while to start a process.
+            interval: Some(format!("{}ms", 500 * patience())),
+            timeout: Some(format!("{}ms", 500 * patience())),
             rise: Some(1),
             fall: Some(2),
             fault: Some(true),
