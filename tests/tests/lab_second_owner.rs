@@ -68,7 +68,7 @@ fn one_that_merely_says_so_is_named_and_neighbours_are_told_better() -> Result<(
         ..VrrpConfig::default()
     });
     start_first(&mut site, &config)?;
-    wait_for("the node to answer", LIMIT, || Ok(site.daemon().status()?.vips[0].answering.then_some(())))?;
+    wait_answering(&site)?;
     let address = vip(Family::V4);
     let client = &site.lab.client.namespace;
     client.run("ping", &["-c", "1", "-W", "5", &address.to_string()])?;
@@ -104,6 +104,7 @@ fn a_router_of_the_same_number_is_named() -> Result<()> {
     config.vips[0].ownership = Some("vrrp".to_owned());
     config.vips[0].vrrp = Some(VrrpConfig { router_id: ROUTER, ..VrrpConfig::default() });
     start_first(&mut site, &config)?;
+    wait_answering(&site)?;
     let mut other = config.of_edge(1);
     other.vips[0].address = "10.77.1.9".parse()?;
     let _other = Daemon::start(&site.lab.edges[1], &site.lab.scratch, &site.options.binary, &other)?;
@@ -157,6 +158,10 @@ fn start_first(site: &mut Site, config: &ConfigFile) -> Result<()> {
     let daemon = Daemon::start(&site.lab.edges[0], &site.lab.scratch, &site.options.binary, config)?;
     site.daemons.push(daemon);
     Ok(())
+}
+
+fn wait_answering(site: &Site) -> Result<()> {
+    wait_for("the node to answer", LIMIT, || Ok(site.daemon().status()?.vips[0].answering.then_some(())))
 }
 
 fn is_found(site: &Site, mac: &str, vlan: Option<u16>, host: Option<IpAddr>) -> Result<()> {

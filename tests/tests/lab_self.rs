@@ -57,8 +57,10 @@ fn namespaces_come_and_go_also_when_a_test_panics() -> Result<()> {
 
 #[test]
 fn what_a_killed_process_left_is_swept_away_unless_kept() -> Result<()> {
-    // No process has these numbers: the kernel's largest is 4194304.
-    for (name, kept) in [("vl4999998x0", false), ("vl4999999x0", true)] {
+    // No process has this number: the kernel's largest is 4194304. And no other run of this test.
+    let nobody = 4_194_304 + std::process::id();
+    for (number, kept) in [(0, false), (1, true)] {
+        let name = &format!("vl{nobody}x{number}");
         let folder = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&folder)?;
         if kept {

@@ -1,6 +1,6 @@
 //! What an operator orders at one node holds at all of them: also at one that was away, and after a restart.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use vip_lb_tests::lab::{ConfigFile, Family, Mode, PeeringConfig, Site, SiteOptions, wait_for};
@@ -34,6 +34,15 @@ fn wait_order(site: &Site, edge: usize, backend: &str, expected: Option<(&str, O
     .with_context(|| format!("last seen: {last:?}"))
 }
 
+/// Waits until a node has orders about these addresses on its disk: nobody waits there for what was ordered elsewhere.
+fn wait_kept(site: &Site, edge: usize, addresses: &[&str]) -> Result<()> {
+    let path = site.daemons[edge].state().join("orders.json");
+    wait_for(&format!("orders to be kept at node {}", edge + 1), LIMIT, || {
+        let kept = fs::read_to_string(&path).unwrap_or_default();
+        Ok(addresses.iter().all(|address| kept.contains(&format!("\"{address}\""))).then_some(()))
+    })
+}
+
 #[test]
 fn drained_once_is_drained_everywhere() -> Result<()> {
     let (mut site, config) = start(3)?;
@@ -58,6 +67,7 @@ fn drained_once_is_drained_everywhere() -> Result<()> {
     ensure!(echo.name == "echo" && echo.backends[0].operator_order.is_none(), "{echo:?}");
 
     // It is withdrawn at another node than where it was given, while one is away and cannot hear of it.
+    wait_kept(&site, 2, &["10.77.0.11", "10.77.0.12"])?;
     site.daemons[2].kill()?;
     site.daemons[1].ask(&["undrain", "web/backend-1"])?;
     wait_order(&site, 0, "backend-1", None)?;
