@@ -11,7 +11,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Notify, mpsc, watch},
     task::JoinHandle,
 };
 
@@ -184,6 +184,8 @@ struct Peer {
     queue: Option<Queue>,
     /// Of the connection by which it is heard: a newer one replaces it.
     hearing: u64,
+    /// Told when it has connected to this node.
+    is_there: Arc<Notify>,
 }
 
 struct Queue {
@@ -207,6 +209,7 @@ impl Peering {
             hears: Way::Closed { why: "it has not connected to this node".to_owned() },
             queue: None,
             hearing: 0,
+            is_there: Arc::default(),
         };
         let setup = Arc::new(setup);
         let shared = Arc::new(Shared {

@@ -4,7 +4,7 @@ use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::{TcpSocket, TcpStream},
-    sync::{mpsc, watch},
+    sync::{Notify, mpsc, watch},
     time::{interval, sleep, timeout},
 };
 use tracing::{debug, info};
@@ -23,6 +23,7 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_
 
 /// Connects to a peer, again and again.
 pub(super) async fn keep_connected(setup: Arc<Setup>, shared: Arc<Shared>, peer: IpAddr) {
+    let Some(is_there) = shared.peers().get(&peer).map(|peer| peer.is_there.clone()) else { return };
     let mut pause = PAUSE.0;
     loop {
         let begun = now();
@@ -39,8 +40,16 @@ pub(super) async fn keep_connected(setup: Arc<Setup>, shared: Arc<Shared>, peer:
         if now().saturating_duration_since(begun) > LOST {
             pause = PAUSE.0;
         }
-        sleep(jittered(pause)).await;
-        pause = (pause * 2).min(PAUSE.1);
+        pause = rest(pause, &is_there).await;
+    }
+}
+
+/// Waits before the next try, and says how long to wait before the one after it. A peer that has connected itself is there, and is not to wait: it may not
+/// take part before it has heard what it should know.
+async fn rest(pause: Duration, is_there: &Notify) -> Duration {
+    tokio::select! {
+        () = sleep(jittered(pause)) => (pause * 2).min(PAUSE.1),
+        () = is_there.notified() => PAUSE.0,
     }
 }
 
@@ -135,4 +144,19 @@ fn jittered(pause: Duration) -> Duration {
     use std::hash::{BuildHasher as _, Hasher as _, RandomState};
     let parts = RandomState::new().build_hasher().finish() % 1000;
     pause / 2 + pause * u32::try_from(parts).unwrap_or(0) / 1000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_peer_that_is_there_is_not_left_waiting() {
+        let is_there = Notify::new();
+        assert_eq!(rest(Duration::from_millis(1), &is_there).await, Duration::from_millis(2));
+        is_there.notify_one();
+        let long = Duration::from_secs(3600);
+        assert_eq!(timeout(long / 2, rest(long, &is_there)).await, Ok(PAUSE.0));
+        assert_eq!(rest(Duration::ZERO, &is_there).await, Duration::ZERO, "it counts once");
+    }
 }

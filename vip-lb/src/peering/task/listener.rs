@@ -178,6 +178,7 @@ async fn hear(
             peer.name = Some(name.clone());
             peer.hears = Way::Open { since: wall_clock() };
             peer.hearing = number;
+            peer.is_there.notify_one();
         })
         .await;
     info!(%peer, name, "this node hears a peer");
