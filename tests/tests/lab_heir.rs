@@ -54,8 +54,8 @@ fn named(family: Family) -> Result<()> {
             router_id: 51,
             priority: Some([200, 150, 100][edge]),
             interval: Some(format!("{}ms", 100 * patience())),
-            // The second one would take it from the third.
-            preempt: Some("never".to_owned()),
+            // The second one would take it from the third. The first one takes it at the beginning, whoever was able before.
+            preempt: (edge > 0).then(|| "never".to_owned()),
             ..VrrpConfig::default()
         });
         config

@@ -252,10 +252,11 @@ impl Site {
     pub fn start_daemons_with(&mut self, config: impl Fn(usize) -> ConfigFile) -> Result<()> {
         for (index, node) in self.lab.edges.iter().enumerate() {
             let config = config(index);
-            self.daemons.push(Daemon::start(node, &self.lab.scratch, &self.options.binary, &config)?);
-        }
-        for (index, daemon) in self.daemons.iter_mut().enumerate() {
-            wait_whole(daemon, &config(index))?;
+            let mut daemon = Daemon::start(node, &self.lab.scratch, &self.options.binary, &config)?;
+            // Before the next one: the first node is the first to be able.
+            let outcome = wait_whole(&mut daemon, &config);
+            self.daemons.push(daemon);
+            outcome?;
         }
         Ok(())
     }
