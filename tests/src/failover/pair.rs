@@ -52,6 +52,8 @@ impl Pair {
             if let Some(peering) = &mut config.node.peering {
                 peering.share = share.map(|share| share.iter().map(ToString::to_string).collect());
             }
+            // They begin at the same moment, when they have heard each other, so the first one may find the other one active.
+            config.vips[0].vrrp.as_mut().context("a router")?.preempt = None;
             Ok(config)
         })?;
         pair.site.wait_agreement()?;
