@@ -154,10 +154,13 @@ impl Others {
             }
             if now >= watched.probe_at {
                 asks.extend(each().map(|place| Ask::Probe(vip, place)));
-                let interval = if watched.heard.is_empty() { INTERVAL } else { CLOSE_INTERVAL };
-                let slot = self.next_slot.map_or(now + interval, |slot| slot.max(now + interval));
-                watched.probe_at = slot;
-                self.next_slot = watched.heard.is_empty().then_some(slot + SPACING).or(self.next_slot);
+                watched.probe_at = if watched.heard.is_empty() {
+                    let slot = self.next_slot.map_or(now + INTERVAL, |slot| slot.max(now + INTERVAL));
+                    self.next_slot = Some(slot + SPACING);
+                    slot
+                } else {
+                    now + CLOSE_INTERVAL
+                };
             }
         }
         asks

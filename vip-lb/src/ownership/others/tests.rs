@@ -68,6 +68,22 @@ fn one_that_answers_is_told_of_until_it_leaves_five_probes_unanswered() {
     assert_eq!(others.found(vip()), 1);
 }
 
+/// It was asked when it would have been the turn of a VIP that is this node's alone.
+#[test]
+fn one_that_was_found_by_a_probe_is_asked_every_two_seconds() {
+    let (mut others, begin) = (Others::default(), start());
+    others.answered(answering(), begin);
+    let mut probes = Vec::new();
+    for tick in 0..50 {
+        let now = begin + seconds(0.2) * tick;
+        if others.advance(now).contains(&Ask::Probe(vip(), place())) {
+            others.heard(claim(), &place(), now);
+            probes.push(now);
+        }
+    }
+    assert_eq!(probes, [1.0, 3.0, 5.0, 7.0, 9.0].map(|at| begin + seconds(at)));
+}
+
 #[test]
 fn the_node_that_had_it_before_and_the_one_that_gets_it_next_are_no_second_owners() {
     let (mut others, begin) = (Others::default(), start());
