@@ -191,18 +191,11 @@ fn rings(here: &ServiceStatement, there: &ServiceStatement) -> (String, Duration
         (!names.is_empty()).then(|| enumerate(names.into_iter()))
     };
     // Each slot that one backend has more is one that another has less.
-    let moved: u32 = here
-        .listed
-        .keys()
-        .map(|address| slots(here, address).saturating_sub(slots(there, address)))
-        .sum::<u32>()
-        .max(
-            there
-                .listed
-                .keys()
-                .map(|address| slots(there, address).saturating_sub(slots(here, address)))
-                .sum(),
-        );
+    let more = |one: &ServiceStatement, other: &ServiceStatement| -> u64 {
+        let surplus = |address| slots(one, address).saturating_sub(slots(other, address));
+        one.listed.keys().map(|address| u64::from(surplus(address))).sum()
+    };
+    let moved = more(here, there).max(more(there, here));
     let (only_here, only_there) = (only(here, there), only(there, here));
     let members: Vec<_> = [
         only_here.map(|names| format!("only this node's has {names}")),

@@ -192,6 +192,22 @@ fn shares_may_differ_while_a_backend_returns_slowly() {
     assert!(said(&own, &theirs, 68)[0].contains("other shares of the same backends"));
 }
 
+/// Numbers of a node that is not well added up to more than there is room for, which ended this one.
+#[test]
+fn shares_beyond_all_numbers_are_only_other_ones() {
+    let own = statement(&config("the same on both", &web("", BACKENDS)), &[]);
+    let mut theirs = own.clone();
+    theirs.services[0].ring = "another".to_owned();
+    theirs.services[0].listed.values_mut().for_each(|listed| listed.slots = u32::MAX);
+    let moved = 3 * u64::from(u32::MAX) - 16_381;
+    assert_eq!(
+        said(&own, &theirs, 60),
+        [format!(
+            "service web: the rings have other shares of the same backends although the configuration agrees (at least {moved} slots)"
+        )]
+    );
+}
+
 #[test]
 fn two_active_nodes_are_told_after_a_while() {
     let vrrp = web("", BACKENDS).replace("services", "ownership: vrrp, vrrp: {router_id: 5}, services");
