@@ -157,7 +157,7 @@ impl Orders {
         let changes: Vec<_> = given.chain(withdrawn).collect();
         let mut said = Vec::new();
         for (target, order, since) in changes {
-            let version = self.shared.highest + 1;
+            let version = self.shared.highest.saturating_add(1);
             self.shared.hear(SharedOrder { target, order, since, version, by: node.to_owned() });
             said.push(target);
         }

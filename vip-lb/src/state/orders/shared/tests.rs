@@ -40,6 +40,19 @@ fn an_order_holds_everywhere_until_it_is_withdrawn_anywhere() {
     assert_eq!(Orders::from_file(&a.to_file()).unwrap(), a, "nor does it after a restart");
 }
 
+/// The node ended with an overflow.
+#[test]
+fn after_the_highest_of_all_numbers_orders_are_still_taken() {
+    let (mut a, mut b) = (Orders::default(), Orders::default());
+    let target = Target::from(backend(1));
+    let (order, since) = (Some(OrderKind::Drain), 1000);
+    b.hear(vec![SharedOrder { target, order, since, version: u64::MAX, by: "a".to_owned() }], since);
+    b.give(backend(2), OrderKind::Cut, 1001);
+    assert_eq!(b.say("b", 1001), [Target::from(backend(2))]);
+    a.hear(all_words(&b), 1002);
+    assert_eq!(a.of(&backend(2)).map(|order| order.kind), Some(OrderKind::Cut));
+}
+
 /// Both were given while the nodes did not hear each other.
 #[test]
 fn of_two_orders_at_once_all_keep_the_same() {
