@@ -138,9 +138,10 @@ async fn take_connections(listener: TcpListener, setup: Arc<Setup>, shared: Arc<
         number += 1;
         let (setup, shared, known) = (setup.clone(), shared.clone(), strangers.clone());
         let counted = shared.clone();
+        // Held until it is listed: it may have said who it is before that.
+        let mut strangers = super::lock(&strangers);
         let handle =
             connections.spawn(async move { hear(&setup, &shared, peer, number, stream, &known).await });
-        let mut strangers = super::lock(&strangers);
         strangers.retain(|stranger| !stranger.is_finished());
         strangers.push_back(handle);
         if strangers.len() > STRANGERS
