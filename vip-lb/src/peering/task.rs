@@ -11,11 +11,14 @@ use std::{
 };
 
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     sync::{Notify, mpsc, watch},
     task::JoinHandle,
+    time::timeout,
 };
 
 use super::{
+    channel::{Receiver, Sender},
     handshake::Identity,
     message::{self, Message},
     secret::Secret,
@@ -63,6 +66,8 @@ pub enum PeerEvent {
     },
     /// A peer says something.
     Heard(Heard),
+    /// A peer says something that this release does not understand.
+    NotUnderstood(TakenIn),
     /// Something else is to be seen at the peers.
     Changed,
 }
@@ -76,17 +81,14 @@ pub struct Heard {
     pub name: String,
     /// What it says.
     pub message: Message,
-    /// Its number.
-    number: u64,
-    /// What the peer knows to have been taken in.
-    taken: watch::Sender<u64>,
+    taken: TakenIn,
 }
 
 impl Heard {
     /// What it says, and how to tell it that this was taken in.
     #[must_use]
     pub fn open(self) -> (Message, TakenIn) {
-        (self.message, TakenIn { number: self.number, taken: self.taken })
+        (self.message, self.taken)
     }
 }
 
@@ -94,6 +96,7 @@ impl Heard {
 #[derive(Debug)]
 pub struct TakenIn {
     number: u64,
+    /// What the peer knows to have been taken in.
     taken: watch::Sender<u64>,
 }
 
@@ -364,6 +367,20 @@ impl Shared {
     fn refuse(&self, why: Refused) {
         *lock(&self.refused).entry(why).or_default() += 1;
     }
+}
+
+/// What the other end says next; or why there is nothing more to hear, a lower-case phrase.
+async fn receive<R: AsyncRead + Unpin>(receiver: &mut Receiver<R>) -> Result<Vec<u8>, String> {
+    in_time(receiver.receive()).await?.map_err(|error| error.to_string())
+}
+
+/// Says something to the other end; or why that is not possible any more, a lower-case phrase.
+async fn send<W: AsyncWrite + Unpin>(sender: &mut Sender<W>, content: &[u8]) -> Result<(), String> {
+    in_time(sender.send(content)).await?.map_err(|error| format!("the connection broke: {error}"))
+}
+
+async fn in_time<T>(done: impl Future<Output = T>) -> Result<T, String> {
+    timeout(LOST, done).await.map_err(|_| format!("it was silent for {} s", LOST.as_secs()))
 }
 
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {

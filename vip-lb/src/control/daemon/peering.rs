@@ -150,6 +150,7 @@ impl Daemon {
                 self.share_all_again();
             }
             PeerEvent::Heard(heard) => self.hear(heard),
+            PeerEvent::NotUnderstood(taken) => taken.tell(),
             PeerEvent::Changed => {}
         }
         self.look_at_peers();

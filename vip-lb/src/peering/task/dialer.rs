@@ -1,15 +1,16 @@
 //! The connection to a peer, by which it is told.
 
-use std::{io, net::IpAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::IpAddr, sync::Arc, time::Duration};
 
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpSocket, TcpStream},
     sync::{Notify, mpsc, watch},
     time::{interval, sleep, timeout},
 };
 use tracing::{debug, info};
 
-use super::{ALIVE, LOST, PeerEvent, QUEUE, Queue, Setup, Shared, Way, now, wall_clock};
+use super::{ALIVE, LOST, PeerEvent, QUEUE, Queue, Setup, Shared, Way, now, receive, send, wall_clock};
 use crate::peering::{
     channel::{Receiver, Sender},
     handshake::{self, Session},
@@ -87,56 +88,40 @@ async fn tell(setup: &Setup, shared: &Shared, peer: IpAddr, stream: TcpStream) -
         .await;
     // Nobody hears it when the daemon has ended.
     let _ = shared.events.send(PeerEvent::Connected { peer, name: name.clone() }).await;
-    let why = tokio::select! {
-        why = speak(sender, queue) => why,
-        why = listen(receiver, taken) => why,
+    let Err(why) = tokio::select! {
+        end = speak(sender, queue) => end,
+        end = listen(receiver, taken) => end,
     };
     info!(%peer, name, why, "this node tells a peer no more");
     why
 }
 
-async fn speak<W: tokio::io::AsyncWrite + Unpin>(
+async fn speak<W: AsyncWrite + Unpin>(
     mut sender: Sender<W>,
     mut queue: mpsc::Receiver<Vec<u8>>,
-) -> String {
+) -> Result<Infallible, String> {
     let mut alive = interval(ALIVE);
     loop {
         let content = tokio::select! {
             _ = alive.tick() => message::encode(0, None),
-            told = queue.recv() => match told {
-                Some(content) => content,
-                None => return "it is not to be told any more".to_owned(),
-            },
+            told = queue.recv() => told.ok_or("it is not to be told any more")?,
         };
-        match timeout(LOST, sender.send(&content)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return format!("the connection broke: {error}"),
-            Err(_) => return silent(),
-        }
+        send(&mut sender, &content).await?;
     }
 }
 
-async fn listen<R: tokio::io::AsyncRead + Unpin>(
+async fn listen<R: AsyncRead + Unpin>(
     mut receiver: Receiver<R>,
     taken: watch::Sender<u64>,
-) -> String {
+) -> Result<Infallible, String> {
     loop {
-        let content = match timeout(LOST, receiver.receive()).await {
-            Ok(Ok(content)) => content,
-            Ok(Err(error)) => return error.to_string(),
-            Err(_) => return silent(),
-        };
-        match serde_json::from_slice::<Acknowledgement>(&content) {
+        match serde_json::from_slice::<Acknowledgement>(&receive(&mut receiver).await?) {
             Ok(said) => {
                 taken.send_if_modified(|taken| std::mem::replace(taken, said.taken.max(*taken)) < said.taken);
             }
             Err(error) => debug!(%error, "a peer answers what this release does not understand"),
         }
     }
-}
-
-fn silent() -> String {
-    format!("it was silent for {} s", LOST.as_secs())
 }
 
 /// Half of it at least, and once and a half at most: nodes that were parted together do not come back in step.

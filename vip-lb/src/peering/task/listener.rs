@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    convert::Infallible,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener},
     sync::{Arc, Mutex},
@@ -19,7 +20,7 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use super::{ALIVE, Heard, LOST, PeerEvent, Setup, Shared, Way, plain, wall_clock};
+use super::{ALIVE, Heard, PeerEvent, Setup, Shared, TakenIn, Way, plain, receive, send, wall_clock};
 use crate::peering::{
     channel::{Receiver, Sender},
     handshake::{self, Refusal, Session},
@@ -184,9 +185,9 @@ async fn hear(
         .await;
     info!(%peer, name, "this node hears a peer");
     let (taken, is_taken) = watch::channel(0);
-    let why = tokio::select! {
-        why = attend(shared, peer, &name, receiver, taken) => why,
-        why = acknowledge(sender, is_taken) => why,
+    let Err(why) = tokio::select! {
+        end = attend(shared, peer, &name, receiver, taken) => end,
+        end = acknowledge(sender, is_taken) => end,
     };
     info!(%peer, name, why, "this node hears a peer no more");
     shared
@@ -235,50 +236,38 @@ async fn attend<R: AsyncRead + Unpin>(
     name: &str,
     mut receiver: Receiver<R>,
     taken: watch::Sender<u64>,
-) -> String {
+) -> Result<Infallible, String> {
     loop {
-        let content = match timeout(LOST, receiver.receive()).await {
-            Ok(Ok(content)) => content,
-            Ok(Err(error)) => return error.to_string(),
-            Err(_) => return format!("it was silent for {} s", LOST.as_secs()),
-        };
-        let heard = match message::decode(&content) {
+        let content = receive(&mut receiver).await?;
+        let taken_in = |number| TakenIn { number, taken: taken.clone() };
+        let event = match message::decode(&content) {
             Ok(Understood::Alive) => continue,
             Ok(Understood::Message(number, message)) => {
-                Heard { peer, name: name.to_owned(), message, number, taken: taken.clone() }
+                PeerEvent::Heard(Heard { peer, name: name.to_owned(), message, taken: taken_in(number) })
             }
             Ok(Understood::Unknown(number, why)) => {
                 debug!(%peer, why, "a peer says what this release does not understand");
-                // Not to be waited for.
-                taken.send_replace(number);
-                continue;
+                // Not to be waited for, but for what was said before it.
+                PeerEvent::NotUnderstood(taken_in(number))
             }
-            Err(error) => return format!("it says nothing that makes sense: {error}"),
+            Err(error) => return Err(format!("it says nothing that makes sense: {error}")),
         };
-        if shared.events.send(PeerEvent::Heard(heard)).await.is_err() {
-            return "this daemon ends".to_owned();
-        }
+        shared.events.send(event).await.map_err(|_| "this daemon ends")?;
     }
 }
 
 async fn acknowledge<W: AsyncWrite + Unpin>(
     mut sender: Sender<W>,
     mut taken: watch::Receiver<u64>,
-) -> String {
+) -> Result<Infallible, String> {
     let mut alive = interval(ALIVE);
     loop {
         tokio::select! {
             _ = alive.tick() => {}
-            changed = taken.changed() => if changed.is_err() {
-                return "it is not heard any more".to_owned();
-            }
+            changed = taken.changed() => changed.map_err(|_| "it is not heard any more")?,
         }
         let said = Acknowledgement { taken: *taken.borrow_and_update() };
         let content = serde_json::to_vec(&said).expect("a number is plain data");
-        match timeout(LOST, sender.send(&content)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return format!("the connection broke: {error}"),
-            Err(_) => return format!("it was silent for {} s", LOST.as_secs()),
-        }
+        send(&mut sender, &content).await?;
     }
 }

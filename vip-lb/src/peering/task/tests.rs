@@ -122,6 +122,40 @@ async fn what_is_told_is_heard_and_what_was_taken_in_is_known() {
     b.hear("again").await;
 }
 
+/// What this release did not understand was said to be taken in, and with it what it had not taken in yet.
+#[tokio::test]
+async fn what_is_not_understood_does_not_vouch_for_what_was_said_before() {
+    let port = free_port();
+    let mut a = Node::start(1, &[2], port, SECRET, "a");
+    let mut b = Node::start(2, &[1], port, SECRET, "b");
+    a.wait_until_connected().await;
+    b.wait_until_connected().await;
+    assert_eq!(a.peering.tell(address(2), &statement("first")), Ok(Tell::Number(1)));
+    let mood = br#"{"number":2,"kind":"mood","body":"good"}"#.to_vec();
+    let queue = |node: &Node| {
+        let peers = node.peering.shared.peers();
+        let queue = peers[&address(2)].queue.as_ref().unwrap();
+        (queue.messages.clone(), queue.taken.clone())
+    };
+    let (messages, mut taken) = queue(&a);
+    messages.send(mood).await.unwrap();
+    let mut first = None;
+    b.wait_for("what it does not understand", |_, event| match event {
+        PeerEvent::Heard(heard) => {
+            first = Some(heard);
+            false
+        }
+        PeerEvent::NotUnderstood(_) => true,
+        PeerEvent::Connected { .. } | PeerEvent::Changed => false,
+    })
+    .await;
+    let (_, first) = first.expect("it was said before").open();
+    assert_eq!(*taken.borrow_and_update(), 0);
+    first.tell();
+    taken.changed().await.unwrap();
+    assert_eq!(*taken.borrow(), 1);
+}
+
 #[tokio::test]
 async fn a_queue_takes_no_more_than_it_holds() {
     let port = free_port();
