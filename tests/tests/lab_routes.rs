@@ -8,7 +8,8 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use vip_lb_tests::lab::{
-    ConfigFile, Daemon, Family, Mode, RouteConfig, Site, SiteOptions, patience, status::Route, vip, wait_for,
+    ConfigFile, Daemon, Family, Mode, RouteConfig, Site, SiteOptions, edge_address, patience, status::Route,
+    vip, wait_for,
 };
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -223,6 +224,28 @@ fn neither_an_upgrade_nor_a_crash_touches_the_route() -> Result<()> {
         ensure!(!has_device(&site, "vip-lb")?, "the device is there");
         site.succeeded();
     }
+    Ok(())
+}
+
+/// It was withdrawn for as long as the next daemon learnt what peers had recorded.
+#[test]
+fn nodes_that_share_flows_leave_the_route_as_it_is_when_their_daemon_is_replaced() -> Result<()> {
+    let (mut site, config) = site(Family::V4)?;
+    let secret = site.secret("secret")?;
+    let mut config = site.with_peers(&config, 0, &secret);
+    // Nobody is there.
+    config.node.peers = vec![edge_address(1, Family::V4)];
+    site.start_daemons(&config)?;
+    wait_told(site.daemon(), true, ABLE)?;
+    let watch = Watch::start(&site)?;
+    let adopted = "a daemon before has published it, and it is still right";
+    site.daemon_mut().hand_over()?;
+    wait_told(site.daemon(), true, adopted)?;
+    site.daemon_mut().kill()?;
+    site.daemon_mut().launch()?;
+    wait_told(site.daemon(), true, adopted)?;
+    ensure!(watch.said(&site)?.is_empty(), "{:?}", watch.said(&site)?);
+    site.succeeded();
     Ok(())
 }
 

@@ -321,7 +321,7 @@ impl Daemon {
         daemon.dataplane.finish_take_over()?;
         daemon.probes.translates = true;
         daemon.point_probes();
-        daemon.begin_learning();
+        daemon.begin_learning().await;
         daemon.withhold_unlearnt();
         // Rings are published and backends checked: this node may be found.
         daemon.vrrp = Some(Task::start(daemon.dataplane.leases()?, daemon.dataplane.adverts()?)?);

@@ -108,6 +108,13 @@ impl Daemon {
         }
     }
 
+    /// Whether packets for a VIP are led here already: a daemon before this one has published its route.
+    pub(super) async fn finds_routes(&self) -> bool {
+        let found = self.routes.kernel.own().await.unwrap_or_default();
+        let is_found = |vip: &Vip| found.iter().any(|route| route.destination == vip.address);
+        self.routed_vips().any(|(vip, _)| is_found(vip))
+    }
+
     async fn publish(&mut self) {
         let routed: Vec<(IpAddr, Route)> =
             self.routed_vips().map(|(vip, route)| (vip.address, route.clone())).collect();

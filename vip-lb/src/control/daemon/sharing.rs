@@ -308,10 +308,10 @@ impl Daemon {
     }
 
     /// Begins to learn what peers know, unless this node has a VIP already: a daemon that goes on has no time for it.
-    pub(super) fn begin_learning(&mut self) {
+    pub(super) async fn begin_learning(&mut self) {
         let shares = self.config.node.peering.as_ref().is_some_and(|of| of.share.contains(&Share::Flows));
         let leased = self.dataplane.leases().and_then(|owners| owners.all()).unwrap_or_default();
-        let goes_on = leased.iter().any(|(_, left)| !left.is_zero());
+        let goes_on = leased.iter().any(|(_, left)| !left.is_zero()) || self.finds_routes().await;
         let moves = self.config.vips.iter().any(|vip| vip.ownership != Ownership::Always);
         self.sharing.learning = (shares && moves && !goes_on).then(now);
     }
