@@ -237,6 +237,26 @@ fn another_owner_of_the_same_address_is_named_by_its_adverts() -> Result<()> {
     Ok(())
 }
 
+/// It went on as the active node, and answered nobody.
+#[test]
+fn a_node_whose_interface_does_not_take_the_address_leaves_the_vip_to_another() -> Result<()> {
+    let (mut site, config) = pair(Family::V4, 100)?;
+    // As keepalived makes it with `use_vmac`.
+    let edge = &site.lab.edges[0].namespace;
+    let mac = mac(Family::V4);
+    let other = ["link", "add", "link", Node::DEVICE, "name", "vrrp", "address", &mac, "type", "macvlan"];
+    edge.ip(&[&other[..], &["mode", "bridge"]].concat())?;
+    edge.sysctl("net/ipv6/conf/vrrp/disable_ipv6", "1")?;
+    edge.ip(&["link", "set", "vrrp", "up"])?;
+    site.start_daemons_with(|edge| of_edge(&config, edge))?;
+    is_at(&site, 1)?;
+    site.wait_router(0, "initialize")?;
+    let why = site.router(0)?.hindrance.unwrap_or_default();
+    ensure!(why.starts_with(&format!("cannot have eth0 take frames to {mac}: ")), "{why}");
+    site.succeeded();
+    Ok(())
+}
+
 /// Two nodes; the first one is preferred, and neither takes the place of one that works.
 fn pair(family: Family, interval_ms: u32) -> Result<(Site, ConfigFile)> {
     let options = SiteOptions { edges: 2, ..SiteOptions::new(Mode::L2, family)? };

@@ -22,7 +22,7 @@ use crate::ownership::{
 
 /// Changes that a router remembers.
 const REMEMBERED: usize = 10;
-/// How long a node leaves a VIP to others whose address it could not put on its interface.
+/// How long a node leaves a VIP to others whose address it could not put on its interface, or whose hardware address it could not let in.
 const REFUSED_FOR: Duration = Duration::from_secs(30);
 /// For how long frames to a virtual MAC address are taken after it was given up: as long as its next owner announces it.
 const LINGER: Duration = Duration::from_secs(3);
@@ -79,13 +79,11 @@ impl RouterState {
         })
     }
 
-    /// Whether the addresses of this node's part may be put on the interface.
+    /// Whether the addresses of this node's part may be put on the interface, and its own be let in.
     pub(super) fn check_addresses(&self, setup: &RouterSetup) -> anyhow::Result<()> {
-        if setup.addresses.is_empty() {
-            return Ok(());
-        }
         match &self.refused {
             Some((at, why)) if now() < *at + REFUSED_FOR => bail!("{why}"),
+            _ if setup.addresses.is_empty() => Ok(()),
             _ => addresses::check(setup.addresses.keys().copied()),
         }
     }
