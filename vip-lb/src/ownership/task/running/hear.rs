@@ -14,12 +14,16 @@ use crate::{
     },
 };
 
+/// Packets that are read at a time, more than the kernel keeps (`net.core.rmem_default`): whoever floods keeps this node from nothing else.
+const AT_A_TIME: usize = 1000;
+
 impl Running {
     /// Reads all that has come.
     pub(in super::super) fn receive(&mut self, owners: &Owners) {
         let Some(mut machine) = self.machine.take() else { return };
         for router in 0..self.routers.len() {
-            while let Some(received) = self.routers[router].receive() {
+            for _ in 0..AT_A_TIME {
+                let Some(received) = self.routers[router].receive() else { break };
                 self.routers[router].unheard.read(received.source, now());
                 if let Some(heard) = self.hear(router, &received) {
                     let orders = machine.on(GroupEvent::Heard { router, heard }, now());
