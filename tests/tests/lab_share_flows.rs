@@ -2,11 +2,15 @@
 //!
 //! `VIP_LB_TEST_CONNECTIONS` sets how many connections and flows begin at each of four times.
 
-use anyhow::{Result, ensure};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
 use vip_lb_tests::{
     failover::{Kind, Pair},
-    lab::{Family, LongConnections, UdpFlows},
+    lab::{ConfigFile, Family, LongConnections, UdpFlows, patience, wait_for},
 };
+
+const LIMIT: Duration = Duration::from_secs(30);
 
 fn count() -> usize {
     std::env::var("VIP_LB_TEST_CONNECTIONS").ok().and_then(|count| count.parse().ok()).unwrap_or(40)
@@ -117,5 +121,76 @@ fn a_node_that_can_speak_with_no_peer_takes_part() -> Result<()> {
         Ok(site.with_peers(&config, edge, &site.lab.scratch.path().join("missing")))
     })?;
     pair.site.succeeded();
+    Ok(())
+}
+
+/// Has a node follow another configuration.
+fn reconfigure(pair: &Pair, edge: usize, change: impl FnOnce(&mut ConfigFile)) -> Result<()> {
+    let daemon = &pair.site.daemons[edge];
+    let mut config = ConfigFile::from_yaml(&daemon.config_text()?)?;
+    change(&mut config);
+    daemon.reload(&config)
+}
+
+fn with_short_timeouts(config: &mut ConfigFile) {
+    let idle = format!("{}s", 2 * patience());
+    config.services_mut().for_each(|service| service.idle_timeout = Some(idle.clone()));
+}
+
+/// Open slots of `echo` at both nodes.
+fn open_slots(pair: &Pair) -> Result<[u32; 2]> {
+    let open = |edge: usize| -> Result<u32> {
+        let status = pair.site.daemons[edge].status()?;
+        Ok(status.service("echo").map_or(0, |echo| echo.open_slots))
+    };
+    Ok([open(0)?, open(1)?])
+}
+
+/// A backup with slots that are open for the active node alone, which has connections in them.
+struct Held {
+    pair: Pair,
+    connections: LongConnections,
+}
+
+impl Held {
+    fn start() -> Result<Self> {
+        let pair = Pair::of_peers(Family::V4, None)?;
+        for edge in [0, 1] {
+            reconfigure(&pair, edge, with_short_timeouts)?;
+        }
+        let connections = LongConnections::open(&pair.site.lab.client.namespace, pair.site.echo(), count())?;
+        pair.change_weights([400, 100, 100])?;
+        let held = Self { pair, connections };
+        let settled =
+            |[active, backup]: [u32; 2]| active > 0 && active as usize <= count() && active == backup;
+        held.wait("slots without connections to close at both nodes", settled)?;
+        Ok(held)
+    }
+
+    /// Waits for the open slots of both nodes, while the connections go on.
+    fn wait(&self, what: &str, holds: impl Fn([u32; 2]) -> bool) -> Result<()> {
+        let mut last = [0; 2];
+        wait_for(what, LIMIT, || {
+            let _ = self.connections.exchange(1);
+            last = open_slots(&self.pair)?;
+            Ok(holds(last).then_some(()))
+        })
+        .with_context(|| format!("open are {last:?}"))
+    }
+}
+
+/// They stayed open as long as the daemon ran.
+#[test]
+fn slots_that_are_open_for_a_peer_close_when_sharing_is_switched_off() -> Result<()> {
+    let held = Held::start()?;
+    reconfigure(&held.pair, 1, |config| {
+        if let Some(peering) = &mut config.node.peering {
+            peering.share = Some(vec!["orders".to_owned()]);
+        }
+    })?;
+    held.wait("the slots to close at the backup alone", |[active, backup]| active > 0 && backup == 0)?;
+    let broken = held.connections.broken();
+    ensure!(broken.is_empty(), "{broken:?}");
+    held.pair.site.succeeded();
     Ok(())
 }

@@ -117,9 +117,7 @@ impl Daemon {
         let newborn_kept = self.dataplane.remove_newborn(&pairs(collection.newborn))?;
         let flows_kept = self.dataplane.remove_flows(&pairs(collection.flows))?;
         self.forget_survivors()?;
-        if let Some(records) = records {
-            self.share(records);
-        }
+        self.share(records.unwrap_or_default());
         Ok(collection.occupied + newborn_kept + flows_kept)
     }
 
