@@ -194,3 +194,37 @@ fn slots_that_are_open_for_a_peer_close_when_sharing_is_switched_off() -> Result
     held.pair.site.succeeded();
     Ok(())
 }
+
+/// They stayed open as long as the peer was heard.
+#[test]
+fn slots_that_are_open_for_a_peer_close_when_it_has_the_service_no_more() -> Result<()> {
+    let held = Held::start()?;
+    reconfigure(&held.pair, 0, |config| config.vips[0].services.retain(|service| service.name != "echo"))?;
+    held.wait("the slots to close at the backup", |open| open == [0, 0])?;
+    held.pair.site.succeeded();
+    Ok(())
+}
+
+/// They were taken for those of the same number, and flows would have gone to backends that they never had.
+#[test]
+fn slots_of_a_ring_of_another_size_mean_nothing() -> Result<()> {
+    let pair = Pair::start_with(Kind::VipLb, Family::V4, 100, [200, 100], |site, edge, config| {
+        let mut config = site.with_peers(&config, edge, &site.secret("secret")?);
+        with_short_timeouts(&mut config);
+        config.service_mut("echo").ring = (edge == 0).then_some(65_537);
+        Ok(config)
+    })?;
+    pair.site.wait_peers(1, "the other ring", |peering| peering.peers[0].agrees == Some(false))?;
+    pair.wait_open_slots("closed", |open| open == 0)?;
+
+    // The backup hears of them for as long as they are open.
+    reconfigure(&pair, 0, |config| config.service_mut("echo").backends[0].weight = 400)?;
+    wait_for("slots to open", LIMIT, || Ok((open_slots(&pair)?[0] > 0).then_some(())))?;
+    wait_for("slots to close", LIMIT, || {
+        let [active, backup] = open_slots(&pair)?;
+        ensure!(backup == 0, "{backup} slots of the backup are open");
+        Ok((active == 0).then_some(()))
+    })?;
+    pair.site.succeeded();
+    Ok(())
+}

@@ -317,6 +317,9 @@ pub struct ServiceConfig {
     pub protocol: String,
     /// How packets reach the backends.
     pub mode: Mode,
+    /// Slots of its table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ring: Option<u32>,
     /// How long a flow may be silent and still be kept together with its backend.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_timeout: Option<String>,

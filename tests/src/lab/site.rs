@@ -88,6 +88,7 @@ impl SiteOptions {
             port: port.into(),
             protocol: protocol.to_owned(),
             mode: self.mode,
+            ring: None,
             idle_timeout: None,
             mss: None,
             icmp_rate: None,

@@ -161,6 +161,7 @@ impl Daemon {
         let (message, taken) = heard.open();
         match message {
             Message::Statement(statement) => {
+                self.forget_unstated(peer, &statement);
                 let other = self.peers.others.entry(peer).or_default();
                 other.name = Some(name);
                 other.statement = Some(*statement);

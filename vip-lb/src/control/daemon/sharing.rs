@@ -23,7 +23,7 @@ use crate::{
         message::Message,
         task::{Peering, Tell, Way},
     },
-    steering::{Clock, Records, Start, Told, Trust},
+    steering::{Clock, Records, Told, Trust},
 };
 
 mod hear;
@@ -138,10 +138,11 @@ impl Daemon {
             };
             let rows: Vec<_> = news.reports.iter().filter_map(row).collect();
             self.sharing.counts.told += rows.len() as u64;
+            let (ring, hidden) = service.ring_kind();
             let of = ServiceFlows {
                 key,
-                ring: service.class().slots() as u32,
-                hidden: service.ring.start() == Start::Hidden,
+                ring,
+                hidden,
                 serves: slots.serves,
                 shares: slots.shares,
                 open: None,

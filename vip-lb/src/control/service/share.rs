@@ -7,10 +7,16 @@ use vip_lb_common::{abi::BackendRef, hash::mix};
 use super::{Service, fate_of};
 use crate::{
     dataplane::Write,
-    steering::{Learnt, Records, Trust},
+    steering::{Learnt, Records, Start, Trust},
 };
 
 impl Service {
+    /// Of which ring slots and records are that mean the same here: how many slots it has, and whether the beginnings of flows are hidden.
+    #[must_use]
+    pub fn ring_kind(&self) -> (u32, bool) {
+        (self.class().slots() as u32, self.ring.start() == Start::Hidden)
+    }
+
     /// Who its living backends are, by the references to them.
     #[must_use]
     pub fn identities(&self) -> HashMap<BackendRef, u64> {

@@ -1,17 +1,22 @@
 //! What peers tell of flows, taken in.
 
-use std::net::IpAddr;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use vip_lb_common::abi::{BackendRef, FlowEntry, FlowKey};
 
 use super::{AGAIN, Daemon};
 use crate::{
+    config::model::RingSize,
     control::{daemon::now, desired::ServiceKey, service::Service},
     peering::{
         flows::{self, Flows, ServiceFlows, Stage},
         message::Message,
+        statement::Statement,
     },
-    steering::{Record, Records, Start, Trust},
+    steering::{Record, Records, Trust},
 };
 
 /// The slots of a service that a peer has open.
@@ -19,9 +24,29 @@ use crate::{
 pub(super) struct HeardSlots {
     pub(super) serves: bool,
     pub(super) shares: u64,
+    /// Of which ring: see [`Service::ring_kind`].
+    ring: (u32, bool),
     open: Vec<(u32, u64)>,
     /// What has come of the next ones.
     coming: Vec<(u32, u64)>,
+}
+
+impl HeardSlots {
+    /// Takes in what a peer says of them. Tells whether that was all of it.
+    fn hear(&mut self, of: &ServiceFlows) -> bool {
+        (self.serves, self.shares, self.ring) = (of.serves, of.shares, (of.ring, of.hidden));
+        let Some(open) = &of.open else { return false };
+        if open.first {
+            self.coming.clear();
+        }
+        // However much is said, no ring has more slots.
+        let room = (RingSize::Large.slots() as usize).saturating_sub(self.coming.len());
+        self.coming.extend(open.slots().take(room));
+        if open.last {
+            self.open = std::mem::take(&mut self.coming);
+        }
+        open.last
+    }
 }
 
 impl Daemon {
@@ -60,25 +85,14 @@ impl Daemon {
     /// Returns how much could not be taken in.
     fn hear_service(&mut self, peer: IpAddr, of: &ServiceFlows) -> usize {
         let key = of.key;
-        let heard = self.sharing.heard.entry(peer).or_default().entry(key).or_default();
-        (heard.serves, heard.shares) = (of.serves, of.shares);
-        if let Some(open) = &of.open {
-            if open.first {
-                heard.coming.clear();
-            }
-            heard.coming.extend(open.slots());
-            if open.last {
-                heard.open = std::mem::take(&mut heard.coming);
-            }
+        let is_whole = self.sharing.heard.entry(peer).or_default().entry(key).or_default().hear(of);
+        if is_whole {
+            self.learn_slots(peer, key);
         }
         let Some(service) = self.engine.published(&key) else { return of.records.len() };
-        let hidden = service.ring.start() == Start::Hidden;
-        if (service.class().slots() as u32, hidden) != (of.ring, of.hidden) {
+        if service.ring_kind() != (of.ring, of.hidden) {
             // That the services differ is said where they are compared.
             return 0;
-        }
-        if of.open.as_ref().is_some_and(|open| open.last) {
-            self.learn_slots(peer, key);
         }
         if let Err(error) = self.forget_records(of) {
             self.warn(format!("cannot remove flows that are gone at a peer: {error:#}"));
@@ -94,7 +108,7 @@ impl Daemon {
 
     /// Has slots remember what those of peers do. To be done again when this node's own ring changes, or who has the traffic.
     pub(in crate::control::daemon) fn learn_all_slots(&mut self) {
-        let each = |(&peer, of): (&IpAddr, &std::collections::BTreeMap<ServiceKey, HeardSlots>)| {
+        let each = |(&peer, of): (&IpAddr, &BTreeMap<ServiceKey, HeardSlots>)| {
             of.keys().map(|&key| (peer, key)).collect::<Vec<_>>()
         };
         let all: Vec<_> = self.sharing.heard.iter().flat_map(each).collect();
@@ -103,11 +117,29 @@ impl Daemon {
         }
     }
 
+    /// Ends what a peer had open of services that it states no more.
+    pub(in crate::control::daemon) fn forget_unstated(&mut self, peer: IpAddr, statement: &Statement) {
+        let stated: BTreeSet<ServiceKey> = statement.services.iter().map(|service| service.key).collect();
+        let Some(heard) = self.sharing.heard.get_mut(&peer) else { return };
+        let gone: Vec<ServiceKey> = heard.keys().filter(|key| !stated.contains(key)).copied().collect();
+        for key in gone {
+            heard.remove(&key);
+            if let Some(service) = self.engine.sharer(&key) {
+                service.ring.lose(&peer.to_string(), self.ticker.tick());
+            }
+        }
+    }
+
     fn learn_slots(&mut self, peer: IpAddr, key: ServiceKey) {
         let trust = self.trust_in(peer, &key);
         let Some(heard) = self.sharing.heard.get(&peer).and_then(|of| of.get(&key)) else { return };
         let tick = self.ticker.tick();
         let Some(service) = self.engine.sharer(&key) else { return };
+        if service.ring_kind() != heard.ring {
+            // Slots of another ring mean nothing here.
+            service.ring.lose(&peer.to_string(), tick);
+            return;
+        }
         let (_, write) = service.learn(&peer.to_string(), &heard.open, trust, tick);
         if write.is_some() {
             self.publish_ring(write);
@@ -213,5 +245,32 @@ impl Daemon {
         let flows = entries.into_iter().flatten().map(|entry| Record { key: *key, entry }).collect();
         let honoured = published.honoured(&Records { flows, ..Records::default() });
         Ok(honoured.flows.iter().any(|record| known.keeps(record, told, trust)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::model::{Ports, Protocol},
+        peering::flows::OpenSlots,
+    };
+
+    /// They filled the memory until it was said that this was all.
+    #[test]
+    fn slots_that_never_end_are_taken_in_up_to_the_largest_ring() {
+        let vip = "192.0.2.1".parse().unwrap();
+        let key = ServiceKey { vip, ports: Ports::One(80), protocol: Protocol::Tcp };
+        let part = |last, slots| {
+            let open = Some(OpenSlots { first: false, last, remembered: vec![(7, vec![1; slots])] });
+            let (records, gone) = (Vec::new(), Vec::new());
+            ServiceFlows { key, ring: 16_381, hidden: false, serves: true, shares: 1, open, records, gone }
+        };
+        let mut heard = HeardSlots::default();
+        for _ in 0..5 {
+            assert!(!heard.hear(&part(false, 60_000)));
+        }
+        assert!(heard.hear(&part(true, 1)));
+        assert_eq!(heard.open.len(), 131_071);
     }
 }
