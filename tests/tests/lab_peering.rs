@@ -9,22 +9,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use vip_lb_tests::lab::{ConfigFile, Family, Mode, Site, SiteOptions, edge_address};
+use vip_lb_tests::lab::{Family, Site, edge_address};
 
 const LIMIT: Duration = Duration::from_secs(20);
 const DISAGREE: i32 = 14;
-
-/// Nodes that all speak with each other.
-fn start(nodes: usize) -> Result<(Site, ConfigFile)> {
-    let options = SiteOptions { edges: nodes, ..SiteOptions::new(Mode::L2, Family::V4)? };
-    let config = options.config(&[100, 100, 200]);
-    let mut site = Site::without_daemons(options)?;
-    let secret = site.secret("secret")?;
-    let files: Vec<_> = (0..nodes).map(|edge| site.with_peers(&config, edge, &secret)).collect();
-    site.start_daemons_with(|edge| files[edge].clone())?;
-    site.wait_agreement()?;
-    Ok((site, config))
-}
 
 /// What `peers --check` ends with, and what it prints.
 fn check(site: &Site, edge: usize) -> Result<(i32, String)> {
@@ -38,7 +26,7 @@ fn events(site: &Site, edge: usize) -> Result<String> {
 
 #[test]
 fn nodes_agree_and_say_what_differs_until_it_does_not() -> Result<()> {
-    let (mut site, config) = start(2)?;
+    let (mut site, config) = Site::of_peers(2)?;
     let (code, text) = check(&site, 0)?;
     ensure!(code == 0 && text.contains("edge-2  10.77.0.6") && text.contains("yes"), "{code}: {text}");
     ensure!(site.daemons[0].ask(&["status"])?.contains("edge-2  10.77.0.6"), "it is in the status");
@@ -109,7 +97,7 @@ fn nodes_agree_and_say_what_differs_until_it_does_not() -> Result<()> {
 
 #[test]
 fn without_the_secret_nobody_is_heard() -> Result<()> {
-    let (site, config) = start(2)?;
+    let (site, config) = Site::of_peers(2)?;
     let (secret, other) = (site.secret("secret")?, site.secret("other")?);
 
     // Another secret, which is told on both sides.
@@ -160,7 +148,7 @@ fn without_the_secret_nobody_is_heard() -> Result<()> {
 
 #[test]
 fn strangers_change_nothing() -> Result<()> {
-    let (mut site, _) = start(2)?;
+    let (mut site, _) = Site::of_peers(2)?;
     let node = SocketAddr::new(edge_address(0, Family::V4), Site::PEER_PORT);
     let since = site.wait_peers(0, "peers", |_| true)?.peers[0].since;
 

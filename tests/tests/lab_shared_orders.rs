@@ -3,20 +3,9 @@
 use std::{fs, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use vip_lb_tests::lab::{ConfigFile, Family, Mode, PeeringConfig, Site, SiteOptions, wait_for};
+use vip_lb_tests::lab::{PeeringConfig, Site, wait_for};
 
 const LIMIT: Duration = Duration::from_secs(20);
-
-fn start(nodes: usize) -> Result<(Site, ConfigFile)> {
-    let options = SiteOptions { edges: nodes, ..SiteOptions::new(Mode::L2, Family::V4)? };
-    let config = options.config(&[100, 100, 200]);
-    let mut site = Site::without_daemons(options)?;
-    let secret = site.secret("secret")?;
-    let files: Vec<_> = (0..nodes).map(|edge| site.with_peers(&config, edge, &secret)).collect();
-    site.start_daemons_with(|edge| files[edge].clone())?;
-    site.wait_agreement()?;
-    Ok((site, config))
-}
 
 /// Waits until a node has these orders about a backend of the service `web`: what, and at which other node it was given.
 fn wait_order(site: &Site, edge: usize, backend: &str, expected: Option<(&str, Option<&str>)>) -> Result<()> {
@@ -45,7 +34,7 @@ fn wait_kept(site: &Site, edge: usize, addresses: &[&str]) -> Result<()> {
 
 #[test]
 fn drained_once_is_drained_everywhere() -> Result<()> {
-    let (mut site, config) = start(3)?;
+    let (mut site, config) = Site::of_peers(3)?;
     // One backend of a service, and everything on a host.
     site.daemons[0].ask(&["drain", "web/backend-1"])?;
     site.daemons[1].ask(&["drain", "10.77.0.12", "--force"])?;
@@ -112,7 +101,7 @@ fn drained_once_is_drained_everywhere() -> Result<()> {
 
 #[test]
 fn who_does_not_share_decides_alone() -> Result<()> {
-    let (site, config) = start(2)?;
+    let (site, config) = Site::of_peers(2)?;
     let secret = site.secret("secret")?;
     let mut alone = site.with_peers(&config, 1, &secret);
     alone.node.peering =

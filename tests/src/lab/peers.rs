@@ -7,7 +7,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
-use super::{ConfigFile, Family, PeeringConfig, Site, edge_address, wait_for};
+use super::{ConfigFile, Family, Mode, PeeringConfig, Site, SiteOptions, edge_address, wait_for};
 
 /// Longer than nodes take to find each other, and to notice what differs.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -73,6 +73,22 @@ pub struct Mismatch {
 impl Site {
     /// The port of peers.
     pub const PEER_PORT: u16 = 7112;
+
+    /// Nodes that all speak with each other, by the secret of the name `secret`, and agree; and what [`Self::with_peers`] makes the file of each of.
+    ///
+    /// # Errors
+    ///
+    /// They do not start, or do not come to agree.
+    pub fn of_peers(nodes: usize) -> Result<(Self, ConfigFile)> {
+        let options = SiteOptions { edges: nodes, ..SiteOptions::new(Mode::L2, Family::V4)? };
+        let config = options.config(&[100, 100, 200]);
+        let mut site = Self::without_daemons(options)?;
+        let secret = site.secret("secret")?;
+        let files: Vec<_> = (0..nodes).map(|edge| site.with_peers(&config, edge, &secret)).collect();
+        site.start_daemons_with(|edge| files[edge].clone())?;
+        site.wait_agreement()?;
+        Ok((site, config))
+    }
 
     /// Writes a file with a secret, which nobody else may read, and returns its path.
     ///
