@@ -31,18 +31,22 @@ impl Daemon {
 
     /// Takes VIPs back, likewise. The node that has them first tells which flows it has recorded, if peers share that.
     pub(super) fn order_take_back(&mut self, request: TakeBackRequest, answer: Answer<HandoverReport>) {
+        // Whoever is asked records nothing for a while.
+        if let Err(error) = self.vips_to_take_back(request.vip) {
+            return drop(answer.send(Err(error)));
+        }
         let active = self.router_of(request.vip).and_then(|report| speaker(&report));
         match self.ask_to_prepare(active) {
             Some((peer, until)) => {
-                self.sharing.taking_back = Some(PendingTakeBack { request, answer, peer, until });
+                self.sharing.taking_back.0.push(PendingTakeBack { request, answer, peer, until });
             }
             None => self.finish_take_back(&request, answer),
         }
     }
 
-    /// The node that has the VIPs has told all of it, or does not answer.
-    pub(super) fn go_on_taking_back(&mut self) {
-        if let Some(PendingTakeBack { request, answer, .. }) = self.sharing.taking_back.take() {
+    /// Goes on with those orders whose node that has the VIPs has told all of it, or does not answer.
+    pub(super) fn go_on_taking_back(&mut self, waits_no_more: impl Fn(&PendingTakeBack) -> bool) {
+        for PendingTakeBack { request, answer, .. } in self.sharing.taking_back.take(waits_no_more) {
             self.finish_take_back(&request, answer);
         }
     }
@@ -102,6 +106,23 @@ impl Daemon {
     }
 
     fn take_back(&mut self, vip: IpAddr) -> Result<(HandoverReport, Kept<()>), ApiError> {
+        let vips = self.vips_to_take_back(vip)?;
+        info!(?vips, "taking back, as the operator ordered");
+        self.end_hand_over(&vips, HandoverEnd::TakenBack);
+        let answer = HandoverReport {
+            vips,
+            changed: true,
+            handed_over: false,
+            translated: 0,
+            heirs: Vec::new(),
+            differences: Vec::new(),
+            warnings: Vec::new(),
+        };
+        Ok((answer, self.keeper.keep_orders(self.orders.clone())))
+    }
+
+    /// All VIPs that come back with one, or why it cannot be taken back.
+    fn vips_to_take_back(&self, vip: IpAddr) -> Result<Vec<IpAddr>, ApiError> {
         let (routers, report) = self.routers_with(vip)?;
         let vips: Vec<IpAddr> = routers.iter().flat_map(|router| &router.vips).copied().collect();
         if !vips.iter().any(|vip| self.orders.handed_over().contains_key(vip)) {
@@ -126,18 +147,7 @@ impl Daemon {
                 report.priority
             )));
         }
-        info!(?vips, "taking back, as the operator ordered");
-        self.end_hand_over(&vips, HandoverEnd::TakenBack);
-        let answer = HandoverReport {
-            vips,
-            changed: true,
-            handed_over: false,
-            translated: 0,
-            heirs: Vec::new(),
-            differences: Vec::new(),
-            warnings: Vec::new(),
-        };
-        Ok((answer, self.keeper.keep_orders(self.orders.clone())))
+        Ok(vips)
     }
 
     /// Notes which hand-overs have ended by themselves: this node is active again.
@@ -216,6 +226,16 @@ impl Daemon {
     }
 }
 
+/// Orders to take VIPs back that wait.
+#[derive(Default)]
+pub(super) struct TakingBack(Vec<PendingTakeBack>);
+
+impl TakingBack {
+    fn take(&mut self, waits_no_more: impl Fn(&PendingTakeBack) -> bool) -> Vec<PendingTakeBack> {
+        self.0.extract_if(.., |pending| waits_no_more(pending)).collect()
+    }
+}
+
 /// An order to take VIPs back that waits for the node that has them.
 pub(super) struct PendingTakeBack {
     request: TakeBackRequest,
@@ -267,6 +287,23 @@ pub(super) fn speaker(report: &RouterReport) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The one that was given first was forgotten, and whoever gave it was told that the daemon ended.
+    #[test]
+    fn an_order_to_take_back_waits_beside_another() {
+        let mut taking_back = TakingBack::default();
+        let vip = |last| IpAddr::from([198, 51, 100, last]);
+        let peer = |last| IpAddr::from([192, 0, 2, last]);
+        for (of, from) in [(10, 11), (20, 12), (30, 11)] {
+            let (answer, _) = tokio::sync::oneshot::channel();
+            let request = TakeBackRequest { vip: vip(of) };
+            taking_back.0.push(PendingTakeBack { request, answer, peer: peer(from), until: now() });
+        }
+        let taken =
+            |taken: Vec<PendingTakeBack>| taken.into_iter().map(|of| of.request.vip).collect::<Vec<_>>();
+        assert_eq!(taken(taking_back.take(|pending| pending.peer == peer(11))), [vip(10), vip(30)]);
+        assert_eq!(taken(taking_back.take(|_| true)), [vip(20)]);
+    }
 
     #[test]
     fn what_cannot_be_handed_over_says_what_to_do_instead() {

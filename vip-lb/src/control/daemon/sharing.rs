@@ -8,7 +8,7 @@ use std::{
 
 use tracing::{debug, warn};
 
-use super::{Daemon, handover::PendingTakeBack, now};
+use super::{Daemon, handover::TakingBack, now};
 use crate::{
     api::model::SharedFlows,
     config::model::{Ownership, Share},
@@ -58,7 +58,7 @@ pub(super) struct Sharing {
     frozen_until: Option<Instant>,
     /// Since when this node learns what its peers know, before it takes part.
     learning: Option<Instant>,
-    pub(super) taking_back: Option<PendingTakeBack>,
+    pub(super) taking_back: TakingBack,
     counts: SharedFlows,
 }
 
@@ -219,9 +219,8 @@ impl Daemon {
     /// What has to be done now and then, several times in a second.
     pub(super) fn attend_to_sharing(&mut self) {
         self.end_learning();
-        if self.sharing.taking_back.as_ref().is_some_and(|pending| now() >= pending.until) {
-            self.go_on_taking_back();
-        }
+        let now = now();
+        self.go_on_taking_back(|pending| now >= pending.until);
         let Some(running) = self.sharing_peers() else { return };
         let hears = |peer: &IpAddr| {
             let views = running.peers();
@@ -235,7 +234,6 @@ impl Daemon {
             self.sharing.missed.remove(&peer);
             self.engine.lose_node(&peer.to_string(), self.ticker.tick());
         }
-        let now = now();
         let due: Vec<IpAddr> =
             self.sharing.missed.iter().filter(|(_, at)| now >= **at).map(|(peer, _)| *peer).collect();
         for peer in due {

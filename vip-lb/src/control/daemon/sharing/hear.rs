@@ -57,9 +57,7 @@ impl Daemon {
             Message::FlowsAgain => self.share_all_again(),
             Message::Prepare => self.prepare_for(peer),
             Message::Prepared => {
-                if self.sharing.taking_back.as_ref().is_some_and(|pending| pending.peer == peer) {
-                    self.go_on_taking_back();
-                }
+                self.go_on_taking_back(|pending| pending.peer == peer);
             }
             Message::Statement(_) | Message::Orders(_) => {}
         }
