@@ -234,13 +234,16 @@ impl Daemon {
             self.sharing.missed.remove(&peer);
             self.engine.lose_node(&peer.to_string(), self.ticker.tick());
         }
-        let due: Vec<IpAddr> =
-            self.sharing.missed.iter().filter(|(_, at)| now >= **at).map(|(peer, _)| *peer).collect();
-        for peer in due {
-            self.sharing.missed.remove(&peer);
-            self.sharing.waiting.entry(peer).or_default().push_back(Message::FlowsAgain);
-        }
+        self.ask_again(now);
         self.pour();
+    }
+
+    /// Asks peers for all of what could not be taken in. One that cannot be asked now is asked as soon as it can be.
+    fn ask_again(&mut self, now: Instant) {
+        let Some(running) = self.peers.running() else { return };
+        self.sharing.missed.retain(|&peer, at| {
+            now < *at || !matches!(running.tell(peer, &Message::FlowsAgain), Ok(Tell::Number(_)))
+        });
     }
 
     /// Whether nothing may be recorded, because flows are about to move.
