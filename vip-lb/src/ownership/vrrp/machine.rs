@@ -341,10 +341,11 @@ impl Machine {
             (Role::Backup(_) | Role::Active(_), Event::Ready(false)) => self.end(Why::NotReady),
             (Role::Backup(_) | Role::Active(_), Event::Shutdown) => self.end(Why::Shutdown),
             (Role::Backup(backup), event) => self.as_backup(backup, event, now),
-            // It did not run for a while, and somebody else may be active: what is heard first must not make it speak up.
+            // It did not run for a while, and somebody else may be active: what is heard first must not make it speak up, nor what it was
+            // about to say renew its lease.
             (
                 Role::Active(active),
-                Event::Timer | Event::Heard(_) | Event::Seen { .. } | Event::Follow(false),
+                Event::Timer | Event::Sent | Event::Heard(_) | Event::Seen { .. } | Event::Follow(false),
             ) if now >= active.lease => {
                 let mut actions = self.leave(Why::LeaseEnded, self.profile.preempt_delay, now);
                 if let Role::Backup(backup) = self.role {

@@ -222,6 +222,15 @@ fn an_active_node_sends_at_its_interval_and_renews_its_lease_by_what_was_sent() 
     }
 }
 
+/// Stopped between its decision to speak and its word, it would have answered beside the node that had taken its place.
+#[test]
+fn an_active_node_that_stood_still_before_it_spoke_gets_no_lease_by_that() {
+    let mut bench = Bench::active(profile());
+    assert_eq!(bench.expire(), [Action::Send(Some(Priority::DEFAULT))]);
+    bench.pass(INTERVAL.lease());
+    assert_eq!(bench.on(Event::Sent), [Action::EndLease, becomes(State::Backup, Why::LeaseEnded)]);
+}
+
 #[test]
 fn an_active_node_gives_way_to_a_higher_one() {
     let cases = [
