@@ -63,8 +63,8 @@ pub(super) fn there_and_back(
     connect(connections - connections / 2)?;
 
     let probes = pair.probes()?;
-    let (from, mut moves) = (Instant::now(), 0);
-    while moves < 2 * runs || from.elapsed() < super::EVERY * PROBES as u32 {
+    let (from, before, mut moves) = (Instant::now(), probes.sent(), 0);
+    while moves < 2 * runs || probes.sent() - before < PROBES {
         for edge in [1, 0] {
             if slots == Slots::Open {
                 pair.change_weights(WEIGHTS[moves % WEIGHTS.len()])?;

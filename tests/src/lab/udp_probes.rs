@@ -84,6 +84,12 @@ impl UdpProbes {
         })
     }
 
+    /// How many were sent so far.
+    #[must_use]
+    pub fn sent(&self) -> usize {
+        self.shared.probes.lock().expect("no panic while locked").len()
+    }
+
     /// How many were sent from one moment to another, and how many of them had no answer. Waits for those that are under way.
     #[must_use]
     pub fn between(&self, from: Instant, to: Instant) -> (usize, usize) {
