@@ -52,8 +52,6 @@ impl Pair {
             if let Some(peering) = &mut config.node.peering {
                 peering.share = share.map(|share| share.iter().map(ToString::to_string).collect());
             }
-            // They begin at the same moment, when they have heard each other, so the first one may find the other one active.
-            config.vips[0].vrrp.as_mut().context("a router")?.preempt = None;
             Ok(config)
         })?;
         pair.site.wait_agreement()?;
@@ -94,8 +92,12 @@ impl Pair {
         &mut self,
         change: &dyn Fn(&Site, usize, ConfigFile) -> Result<ConfigFile>,
     ) -> Result<()> {
-        let configs: Vec<ConfigFile> =
+        let mut configs: Vec<ConfigFile> =
             (0..2).map(|edge| change(&self.site, edge, self.config_of(edge))).collect::<Result<_>>()?;
+        // Peers begin at the same moment, when they have heard each other, so the first one may find the other one active.
+        for config in configs.iter_mut().filter(|config| config.node.peering.is_some()) {
+            config.vips[0].vrrp.as_mut().context("a router")?.preempt = None;
+        }
         self.site.start_daemons_with(|edge| configs[edge].clone())?;
         self.site.wait_router(0, "active")?;
         self.site.wait_router(1, "backup")
