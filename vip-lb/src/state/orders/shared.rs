@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{Order, OrderKey, OrderKind, Orders};
 use crate::control::desired::ServiceKey;
 
-/// How long a withdrawal is remembered, and an order about what this node does not know, in seconds: thirty days.
+/// How long a withdrawal is remembered, and an order about what this node does not know, in seconds: thirty days from when this node heard of it.
 const REMEMBERED: u64 = 30 * 24 * 3600;
 
 /// What an order is about.
@@ -74,16 +74,38 @@ impl SharedOrder {
         rank(self) > rank(other)
     }
 
+    /// Whether it was given long ago, if the clock of the node was right where it was given.
     fn is_past(&self, now: u64) -> bool {
-        now.saturating_sub(self.since) > REMEMBERED
+        is_past(self.since, now)
     }
+}
+
+/// A word that this node remembers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Remembered {
+    #[serde(flatten)]
+    word: SharedOrder,
+    /// Since when, Unix seconds, by this node's own clock: that of the node where it was given may be far from right. Absent in files of former
+    /// releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    heard: Option<u64>,
+}
+
+impl Remembered {
+    fn is_past(&self, now: u64) -> bool {
+        is_past(self.heard.unwrap_or(self.word.since), now)
+    }
+}
+
+fn is_past(since: u64, now: u64) -> bool {
+    now.saturating_sub(since) > REMEMBERED
 }
 
 /// The last words about all targets.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Record", into = "Record")]
 pub struct Shared {
-    words: BTreeMap<Target, SharedOrder>,
+    words: BTreeMap<Target, Remembered>,
     /// The highest number that was heard of, also of words that are forgotten.
     highest: u64,
 }
@@ -92,12 +114,12 @@ pub struct Shared {
 #[derive(Clone, Serialize, Deserialize)]
 struct Record {
     highest: u64,
-    words: Vec<SharedOrder>,
+    words: Vec<Remembered>,
 }
 
 impl From<Record> for Shared {
     fn from(Record { highest, words }: Record) -> Self {
-        Self { words: words.into_iter().map(|word| (word.target, word)).collect(), highest }
+        Self { words: words.into_iter().map(|of| (of.word.target, of)).collect(), highest }
     }
 }
 
@@ -117,21 +139,21 @@ impl Shared {
     /// The last word about a target.
     #[must_use]
     pub fn of(&self, target: &Target) -> Option<&SharedOrder> {
-        self.words.get(target)
+        self.words.get(target).map(|of| &of.word)
     }
 
     /// All of them.
     pub fn all(&self) -> impl Iterator<Item = &SharedOrder> {
-        self.words.values()
+        self.words.values().map(|of| &of.word)
     }
 
     /// Takes in a word. Tells whether it is the last one now and was not.
-    fn hear(&mut self, word: SharedOrder) -> bool {
-        if self.words.get(&word.target).is_some_and(|known| !word.supersedes(known)) {
+    fn hear(&mut self, word: SharedOrder, now: u64) -> bool {
+        if self.of(&word.target).is_some_and(|known| !word.supersedes(known)) {
             return false;
         }
         self.highest = self.highest.max(word.version);
-        self.words.insert(word.target, word);
+        self.words.insert(word.target, Remembered { word, heard: Some(now) });
         true
     }
 }
@@ -158,7 +180,7 @@ impl Orders {
         let mut said = Vec::new();
         for (target, order, since) in changes {
             let version = self.shared.highest.saturating_add(1);
-            self.shared.hear(SharedOrder { target, order, since, version, by: node.to_owned() });
+            self.shared.hear(SharedOrder { target, order, since, version, by: node.to_owned() }, now);
             said.push(target);
         }
         said
@@ -171,9 +193,10 @@ impl Orders {
             let target = word.target;
             self.shared.highest = self.shared.highest.max(word.version);
             if word.order.is_none() && word.is_past(now) && self.shared.of(&target).is_none() {
+                // Two nodes would otherwise remind each other of it for ever.
                 continue;
             }
-            if self.shared.hear(word) {
+            if self.shared.hear(word, now) {
                 self.obey(&target);
                 news.push(target);
             }
@@ -186,9 +209,10 @@ impl Orders {
         let is_known = |word: &SharedOrder| word.target.backend().is_none_or(|key| exists(&key));
         let past: Vec<Target> = self
             .shared
-            .all()
-            .filter(|word| word.is_past(now) && (word.order.is_none() || !is_known(word)))
-            .map(|word| word.target)
+            .words
+            .values()
+            .filter(|of| of.is_past(now) && (of.word.order.is_none() || !is_known(&of.word)))
+            .map(|of| of.word.target)
             .collect();
         for target in &past {
             self.shared.words.remove(target);

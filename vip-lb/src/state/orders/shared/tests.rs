@@ -64,12 +64,12 @@ fn of_two_orders_at_once_all_keep_the_same() {
     let (of_a, of_b) = (all_words(&a), all_words(&b));
     assert_eq!(a.hear(of_b, 3000).len(), 1);
     assert_eq!(b.hear(of_a, 3000), [], "clocks do not decide");
-    assert_eq!((a.of(&backend(1)), a.shared()), (b.of(&backend(1)), b.shared()));
+    assert_eq!((a.of(&backend(1)), all_words(&a)), (b.of(&backend(1)), all_words(&b)));
     // The next word is the last one, wherever it is given.
     a.withdraw(&backend(1));
     a.say("a", 3001);
     b.hear(all_words(&a), 3002);
-    assert_eq!(b, a);
+    assert_eq!((b.of(&backend(1)), all_words(&b)), (a.of(&backend(1)), all_words(&a)));
 }
 
 #[test]
@@ -109,6 +109,26 @@ fn what_is_long_past_is_forgotten() {
     let old =
         SharedOrder { target: backend(1).into(), order: None, since: 1000, version: 4, by: "a".to_owned() };
     assert_eq!(b.hear(vec![old], late + 1), []);
+}
+
+/// It was forgotten at once, and the next node that had not heard of it brought the order back.
+#[test]
+fn a_withdrawal_of_a_node_whose_clock_is_far_in_the_past_is_remembered() {
+    let [mut a, mut b, mut away] = [(); 3].map(|()| Orders::default());
+    const NOW: u64 = 1_800_000_000;
+    a.give(backend(1), OrderKind::Drain, NOW);
+    a.say("a", NOW);
+    for node in [&mut b, &mut away] {
+        node.hear(all_words(&a), NOW);
+    }
+    b.withdraw(&backend(1));
+    b.say("b", 7);
+    a.hear(all_words(&b), NOW + 1);
+    assert!(!a.forget_past(|_| true, NOW + 1 + REMEMBERED));
+    a = Orders::from_file(&a.to_file()).unwrap();
+    assert_eq!(a.hear(all_words(&away), NOW + 2), [], "it is known to be withdrawn");
+    assert_eq!(a.of(&backend(1)), None);
+    assert!(a.forget_past(|_| true, NOW + 2 + REMEMBERED), "thirty days after it was heard of");
 }
 
 /// A release that knows nothing of sharing has the orders all the same.
