@@ -14,7 +14,7 @@ use rtnetlink::{
     },
 };
 
-use super::kernel::ask;
+use super::{kernel::ask, obstacle::Obstacle};
 use crate::network::{ORIGINATOR, interface_name};
 
 /// An address without an end.
@@ -36,13 +36,15 @@ pub(super) struct Held {
 /// # Errors
 ///
 /// Somebody has; or the kernel does not say.
-pub(super) fn check(vips: impl IntoIterator<Item = IpAddr>) -> anyhow::Result<()> {
-    let held = all()?;
-    for vip in vips {
-        let foreign = held.iter().find(|held| held.address == vip && !held.is_ours);
-        let name = foreign.map(|held| name_of(held.index)).unwrap_or_default();
-        ensure!(foreign.is_none(), "{name} has {vip} already, and vip-lb did not put it there");
-    }
+pub(super) fn check(vips: impl IntoIterator<Item = IpAddr>) -> Result<(), Obstacle> {
+    let held = all().map_err(Obstacle::Unknown)?;
+    Ok(vips.into_iter().try_for_each(|vip| is_free(vip, &held))?)
+}
+
+fn is_free(vip: IpAddr, held: &[Held]) -> anyhow::Result<()> {
+    let foreign = held.iter().find(|held| held.address == vip && !held.is_ours);
+    let name = foreign.map(|held| name_of(held.index)).unwrap_or_default();
+    ensure!(foreign.is_none(), "{name} has {vip} already, and vip-lb did not put it there");
     Ok(())
 }
 
@@ -51,10 +53,11 @@ pub(super) fn check(vips: impl IntoIterator<Item = IpAddr>) -> anyhow::Result<()
 /// # Errors
 ///
 /// Somebody else has put it somewhere; or the kernel refuses it.
-pub(super) fn put(index: u32, vip: IpAddr, length: u8) -> anyhow::Result<()> {
-    check([vip])?;
+pub(super) fn put(index: u32, vip: IpAddr, length: u8) -> Result<(), Obstacle> {
+    let held = all().map_err(Obstacle::Unknown)?;
+    is_free(vip, &held)?;
     let mut is_there = false;
-    for held in all()?.into_iter().filter(|held| held.address == vip) {
+    for held in held.into_iter().filter(|held| held.address == vip) {
         if (held.index, held.length) == (index, length) {
             is_there = true;
         } else {
@@ -66,8 +69,8 @@ pub(super) fn put(index: u32, vip: IpAddr, length: u8) -> anyhow::Result<()> {
     }
     let request = RouteNetlinkMessage::NewAddress(message(index, vip, length));
     ask(request, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL)
-        .map(drop)
-        .with_context(|| format!("cannot put {vip}/{length} on {}", name_of(index)))
+        .with_context(|| format!("cannot put {vip}/{length} on {}", name_of(index)))?;
+    Ok(())
 }
 
 /// Takes away what vip-lb has put on any interface and `stays` does not know. Returns it.

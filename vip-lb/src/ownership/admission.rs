@@ -24,7 +24,7 @@ use rtnetlink::{
 use socket2::Socket;
 use vip_lb_common::abi::VirtualMac;
 
-use super::{kernel::ask, report::Admitted, tap};
+use super::{kernel::ask, obstacle::Obstacle, report::Admitted, tap};
 use crate::network::interface_name;
 
 /// What the names of its devices begin with.
@@ -80,24 +80,25 @@ impl Admission {
     }
 
     /// Whether it is ready still, on an interface of this index.
-    pub(super) fn is_ready(&self, parent: u32) -> bool {
-        let is_there = match &self.way {
-            Way::Macvlan(known) => link(known.index).is_ok_and(|found| {
-                found
-                    .is_some_and(|of| (of.parent, of.mac, &of.name) == (known.parent, known.mac, &known.name))
-            }),
-            Way::Socket { .. } => true,
-        };
-        is_there && self.parent == parent
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not say.
+    pub(super) fn is_ready(&self, parent: u32) -> Result<bool, Obstacle> {
+        match &self.way {
+            _ if self.parent != parent => Ok(false),
+            Way::Macvlan(known) => known.is_there(link(known.index)),
+            Way::Socket { .. } => Ok(true),
+        }
     }
 
     /// Lets it in.
     ///
     /// # Errors
     ///
-    /// The interface does not take it.
-    pub(super) fn open(&mut self) -> anyhow::Result<()> {
-        let (mac, parent) = (self.mac, self.parent);
+    /// The interface does not take it; or it was let in, and the kernel does not say whether it still is.
+    pub(super) fn open(&mut self) -> Result<(), Obstacle> {
+        let (mac, parent, was_open) = (self.mac, self.parent, self.is_open());
         let result = match &mut self.way {
             Way::Macvlan(device) => set_up(device, true),
             Way::Socket { open: Some(_), .. } => Ok(()),
@@ -105,7 +106,12 @@ impl Admission {
                 tap::admitting(parent, mac.octets()).map(|socket| *open = Some(socket))
             }
         };
-        result.with_context(|| format!("cannot have {} take frames to {mac}", name_of(parent)))
+        result.map_err(|error| {
+            let is_gone = error.raw_os_error() == Some(libc::ENODEV);
+            let what = format!("cannot have {} take frames to {mac}", name_of(parent));
+            let error = anyhow::Error::new(error).context(what);
+            if was_open && !is_gone { Obstacle::Unknown(error) } else { Obstacle::Known(error) }
+        })
     }
 
     /// Does so no more.
@@ -156,6 +162,21 @@ impl Admission {
         match self.way {
             Way::Macvlan(device) => Left(device).remove().map(drop),
             Way::Socket { .. } => Ok(()),
+        }
+    }
+}
+
+impl Device {
+    /// Whether it is the one that the kernel found by its index.
+    fn is_there(&self, found: io::Result<Option<Self>>) -> Result<bool, Obstacle> {
+        let known = (self.parent, self.mac, &self.name);
+        match found {
+            Ok(found) => Ok(found.is_some_and(|found| (found.parent, found.mac, &found.name) == known)),
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(false),
+            Err(error) => {
+                let what = format!("cannot ask the kernel for {}", self.name);
+                Err(Obstacle::Unknown(anyhow::Error::new(error).context(what)))
+            }
         }
     }
 }
@@ -329,6 +350,24 @@ mod tests {
             found("vlb-v4-51", InfoKind::MacVlan, [2, 0, 0, 0, 0, 1]),
         ] {
             assert_eq!(device(&other), None, "{:?}", other.attributes);
+        }
+    }
+
+    /// The node resigned when the kernel was slow.
+    #[test]
+    fn a_device_is_gone_only_when_the_kernel_says_so() {
+        let mac = VirtualMac::new(true, 51);
+        let known = Device { index: 7, name: "vlb-v4-51".to_owned(), parent: 3, mac, is_up: true };
+        let failed = |code| Err(io::Error::from_raw_os_error(code));
+        for (case, found, expected) in [
+            ("it is there, and down", Ok(Some(Device { is_up: false, ..known.clone() })), Some(true)),
+            ("another one", Ok(Some(Device { parent: 4, ..known.clone() })), Some(false)),
+            ("none of these", Ok(None), Some(false)),
+            ("none", failed(libc::ENODEV), Some(false)),
+            ("no answer in time", failed(libc::EAGAIN), None),
+            ("no memory", failed(libc::ENOBUFS), None),
+        ] {
+            assert_eq!(known.is_there(found).ok(), expected, "{case}");
         }
     }
 

@@ -7,12 +7,13 @@ use std::{
     os::fd::{AsFd, AsRawFd as _, BorrowedFd},
 };
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow};
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, Socket, Type};
 use vip_lb_common::abi::VirtualMac;
 
 use super::{
     envelope,
+    obstacle::Obstacle,
     tap::{frame_socket, send_frame},
     vrrp::{Advert, Router},
 };
@@ -36,8 +37,9 @@ impl Interface {
     ///
     /// # Errors
     ///
-    /// It is not there, is down, or has no address of the router's family beside the `vips`: over IPv6 a link-local one (RFC 9568 section 5.1.2.1).
-    pub(super) fn look_up(name: &str, router: Router, vips: &[IpAddr]) -> anyhow::Result<Self> {
+    /// It is not there, is down, or has no address of the router's family beside the `vips`: over IPv6 a link-local one (RFC 9568 section 5.1.2.1). Or the
+    /// kernel does not say.
+    pub(super) fn look_up(name: &str, router: Router, vips: &[IpAddr]) -> Result<Self, Obstacle> {
         let (mut flags, mut index, mut mac, mut source) = (None, None, None, None);
         each_address(|found, entry| {
             if found != name {
@@ -71,10 +73,13 @@ impl Interface {
                 }
             }
         })
-        .context("cannot ask the kernel for its interfaces")?;
-        let Some(flags) = flags else { bail!("there is no interface {name}") };
+        .context("cannot ask the kernel for its interfaces")
+        .map_err(Obstacle::Unknown)?;
+        let flags = flags.with_context(|| format!("there is no interface {name}"))?;
         let runs = (libc::IFF_UP | libc::IFF_RUNNING) as u32;
-        ensure!(flags & runs == runs, "{name} is down");
+        if flags & runs != runs {
+            return Err(anyhow!("{name} is down").into());
+        }
         let family = if matches!(router, Router::V4(_)) { "IPv4" } else { "link-local IPv6" };
         let source = source.with_context(|| format!("{name} has no {family} address"))?;
         let (index, mac) = index.zip(mac).with_context(|| format!("{name} has no Ethernet address"))?;

@@ -16,6 +16,7 @@ mod envelope;
 mod kernel;
 mod link;
 mod lookout;
+mod obstacle;
 mod others;
 mod report;
 pub mod route;

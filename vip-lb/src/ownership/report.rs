@@ -21,7 +21,7 @@ pub struct RouterReport {
     pub state: State,
     /// Its last changes, the newest last; at least the one that made it what it is.
     pub changes: Vec<Change>,
-    /// What keeps it from taking part, a lower-case phrase.
+    /// What keeps it from taking part, or may because the kernel does not say, a lower-case phrase.
     pub hindrance: Option<String>,
     /// What its adverts say, after all that lowered it.
     pub priority: u8,

@@ -16,7 +16,8 @@ use crate::{
     network::interface_name,
     ownership::{
         admission::Admission,
-        link::{Interface, Link},
+        link::Link,
+        obstacle::{Doubt, Look},
         report::{HandedOver, RouterReport},
         vrrp::{Action, Addresses, Advert, Group, GroupEvent, Order, Priority, Profile, State, Why},
     },
@@ -161,16 +162,15 @@ impl Running {
         }
     }
 
-    /// Looks at the interfaces again. A router that lost its own takes no part until it is back.
+    /// Looks at the interfaces again. A router that lost its own takes no part until it is back; as long as the kernel does not say, it has what it had.
     pub(super) fn refresh(&mut self, owners: &Owners) {
         let mut lost = false;
         for (setup, router) in self.setup.routers.iter().zip(&mut self.routers) {
-            let found = Interface::look_up(&setup.interface, setup.router, &setup.vips)
-                .and_then(|found| router.check_addresses(setup).map(|()| found))
-                .and_then(|found| router.prepare(setup, &found).map(|()| found));
-            match (&router.link, found) {
-                (Some(link), Ok(found)) if link.interface == found => {}
-                (_, found) => {
+            match router.look(setup) {
+                Look::Same => {}
+                Look::Doubtful(error) => router.doubt(setup, &error),
+                Look::Changed(found) => {
+                    router.doubt = Doubt::default();
                     lost |= router.link.is_some();
                     let opened = found.and_then(|found| {
                         let multicast = setup.peers.is_empty();
@@ -203,6 +203,9 @@ impl Running {
             self.tell_ready(owners);
         }
         self.settle_addresses(owners);
+        for (setup, router) in self.setup.routers.iter().zip(&mut self.routers) {
+            router.settle_doubt(setup);
+        }
     }
 
     /// Sees to it that the addresses are where this node's part says: what a daemon before left behind is taken away, unless its lease lasts

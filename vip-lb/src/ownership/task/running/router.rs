@@ -6,8 +6,8 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use anyhow::bail;
-use tracing::warn;
+use anyhow::anyhow;
+use tracing::{info, warn};
 
 use super::super::{RouterSetup, now};
 use crate::ownership::{
@@ -15,6 +15,7 @@ use crate::ownership::{
     admission::Admission,
     announcement::{self, Schedule},
     link::{Interface, Link, Received},
+    obstacle::{Doubt, Look, Obstacle},
     report::{Change, Discarded, RouterReport},
     unheard::Unheard,
     vrrp::State,
@@ -29,6 +30,8 @@ const LINGER: Duration = Duration::from_secs(3);
 
 pub(super) struct RouterState {
     pub(super) link: Option<Link>,
+    /// Whether its interface is as it was.
+    pub(super) doubt: Doubt,
     /// When addresses could not be put on the interface, or its own be let in, and why.
     refused: Option<(Instant, String)>,
     /// What lets its own hardware address in.
@@ -44,6 +47,7 @@ impl RouterState {
     pub(super) fn new(router: &RouterSetup) -> Self {
         Self {
             link: None,
+            doubt: Doubt::default(),
             refused: None,
             admission: None,
             close_at: None,
@@ -79,19 +83,55 @@ impl RouterState {
         })
     }
 
+    /// Looks at its interface and all that it needs there.
+    pub(super) fn look(&mut self, setup: &RouterSetup) -> Look<Interface> {
+        let known = self.link.as_ref().map(|link| link.interface.clone());
+        let found = Interface::look_up(&setup.interface, setup.router, &setup.vips).and_then(|found| {
+            let usable = self.check_addresses(setup).and_then(|()| self.prepare(setup, &found));
+            match usable {
+                // On another interface nothing is as it was.
+                Err(obstacle) if known.as_ref() != Some(&found) => Err(obstacle.into_error().into()),
+                usable => usable.map(|()| found),
+            }
+        });
+        Look::at(known.as_ref(), found)
+    }
+
+    /// The kernel does not say how its interface is.
+    pub(super) fn doubt(&mut self, setup: &RouterSetup, error: &anyhow::Error) {
+        let interface = &setup.interface;
+        if self.doubt.begin(now()) {
+            warn!(interface, "goes on with what was known, because the kernel does not answer: {error:#}");
+        }
+        if self.doubt.lasts_long(now()) && self.report.hindrance.is_none() {
+            self.report.hindrance = Some(format!(
+                "the kernel does not say how {interface} is: {error:#}; it is taken to be as it was"
+            ));
+        }
+    }
+
+    /// All was asked about it.
+    pub(super) fn settle_doubt(&mut self, setup: &RouterSetup) {
+        if self.doubt.settle() {
+            info!(interface = setup.interface, "the kernel answers again");
+            self.report.hindrance = None;
+        }
+    }
+
     /// Whether the addresses of this node's part may be put on the interface, and its own be let in.
-    pub(super) fn check_addresses(&self, setup: &RouterSetup) -> anyhow::Result<()> {
+    fn check_addresses(&self, setup: &RouterSetup) -> Result<(), Obstacle> {
         match &self.refused {
-            Some((at, why)) if now() < *at + REFUSED_FOR => bail!("{why}"),
+            Some((at, why)) if now() < *at + REFUSED_FOR => Err(anyhow!("{why}").into()),
             _ if setup.addresses.is_empty() => Ok(()),
             _ => addresses::check(setup.addresses.keys().copied()),
         }
     }
 
     /// Gets ready to let its own hardware address in, if it has one.
-    pub(super) fn prepare(&mut self, setup: &RouterSetup, interface: &Interface) -> anyhow::Result<()> {
+    fn prepare(&mut self, setup: &RouterSetup, interface: &Interface) -> Result<(), Obstacle> {
         let Some(mac) = setup.mac() else { return Ok(()) };
-        if !self.admission.as_ref().is_some_and(|admission| admission.is_ready(interface.index())) {
+        let is_ready = self.admission.as_ref().map(|admission| admission.is_ready(interface.index()));
+        if !is_ready.transpose()?.unwrap_or(false) {
             self.admission = None;
             self.admission = Some(Admission::prepare(interface.index(), mac)?);
         }
@@ -106,8 +146,14 @@ impl RouterState {
         let result = setup.addresses.iter().try_for_each(put);
         let result = result.and_then(|()| self.admission.as_mut().map_or(Ok(()), Admission::open));
         self.close_at = None;
+        if self.report.holds
+            && let Err(Obstacle::Unknown(error)) = &result
+        {
+            self.doubt(setup, error);
+            return true;
+        }
         self.report.holds = result.is_ok();
-        self.refused = result.err().map(|error| (now(), format!("{error:#}")));
+        self.refused = result.err().map(|obstacle| (now(), format!("{:#}", obstacle.into_error())));
         self.tell_admitted();
         self.report.holds
     }
