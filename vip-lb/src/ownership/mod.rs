@@ -32,5 +32,5 @@ pub use claim::Claim;
 pub use lookout::Lookout;
 pub use others::{Ask, Other, Others, Place};
 pub use report::{Admitted, Change, Discarded, HandedOver, RouterReport, Speaker};
-pub use task::{GroupSetup, RouterSetup, StampLinks, Task};
+pub use task::{Ending, GroupSetup, RouterSetup, StampLinks, Task};
 pub use unheard::{Stamp, StampLink, Unheard};

@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use tracing::{info, warn};
 use vip_lb_common::abi::AdvertStamp;
 
-use self::running::Running;
+use self::{ending::linger, running::Running};
 use super::{
     addresses, admission,
     report::RouterReport,
@@ -28,10 +28,12 @@ use super::{
 };
 use crate::dataplane::{Adverts, Owners, monotonic};
 
+mod ending;
 mod realtime;
 mod running;
 mod setup;
 
+pub use ending::Ending;
 pub use setup::{GroupSetup, RouterSetup};
 
 /// Until it tries again to tell what it could not, because the daemon was reading.
@@ -155,19 +157,10 @@ impl Task {
         self.shared.changed.notified().await;
     }
 
-    /// Ends the thread, and waits for that. With a last word others take over at once; without one the leases last as they are, for another
-    /// daemon to go on.
-    pub fn end(mut self, last_word: bool) {
-        self.finish(last_word);
-    }
-
-    fn finish(&mut self, last_word: bool) {
-        if let Some(thread) = self.thread.take() {
-            self.order(Command::End { last_word });
-            if thread.join().is_err() {
-                warn!("the thread that speaks VRRP ended badly");
-            }
-        }
+    /// Ends the thread. With a last word others take over at once; without one the leases last as they are, for another daemon to go on.
+    pub fn end(mut self, last_word: bool) -> Ending {
+        self.order(Command::End { last_word });
+        Ending::of(self.thread.take(), self.commands.clone())
     }
 
     fn order(&self, command: Command) {
@@ -181,7 +174,10 @@ impl Task {
 
 impl Drop for Task {
     fn drop(&mut self) {
-        self.finish(true);
+        if let Some(thread) = self.thread.take() {
+            self.order(Command::End { last_word: true });
+            ending::join(thread);
+        }
     }
 }
 
@@ -355,7 +351,7 @@ impl Thread {
         let wait = self.groups.iter().filter_map(Running::handing_over).max();
         let closed: Vec<_> = self.groups.drain(..).flat_map(|group| group.shut_down(&self.owners)).collect();
         if let Some(wait) = wait {
-            std::thread::sleep(wait);
+            linger(&self.orders, wait);
         }
         for admission in closed {
             if let Err(error) = admission.remove() {

@@ -13,6 +13,7 @@ mod handover;
 mod heir;
 mod interfaces;
 mod lasted;
+mod leaving;
 mod listener;
 mod lookout;
 mod metrics;
@@ -59,6 +60,7 @@ use self::{
     floors::Floors,
     interfaces::Interfaces,
     lasted::Lasted,
+    leaving::Leaving,
     passive::Closely,
     quiet::Quiet,
     rates::Rates,
@@ -351,12 +353,20 @@ impl Daemon {
         }
     }
 
-    /// Has packets go elsewhere, while this node still forwards, which is first of all. Returns for how long it should go on, if routers have to
-    /// hear of it.
-    async fn leave(&mut self) -> Option<Duration> {
-        self.prepare_move().await;
-        self.end_routers(true);
-        self.withdraw_routes().await.filter(|linger| !linger.is_zero())
+    /// Has packets go elsewhere, while this node still forwards, which is first of all. Returns what to wait for before it ends. If it is told to end
+    /// again meanwhile, there is nothing to wait for.
+    async fn leave(&mut self, again: impl Future<Output = ()>) -> Leaving {
+        let at_once = tokio::select! {
+            _ = self.prepare_move() => false,
+            () = again => true,
+        };
+        let routers = self.end_routers(true);
+        let linger = self.withdraw_routes().await.unwrap_or_default();
+        let mut leaving = Leaving::new(routers, now() + linger);
+        if at_once {
+            leaving.hurry();
+        }
+        leaving
     }
 
     async fn finish(self) {

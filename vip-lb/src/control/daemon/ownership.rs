@@ -17,7 +17,7 @@ use crate::{
     dataplane::XdpMode,
     network::InterfaceKind,
     ownership::{
-        Admitted, GroupSetup, RouterReport, RouterSetup,
+        Admitted, Ending, GroupSetup, RouterReport, RouterSetup,
         vrrp::{Profile, PseudoHeader, Router, State},
     },
 };
@@ -88,11 +88,9 @@ impl Daemon {
         }
     }
 
-    /// Ends the thread.
-    pub(super) fn end_routers(&mut self, last_word: bool) {
-        if let Some(task) = self.vrrp.take() {
-            task.end(last_word);
-        }
+    /// Ends the thread, if there is one.
+    pub(super) fn end_routers(&mut self, last_word: bool) -> Option<Ending> {
+        Some(self.vrrp.take()?.end(last_word))
     }
 
     /// Whether this node answers for a VIP: as long as it wants to, and is active where nodes agree on that; or publishes a route to it.

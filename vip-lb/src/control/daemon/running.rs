@@ -1,10 +1,6 @@
 //! The life of a daemon process: from its start, or from what a predecessor hands over, to its end, or to a successor.
 
-use std::{
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::{
@@ -20,6 +16,7 @@ use super::{
     candidate::at_start,
     follow,
     handle::Handle,
+    leaving::Leaving,
     listener::Listener,
     now,
     succession::{Former, Succession},
@@ -144,7 +141,7 @@ impl Running {
         let mut file_changes = follow::follow(daemon.file.path.clone());
         let mut ticks = interval(Duration::from_millis(200));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut leaving: Option<Instant> = None;
+        let mut leaving: Option<Leaving> = None;
         let handed_over = loop {
             daemon.follow_routes().await;
             let api = daemon.config.node.api.as_ref();
@@ -209,13 +206,15 @@ impl Running {
                 },
                 _ = signals.hang_up.recv() => daemon.hang_up().await,
                 Some(()) = file_changes.recv() => daemon.file_changed().await,
-                () = end_of(leaving) => break false,
+                () = end_of(&mut leaving) => break false,
                 () = any(&mut signals.terminate, &mut signals.interrupt) => {
                     notify(&[sd_notify::NotifyState::Stopping]);
-                    match daemon.leave().await {
-                        Some(linger) if leaving.is_none() => leaving = Some(now() + linger),
-                        // Whoever says so twice means at once.
-                        _ => break false,
+                    match &mut leaving {
+                        Some(leaving) => leaving.hurry(),
+                        None => {
+                            let again = any(&mut signals.terminate, &mut signals.interrupt);
+                            leaving = Some(daemon.leave(again).await);
+                        }
                     }
                 }
             }
@@ -274,10 +273,10 @@ async fn any(one: &mut Signal, other: &mut Signal) {
     }
 }
 
-/// Waits for a moment; for ever, if there is none.
-async fn end_of(leaving: Option<Instant>) {
+/// Waits until the daemon may end; for ever, if nobody has told it to.
+async fn end_of(leaving: &mut Option<Leaving>) {
     match leaving {
-        Some(at) => sleep_until(at.into()).await,
+        Some(leaving) => leaving.is_over().await,
         None => std::future::pending().await,
     }
 }

@@ -179,7 +179,9 @@ impl Daemon {
         self.end_probes().await;
         self.tracking.stop();
         // Its leases go on: the successor finds them.
-        self.end_routers(false);
+        if let Some(mut ending) = self.end_routers(false) {
+            ending.ended().await;
+        }
         self.finish_state().await;
         self.finish_history().await;
         self.state()

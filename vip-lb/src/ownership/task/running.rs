@@ -9,7 +9,7 @@ use std::{
 use tracing::{info, warn};
 use vip_lb_common::abi::VirtualMac;
 
-use self::router::{RouterState, take_away};
+use self::router::{LINGER, RouterState, take_away};
 use super::{GroupSetup, RouterSetup, end_lease, now};
 use crate::{
     dataplane::Owners,
@@ -284,12 +284,12 @@ impl Running {
         self.routers.into_iter().filter_map(RouterState::into_admission).collect()
     }
 
-    /// For how long frames to its hardware addresses may come after it was shut down; none where none come now. A backup that was told waits for
-    /// less than an interval (RFC 9568 section 6.1, Skew_Time).
+    /// For how long frames to its hardware addresses are taken after it was shut down; none where none come now. A backup that was told waits for
+    /// less than an interval (RFC 9568 section 6.1, Skew_Time), which may be long.
     pub(super) fn handing_over(&self) -> Option<Duration> {
         let is_active = self.machine.as_ref().is_some_and(|machine| machine.state() == State::Active);
         let with_mac = self.setup.routers.iter().filter(|router| router.virtual_mac);
-        with_mac.map(|router| router.profile.interval.duration()).max().filter(|_| is_active)
+        with_mac.map(|router| router.profile.interval.duration().min(LINGER)).max().filter(|_| is_active)
     }
 
     /// Leaves all as it is, for another process to go on.

@@ -26,7 +26,7 @@ const REMEMBERED: usize = 10;
 /// How long a node leaves a VIP to others whose address it could not put on its interface, or whose hardware address it could not let in.
 const REFUSED_FOR: Duration = Duration::from_secs(30);
 /// For how long frames to a virtual MAC address are taken after it was given up: as long as its next owner announces it.
-const LINGER: Duration = Duration::from_secs(3);
+pub(super) const LINGER: Duration = Duration::from_secs(3);
 
 pub(super) struct RouterState {
     pub(super) link: Option<Link>,
