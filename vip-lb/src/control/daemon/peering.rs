@@ -79,6 +79,21 @@ impl Peers {
     pub(super) fn running(&self) -> Option<&Peering> {
         self.running.as_ref()
     }
+
+    /// Whether this node speaks with such a peer.
+    fn has(&self, peer: IpAddr) -> bool {
+        self.running().is_some_and(|running| running.setup().peers.contains(&peer))
+    }
+
+    /// Forgets those that are not listed any more. Returns what there is to tell of it.
+    fn keep(&mut self, listed: &[IpAddr]) -> Vec<Occurrence> {
+        let gone = self.others.extract_if(.., |peer, _| !listed.contains(peer));
+        let lost = gone.filter(|(_, other)| other.connected).map(|(peer, other)| {
+            let why = "it is no peer any more by the configuration".to_owned();
+            Occurrence::PeerLost { peer, name: other.name, why }
+        });
+        lost.collect()
+    }
 }
 
 impl Daemon {
@@ -122,8 +137,9 @@ impl Daemon {
             return Ok(());
         }
         self.release_peering().await;
-        let listed = setup.as_ref().map(|setup| setup.peers.clone()).unwrap_or_default();
-        self.peers.others.retain(|peer, _| listed.contains(peer));
+        if let Some(setup) = &setup {
+            self.peers.keep(&setup.peers).into_iter().for_each(|lost| self.tell(lost));
+        }
         self.peers.own = None;
         if let Some(setup) = setup {
             self.peers.running = Some(Peering::start(setup, events.clone())?);
@@ -142,6 +158,12 @@ impl Daemon {
     /// Takes in what happened at the peers.
     pub(super) fn peer_event(&mut self, event: PeerEvent) {
         match event {
+            // Of a connection that ended because the configuration does not list its peer any more.
+            PeerEvent::Connected { peer, .. } | PeerEvent::Heard(Heard { peer, .. })
+                if !self.peers.has(peer) =>
+            {
+                debug!(%peer, "what it still said is dropped: it is no peer any more");
+            }
             PeerEvent::Connected { peer, name } => {
                 debug!(%peer, name, "a peer is to be told everything");
                 self.peers.told.remove(&peer);
@@ -389,4 +411,23 @@ fn absent(address: IpAddr) -> PeerStatus {
 fn router(stated: &RouterStatement) -> PeerRouter {
     let RouterStatement { vips, address, active, hindrance, .. } = stated;
     PeerRouter { vips: vips.clone(), address: *address, active: *active, hindrance: hindrance.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nobody was told that it was lost.
+    #[test]
+    fn a_connected_peer_that_is_listed_no_more_is_told_to_be_lost() {
+        let [stays, gone, absent] = [1, 2, 3].map(|last| IpAddr::from([192, 0, 2, last]));
+        let other = |connected| Other { name: Some("lb-2".to_owned()), connected, ..Other::default() };
+        let others = [(stays, other(true)), (gone, other(true)), (absent, other(false))];
+        let mut peers = Peers { others: others.into(), ..Peers::default() };
+        let why = "it is no peer any more by the configuration".to_owned();
+        let lost = Occurrence::PeerLost { peer: gone, name: Some("lb-2".to_owned()), why };
+        assert_eq!(peers.keep(&[stays]), [lost]);
+        assert_eq!(peers.others.into_keys().collect::<Vec<_>>(), [stays]);
+        assert_eq!(Peers { others: [(stays, other(true))].into(), ..Peers::default() }.keep(&[stays]), []);
+    }
 }
