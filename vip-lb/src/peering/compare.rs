@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::statement::{ServiceStatement, Statement};
+use super::statement::{ServiceStatement, Statement, Summary};
 use crate::control::desired::ServiceKey;
 
 /// How long two nodes may say that both answer for a VIP while it moves.
@@ -36,6 +36,12 @@ pub enum Subject {
     Service(ServiceKey),
     /// The ring of a service.
     Ring(ServiceKey),
+    /// The configuration of VIPs, nobody knows of which.
+    Vips,
+    /// The configuration of services, likewise.
+    Services,
+    /// Rings, likewise.
+    Rings,
 }
 
 impl Subject {
@@ -43,7 +49,7 @@ impl Subject {
     #[must_use]
     pub fn concerns(&self, vips: &[IpAddr]) -> bool {
         match self {
-            Self::Seed => true,
+            Self::Seed | Self::Vips | Self::Services | Self::Rings => true,
             Self::Vip(vip) | Self::Owner(vip) => vips.contains(vip),
             Self::Service(key) | Self::Ring(key) => vips.contains(&key.vip),
         }
@@ -86,19 +92,21 @@ fn differences(own: &Statement, theirs: &Statement) -> Vec<Difference> {
     if !same_seed {
         say(Subject::Seed, "the seed is another one there (`node.seed`)".to_owned(), Duration::ZERO);
     }
+    let has_no_settings = theirs.summary.as_ref().is_some_and(|summary| summary.vips.is_some());
     for (&vip, here) in &own.vips {
         let Some(there) = theirs.vips.get(&vip) else {
             say(Subject::Vip(vip), format!("VIP {vip} is only here"), Duration::ZERO);
             continue;
         };
         let settings = settings(&here.settings, &there.settings);
-        if !settings.is_empty() {
+        if !settings.is_empty() && !has_no_settings {
             say(Subject::Vip(vip), format!("VIP {vip}: {}", settings.join(", ")), Duration::ZERO);
         }
         let elects = |settings: &BTreeMap<String, String>| {
             settings.get("ownership").is_some_and(|ownership| ownership == "vrrp")
         };
-        if here.answers && there.answers && elects(&here.settings) && elects(&there.settings) {
+        let both_elect = elects(&here.settings) && (has_no_settings || elects(&there.settings));
+        if here.answers && there.answers && both_elect {
             say(
                 Subject::Owner(vip),
                 format!("VIP {vip}: both nodes answer for it: do adverts of VRRP get from one to the other?"),
@@ -108,6 +116,10 @@ fn differences(own: &Statement, theirs: &Statement) -> Vec<Difference> {
     }
     for vip in theirs.vips.keys().filter(|vip| !own.vips.contains_key(*vip)) {
         say(Subject::Vip(*vip), format!("VIP {vip} is only there"), Duration::ZERO);
+    }
+    if let Some(summary) = &theirs.summary {
+        found.extend(summed_up(own, summary, same_seed));
+        return found;
     }
     // Of a VIP that only one has, its services are no news.
     let both = |key: &ServiceKey| own.vips.contains_key(&key.vip) && theirs.vips.contains_key(&key.vip);
@@ -133,6 +145,27 @@ fn differences(own: &Statement, theirs: &Statement) -> Vec<Difference> {
             let what = format!("service {} is only there", named(there));
             say(Subject::Service(there.key), what, Duration::ZERO);
         }
+    }
+    found
+}
+
+/// What differs from a node that has too much to say.
+fn summed_up(own: &Statement, theirs: &Summary, same_seed: bool) -> Vec<Difference> {
+    const WHICH: &str = "there are too many to be told one by one";
+    let mut found = Vec::new();
+    let mut say = |about, what: &str, patience| {
+        found.push(Difference { about, what: format!("{what}: {WHICH}"), patience });
+    };
+    if theirs.vips.as_ref().is_some_and(|vips| *vips != own.vips_digest()) {
+        say(Subject::Vips, "VIPs are configured otherwise there", Duration::ZERO);
+    }
+    let here = own.summary();
+    if here.services != theirs.services {
+        say(Subject::Services, "services are configured otherwise there", Duration::ZERO);
+    } else if same_seed && here.rings != theirs.rings {
+        let patience = own.services.iter().map(|service| service.share_patience).max();
+        let what = "the rings of services differ although the configuration agrees";
+        say(Subject::Rings, what, patience.unwrap_or_default());
     }
     found
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 
-use super::secret::Secret;
+use super::{channel, secret::Secret};
 use crate::{
     config::model::{
         Affinity, Backend, FloorPolicy, HashSeed, HealthCheck, RingSize, Service, Vip, shown_duration,
@@ -16,6 +16,8 @@ use crate::{
 
 /// Most backends that are stated one by one, those of all services together; of more there is only their digest.
 const LISTED: usize = 4096;
+/// Most bytes of a statement: beside it a message has its number and its kind.
+const ROOM: usize = channel::LARGEST - 100;
 /// How long the rings of two nodes may differ because one hears of a backend later than the other, beside what checks take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -37,6 +39,22 @@ pub struct Statement {
     pub services: Vec<ServiceStatement>,
     /// Its virtual routers.
     pub routers: Vec<RouterStatement>,
+    /// What stands for what has no room in a message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub summary: Option<Summary>,
+}
+
+/// What stands for parts of a statement that say nothing themselves: digests of all of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Summary {
+    /// Of the services, as they are configured.
+    pub services: String,
+    /// Of their rings.
+    pub rings: String,
+    /// Of the settings of VIPs; absent if they are stated one by one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vips: Option<String>,
 }
 
 /// A VIP.
@@ -233,15 +251,66 @@ impl Statement {
     /// Whether another one says the same but for open slots, which change all the time.
     #[must_use]
     pub fn says_the_same(&self, other: &Self) -> bool {
-        let Self { node, version, started, seed, vips, services, routers } = self;
+        let Self { node, version, started, seed, vips, services, routers, summary } = self;
         let but_open = |of: &ServiceStatement, other: &ServiceStatement| {
             let of = (of.key, &of.name, &of.settings, &of.backends, &of.ring, &of.listed);
             of == (other.key, &other.name, &other.settings, &other.backends, &other.ring, &other.listed)
         };
         (node, version, started, seed) == (&other.node, &other.version, &other.started, &other.seed)
-            && (vips, routers) == (&other.vips, &other.routers)
+            && (vips, routers, summary) == (&other.vips, &other.routers, &other.summary)
             && services.len() == other.services.len()
             && services.iter().zip(&other.services).all(|(of, other)| but_open(of, other))
+    }
+
+    /// The same as it fits into a message: of more services than have room there is only a summary, and likewise of VIPs. In the utmost case nothing is said
+    /// of virtual routers.
+    #[must_use]
+    pub fn fitting(&self) -> Self {
+        let mut told = self.clone();
+        if told.fits() {
+            return told;
+        }
+        told.services.clear();
+        told.summary = Some(self.summary());
+        if !told.fits() {
+            told.vips.values_mut().for_each(|vip| vip.settings.clear());
+            told.summary = Some(Summary { vips: Some(self.vips_digest()), ..self.summary() });
+        }
+        if !told.fits() {
+            told.routers.clear();
+        }
+        told
+    }
+
+    fn fits(&self) -> bool {
+        serde_json::to_vec(self).is_ok_and(|text| text.len() <= ROOM)
+    }
+
+    /// What stands for all services.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        let [mut configured, mut rings] = ["services", "rings"].map(Digest::new);
+        let mut services: Vec<_> = self.services.iter().collect();
+        services.sort_by_key(|service| service.key);
+        for ServiceStatement { key, settings, backends, ring, .. } in services {
+            let key = format!("{} {} {}", key.vip, key.ports, key.protocol);
+            for part in [&key, &format!("{settings:?}"), backends] {
+                configured.add(part.as_bytes());
+            }
+            rings.add(key.as_bytes());
+            rings.add(ring.as_bytes());
+        }
+        Summary { services: configured.hex(), rings: rings.hex(), vips: None }
+    }
+
+    /// What stands for the settings of all VIPs.
+    #[must_use]
+    pub fn vips_digest(&self) -> String {
+        let mut digest = Digest::new("vips");
+        for (vip, VipStatement { settings, .. }) in &self.vips {
+            digest.add(format!("{vip} {settings:?}").as_bytes());
+        }
+        digest.hex()
     }
 
     /// The router of a VIP.
@@ -251,9 +320,9 @@ impl Statement {
     }
 }
 
-/// Services as a statement has room for them.
+/// Services with backends one by one as far as a statement lists them.
 #[must_use]
-pub fn fitting(mut services: Vec<ServiceStatement>) -> Vec<ServiceStatement> {
+pub fn listing(mut services: Vec<ServiceStatement>) -> Vec<ServiceStatement> {
     let mut left = LISTED;
     for service in &mut services {
         match left.checked_sub(service.listed.len()) {

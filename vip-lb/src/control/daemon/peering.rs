@@ -220,18 +220,18 @@ impl Daemon {
 
     fn state_to_peers(&mut self) {
         let (Some(running), Some((own, _))) = (&self.peers.running, &self.peers.own) else { return };
-        let untold: Vec<IpAddr> =
-            running.setup().peers.iter().filter(|peer| !self.peers.told.contains(*peer)).copied().collect();
+        // Others are told once they listen.
+        let listens = |peer: &&IpAddr| !self.peers.told.contains(*peer) && running.room(**peer) > 0;
+        let untold: Vec<IpAddr> = running.setup().peers.iter().filter(listens).copied().collect();
         if untold.is_empty() {
             return;
         }
-        let message = Message::Statement(Box::new(own.clone()));
+        let message = Message::Statement(Box::new(own.fitting()));
         for peer in untold {
             match running.tell(peer, &message) {
                 Ok(Tell::Number(_)) => {
                     self.peers.told.insert(peer);
                 }
-                // It is told once it listens.
                 Ok(Tell::Full | Tell::Away) => {}
                 Err(error) => {
                     warn!(%error, "this node cannot state how it is");

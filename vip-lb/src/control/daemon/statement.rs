@@ -50,6 +50,7 @@ impl Daemon {
             vips: vips.collect(),
             services: services.collect(),
             routers: reports.into_iter().map(|report| self.router_statement(report)).collect(),
+            summary: None,
         }
     }
 
@@ -63,7 +64,7 @@ impl Daemon {
             let key = ServiceKey { vip: vip.address, ports: of.ports, protocol: of.protocol };
             statement::service(key, of)
         });
-        self.peers.stated.configured = Some((loaded_at, statement::fitting(services.collect())));
+        self.peers.stated.configured = Some((loaded_at, statement::listing(services.collect())));
         // Which addresses are counted may be others.
         self.peers.stated.rings.clear();
     }

@@ -7,7 +7,7 @@ use crate::{
     config::{self, Config},
     peering::{
         secret::Secret,
-        statement::{self, RingFacts, VipStatement},
+        statement::{self, RingFacts, RouterStatement, VipStatement},
     },
     steering::{Candidate, identity, populate},
 };
@@ -235,4 +235,70 @@ fn what_is_not_listed_is_compared_by_its_digest() {
     assert_eq!(said(&own, &theirs, 8), ["service web: the rings differ although the configuration agrees"]);
     theirs.services[0].backends = "another".to_owned();
     assert_eq!(said(&own, &theirs, 0), ["service web: its backends are configured otherwise there"]);
+}
+
+/// A node of so many services and VIPs that say as much as there is to say.
+fn large(services: u32, vips: u32) -> Statement {
+    let base = config("the same on both", &web(", idle_timeout: 5m, min_healthy: 2", BACKENDS));
+    let Statement { services: stated, .. } = statement(&base, &[]);
+    let vip = |number: u32| IpAddr::from(std::net::Ipv6Addr::from_bits(u128::MAX - u128::from(number)));
+    let key = |number| ServiceKey { vip: vip(number), ..stated[0].key };
+    let listed: BTreeMap<_, _> = stated[0].listed.clone().into_iter().take(1).collect();
+    let of = |number| ServiceStatement { key: key(number), listed: listed.clone(), ..stated[0].clone() };
+    let group = ("vrrp.group".to_owned(), "a group of a long name ".repeat(10));
+    let settings = BTreeMap::from([("ownership".to_owned(), "vrrp".to_owned()), group]);
+    let router = |number| RouterStatement {
+        id: 255,
+        vips: vec![vip(number)],
+        address: Some(vip(number)),
+        active: false,
+        hindrance: Some("all services have too few healthy backends and fail closed ".repeat(3)),
+    };
+    Statement {
+        services: (0..services).map(of).collect(),
+        vips: (0..vips)
+            .map(|number| (vip(number), VipStatement { settings: settings.clone(), answers: false }))
+            .collect(),
+        routers: (0..vips).map(router).collect(),
+        ..statement(&base, &[])
+    }
+}
+
+/// It was never told, and nobody saw why nothing was compared.
+#[test]
+fn what_a_node_of_many_services_and_vips_states_fits_into_a_message() {
+    use crate::peering::{channel::LARGEST, message};
+    assert_eq!(large(2, 2).fitting(), large(2, 2));
+    for (services, vips, left) in
+        [(4096, 1, (0, true, 1)), (4096, 2500, (0, false, 2500)), (4096, 4096, (0, false, 0))]
+    {
+        let told = large(services, vips).fitting();
+        let text = message::encode(u64::MAX, Some(&message::Message::Statement(Box::new(told.clone()))));
+        assert!(text.len() <= LARGEST, "{} bytes of {services} services and {vips} VIPs", text.len());
+        let says_settings = told.vips.values().all(|vip| !vip.settings.is_empty());
+        assert_eq!((told.services.len(), says_settings, told.routers.len()), left, "of {vips} VIPs");
+        assert_eq!(told.vips.len(), vips as usize);
+    }
+}
+
+#[test]
+fn nodes_that_state_too_much_are_compared_as_a_whole() {
+    let own = large(4096, 4096);
+    let said_of = |theirs: &Statement, seconds| said(&own, &theirs.fitting(), seconds);
+    assert_eq!(said_of(&own, 60), [""; 0]);
+    let mut theirs = own.clone();
+    theirs.services.reverse();
+    assert_eq!(said_of(&theirs, 60), [""; 0], "in another order");
+    theirs.services[7].ring = "other".to_owned();
+    const MANY: &str = "there are too many to be told one by one";
+    let rings = format!("the rings of services differ although the configuration agrees: {MANY}");
+    assert_eq!(said_of(&theirs, 1), [""; 0], "it may just have heard of a backend");
+    assert_eq!(said_of(&theirs, 60), [rings]);
+    theirs.services[7].backends = "other".to_owned();
+    let services = format!("services are configured otherwise there: {MANY}");
+    assert_eq!(said_of(&theirs, 0), std::slice::from_ref(&services));
+    theirs.vips.values_mut().next().unwrap().settings.clear();
+    assert_eq!(said_of(&theirs, 0), [format!("VIPs are configured otherwise there: {MANY}"), services]);
+    theirs.vips.pop_first();
+    assert!(said_of(&theirs, 0)[0].ends_with("is only here"));
 }

@@ -117,6 +117,10 @@ impl Daemon {
 
     /// Ends what a peer had open of services that it states no more.
     pub(in crate::control::daemon) fn forget_unstated(&mut self, peer: IpAddr, statement: &Statement) {
+        if statement.summary.is_some() {
+            // It does not say which it has.
+            return;
+        }
         let stated: BTreeSet<ServiceKey> = statement.services.iter().map(|service| service.key).collect();
         let Some(heard) = self.sharing.heard.get_mut(&peer) else { return };
         let gone: Vec<ServiceKey> = heard.keys().filter(|key| !stated.contains(key)).copied().collect();
