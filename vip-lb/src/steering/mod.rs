@@ -54,4 +54,4 @@ pub use identity::identity;
 pub use maglev::{Candidate, populate};
 pub use ring::{Changes, Collected, Fate, Learnt, Record, Records, ServiceRing, Start, Timeouts, Trust};
 pub use ticker::Ticker;
-pub use told::{Clock, News, Report, Told};
+pub use told::{Clock, News, Report, Told, everything};

@@ -63,7 +63,7 @@ impl Told {
         let mut former = std::mem::take(&mut self.known);
         for (record, newborn) in all(records) {
             let entry = record.entry;
-            let refresh = if newborn { timeouts.newborn } else { timeouts.of(&entry) } / 4;
+            let refresh = refresh(&entry, newborn, timeouts);
             let former = former.remove(&record.key).filter(|known| {
                 let same = |entry: &FlowEntry| (entry.backend, entry.epoch, entry.closing);
                 known.newborn == newborn
@@ -74,8 +74,7 @@ impl Told {
             // With a slot that is open no more, others forget all that was told of it.
             let is_known = self.slots.contains(&entry.slot);
             if is_known && !former.is_some_and(|known| known.is_known) {
-                let silence = clock.tick.saturating_sub(entry.seen).saturating_sub(refresh);
-                news.reports.push(Report { record, newborn, silence });
+                news.reports.push(report(record, newborn, timeouts, clock));
             }
             let now = Known { entry, newborn, lag: clock.lag, heard: false, is_known };
             self.known.insert(record.key, former.map_or(now, |known| Known { is_known, ..known }));
@@ -118,6 +117,24 @@ impl Told {
         self.known.remove(key);
         Some((Record { key: *key, entry: known.entry }, known.newborn))
     }
+}
+
+/// All that there is to tell of such records to a node that knows nothing.
+#[must_use]
+pub fn everything(records: &Records, open: &HashSet<u32>, timeouts: Timeouts, clock: Clock) -> Vec<Report> {
+    let is_told = |record: &Record| open.contains(&record.entry.slot);
+    let told = all(records).filter(|(record, _)| is_told(record));
+    told.map(|(record, newborn)| report(record, newborn, timeouts, clock)).collect()
+}
+
+/// A record is told of again when it has aged so much.
+fn refresh(entry: &FlowEntry, newborn: bool, timeouts: Timeouts) -> u32 {
+    if newborn { timeouts.newborn / 4 } else { timeouts.of(entry) / 4 }
+}
+
+fn report(record: Record, newborn: bool, timeouts: Timeouts, clock: Clock) -> Report {
+    let silence = clock.tick.saturating_sub(record.entry.seen);
+    Report { record, newborn, silence: silence.saturating_sub(refresh(&record.entry, newborn, timeouts)) }
 }
 
 /// All records of a service, and whether they are of NEWBORN, each flow once: what moved from NEWBORN to FLOWS while they were read is in both.
@@ -220,6 +237,22 @@ mod tests {
         assert_eq!(told(&mut known, &flows(&[heard]), 100), [(1, false, 0)]);
         assert_eq!(told(&mut known, &flows(&[heard]), 100), []);
         assert!(known.is_hearsay(&heard) && !known.is_hearsay(&record(1, 0, 101)));
+    }
+
+    /// All peers were told everything again for one that had come back.
+    #[test]
+    fn who_comes_back_is_told_everything_and_the_others_only_news() {
+        let mut known = Told::default();
+        let (first, second) = (record(1, 0, 100), record(2, 0, 100));
+        told(&mut known, &flows(&[first]), 100);
+        let both = flows(&[first, second]);
+        let clock = Clock { tick: 120, lag: 0 };
+        let ports = |of: Vec<Report>| of.iter().map(|of| of.record.key.source_port).collect::<Vec<_>>();
+        let all = everything(&both, &[0].into(), TIMEOUTS, clock);
+        assert_eq!(all[0], report(first, false, TIMEOUTS, clock));
+        assert_eq!(ports(all), [1, 2]);
+        assert_eq!(everything(&both, &[1].into(), TIMEOUTS, clock), [], "of no slot that is open");
+        assert_eq!(told(&mut known, &both, 100), [(2, false, 0)]);
     }
 
     #[test]

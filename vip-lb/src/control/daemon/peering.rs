@@ -169,7 +169,7 @@ impl Daemon {
                 self.peers.told.remove(&peer);
                 self.state_to_peers();
                 self.tell_all_orders(peer);
-                self.share_all_again();
+                self.share_all_with(peer);
             }
             PeerEvent::Heard(heard) => self.hear(heard),
             PeerEvent::NotUnderstood(taken) => taken.tell(),

@@ -1,7 +1,7 @@
 //! What this node and its peers know of flows in open slots, so that a VIP can move while there are any.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::IpAddr,
     time::{Duration, Instant},
 };
@@ -23,12 +23,14 @@ use crate::{
         message::Message,
         task::{Peering, Tell, Way},
     },
-    steering::{Clock, Records, Told, Trust},
+    steering::{Clock, Records, Told, Trust, everything},
 };
 
 mod hear;
+mod queue;
 
 use hear::HeardSlots;
+use queue::Queue;
 
 /// How long nothing is recorded while flows move to another node.
 const FROZEN: Duration = Duration::from_secs(5);
@@ -47,12 +49,12 @@ const WAITING: usize = 2048;
 pub(super) struct Sharing {
     told: BTreeMap<ServiceKey, Told>,
     said: BTreeMap<ServiceKey, SharedSlots>,
-    waiting: BTreeMap<IpAddr, VecDeque<Message>>,
+    waiting: BTreeMap<IpAddr, Queue>,
+    /// Peers that know nothing, and are told everything.
+    fresh: BTreeSet<IpAddr>,
     heard: BTreeMap<IpAddr, BTreeMap<ServiceKey, HeardSlots>>,
     /// Peers that have told all they had.
     whole: BTreeSet<IpAddr>,
-    /// Whether some peer has to be told where all of it ends.
-    wants_end: bool,
     /// Peers of which something could not be taken in, and when to ask again.
     missed: BTreeMap<IpAddr, Instant>,
     frozen_until: Option<Instant>,
@@ -114,7 +116,8 @@ impl Daemon {
         };
         self.budget.share_with(1 + peers.len() as u32);
         let (serves, clock) = (self.serves(), self.clock());
-        let mut messages = Vec::new();
+        let fresh = std::mem::take(&mut self.sharing.fresh);
+        let (mut news_of_all, mut all_of_all) = (Vec::new(), Vec::new());
         for slots in self.engine.shared_slots(|key| serves.contains(&key.vip), clock.tick) {
             let key = slots.service;
             let Some(service) = self.engine.sharer(&key) else { continue };
@@ -126,9 +129,13 @@ impl Daemon {
                 told.tell_all();
             }
             let found = records.remove(&service.reference.id).unwrap_or_default();
-            let open = slots.open.iter().map(|&(index, _)| index).collect();
-            let news = told.news(&service.honoured(&found), open, service.ring.timeouts(), clock);
-            if !is_news && news.reports.is_empty() && news.gone.is_empty() {
+            let (records, timeouts) = (service.honoured(&found), service.ring.timeouts());
+            let open: HashSet<u32> = slots.open.iter().map(|&(index, _)| index).collect();
+            let all =
+                if fresh.is_empty() { Vec::new() } else { everything(&records, &open, timeouts, clock) };
+            let news = told.news(&records, open, timeouts, clock);
+            let has_news = is_news || !news.reports.is_empty() || !news.gone.is_empty();
+            if !has_news && fresh.is_empty() {
                 continue;
             }
             let identities = service.identities();
@@ -137,7 +144,9 @@ impl Daemon {
                 identities.get(&steering_to(report)).map(|&identity| flows::row(report, identity))
             };
             let rows: Vec<_> = news.reports.iter().filter_map(row).collect();
-            self.sharing.counts.told += rows.len() as u64;
+            let all_rows: Vec<_> = all.iter().filter_map(row).collect();
+            // Each record once, however many are told.
+            self.sharing.counts.told += rows.len().max(all_rows.len()) as u64;
             let (ring, hidden) = service.ring_kind();
             let of = ServiceFlows {
                 key,
@@ -149,18 +158,23 @@ impl Daemon {
                 records: rows,
                 gone: news.gone.iter().map(flows::row_key).collect(),
             };
-            messages.extend(flows::messages(of, is_news.then_some(&slots.open[..])));
+            if !fresh.is_empty() {
+                let all = ServiceFlows { records: all_rows, ..of.clone() };
+                all_of_all.extend(flows::messages(all, Some(&slots.open)));
+            }
+            if has_news {
+                news_of_all.extend(flows::messages(of, is_news.then_some(&slots.open[..])));
+            }
             self.sharing.said.insert(key, slots);
         }
         let engine = &self.engine;
         self.sharing.told.retain(|key, _| engine.published(key).is_some());
         self.sharing.said.retain(|key, _| engine.published(key).is_some());
-        if std::mem::take(&mut self.sharing.wants_end) {
-            messages.push(Flows { whole: true, ..Flows::default() });
-        }
+        all_of_all.push(Flows { whole: true, ..Flows::default() });
+        self.sharing.waiting.retain(|peer, _| peers.contains(peer));
         for peer in peers {
-            let waiting = self.sharing.waiting.entry(peer).or_default();
-            waiting.extend(messages.iter().map(|message| Message::Flows(Box::new(message.clone()))));
+            let messages = if fresh.contains(&peer) { &all_of_all } else { &news_of_all };
+            self.sharing.waiting.entry(peer).or_default().tell(messages);
         }
         self.pour();
     }
@@ -178,34 +192,31 @@ impl Daemon {
     /// Tells what waits, as far as the connections take it.
     fn pour(&mut self) {
         let Some(running) = self.peers.running() else { return };
-        let mut overflown = false;
+        let mut overflown = Vec::new();
         for (&peer, waiting) in &mut self.sharing.waiting {
-            while let Some(message) = waiting.front() {
+            while let Some(message) = waiting.next() {
                 match running.tell(peer, message) {
-                    Ok(Tell::Number(_)) => drop(waiting.pop_front()),
+                    Ok(Tell::Number(_)) => waiting.took(),
                     Ok(Tell::Full) => break,
                     // A new connection begins with all of it.
-                    Ok(Tell::Away) => waiting.clear(),
+                    Ok(Tell::Away) => *waiting = Queue::default(),
                     Err(error) => {
                         warn!(%error, "peers cannot be told of flows");
-                        waiting.pop_front();
+                        waiting.took();
                     }
                 }
             }
-            overflown |= waiting.len() > WAITING;
+            if waiting.len() > WAITING {
+                overflown.push(peer);
+            }
         }
-        if overflown {
-            self.share_all_again();
-        }
+        overflown.into_iter().for_each(|peer| self.share_all_with(peer));
     }
 
-    /// Has all of it told again, from the beginning.
-    pub(super) fn share_all_again(&mut self) {
-        let Sharing { told, said, waiting, wants_end, .. } = &mut self.sharing;
-        told.values_mut().for_each(Told::tell_all);
-        said.clear();
-        waiting.clear();
-        *wants_end = true;
+    /// Has a peer told all of it, from the beginning.
+    pub(super) fn share_all_with(&mut self, peer: IpAddr) {
+        self.sharing.waiting.entry(peer).or_default().begin_again();
+        self.sharing.fresh.insert(peer);
         self.next_collection = now();
     }
 
@@ -295,7 +306,7 @@ impl Daemon {
         let is_active = |peer: &IpAddr| active.is_some_and(|active| self.states_address(*peer, active));
         // It may have the VIPs for so short a time that it has not said so.
         let peer = connected().find(is_active).or_else(|| connected().next())?;
-        self.sharing.waiting.entry(peer).or_default().push_back(Message::Prepare);
+        self.sharing.waiting.entry(peer).or_default().ask_to_prepare();
         self.pour();
         Some((peer, now() + MOVE))
     }
@@ -305,7 +316,7 @@ impl Daemon {
         if self.has_flows_to_share() {
             self.freeze();
         }
-        self.sharing.waiting.entry(peer).or_default().push_back(Message::Prepared);
+        self.sharing.waiting.entry(peer).or_default().end_preparation();
         self.pour();
     }
 

@@ -54,7 +54,7 @@ impl Daemon {
     pub(in crate::control::daemon) fn hear_of_flows(&mut self, peer: IpAddr, message: Message) {
         match message {
             Message::Flows(flows) => self.hear_flows(peer, &flows),
-            Message::FlowsAgain => self.share_all_again(),
+            Message::FlowsAgain => self.share_all_with(peer),
             Message::Prepare => self.prepare_for(peer),
             Message::Prepared => {
                 self.go_on_taking_back(|pending| pending.peer == peer);
