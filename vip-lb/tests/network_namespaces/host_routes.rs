@@ -122,8 +122,9 @@ fn the_device_swallows_what_it_gets() {
                 socket.send_to(&vec![0; size], vip).unwrap();
             }
         }
-        // What came in again at the other end would leave once more, some sixty times.
-        assert_eq!(sent(&lab) - before, 4);
+        // What came in again at the other end would leave once more, some sixty times. The host may have sent a word of its own (MLD).
+        let left = sent(&lab) - before;
+        assert!((4..8).contains(&left), "{left} packets");
     });
 }
 
