@@ -1,6 +1,10 @@
 //! Rings: one inner map each, published by an update of the outer map.
 
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::{
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+    panic::resume_unwind,
+    thread,
+};
 
 use anyhow::{Context as _, ensure};
 use aya::{
@@ -10,6 +14,10 @@ use aya::{
 use vip_lb_common::abi::{MAX_SERVICES, RingClass, Slot};
 
 use super::{loader::LoadError, raw, refusal, write::Publication};
+
+/// How many inner maps are looked up at a time. Before Linux 6.8 the kernel waits at each until all programs that run have ended (`maybe_wait_bpf_programs`), some
+/// ten milliseconds; whoever waits at the same time waits for the same.
+const AT_A_TIME: usize = 128;
 
 /// The RINGS maps of all classes, in the order of [`RingClass::ALL`].
 pub(super) struct Rings {
@@ -71,15 +79,20 @@ impl Rings {
 
     /// Services that have a ring, with its class.
     pub(super) fn published(&self) -> anyhow::Result<Vec<(u16, RingClass)>> {
-        let mut published = Vec::new();
-        for class in RingClass::ALL {
-            for service in 0..MAX_SERVICES as u16 {
-                if self.id(service, class)?.is_some() {
-                    published.push((service, class));
-                }
-            }
-        }
-        Ok(published)
+        let of_class = |class| (0..MAX_SERVICES as u16).map(move |service| (service, class));
+        let all: Vec<_> = RingClass::ALL.into_iter().flat_map(of_class).collect();
+        let look_up = |some: &[(u16, RingClass)]| -> anyhow::Result<Vec<_>> {
+            let found =
+                some.iter().map(|&(service, class)| Ok(self.id(service, class)?.map(|_| (service, class))));
+            found.filter_map(Result::transpose).collect()
+        };
+        thread::scope(|scope| {
+            let some = all.chunks(all.len().div_ceil(AT_A_TIME));
+            let threads: Vec<_> = some.map(|some| scope.spawn(move || look_up(some))).collect();
+            let found =
+                threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            Ok(found.collect::<anyhow::Result<Vec<_>>>()?.concat())
+        })
     }
 
     pub(super) fn remove(&mut self, service: u16, class: RingClass) -> anyhow::Result<()> {
