@@ -215,7 +215,7 @@ fn slots_of_a_ring_of_another_size_mean_nothing() -> Result<()> {
         Ok(config)
     })?;
     pair.site.wait_peers(1, "the other ring", |peering| peering.peers[0].agrees == Some(false))?;
-    pair.wait_open_slots("closed", |open| open == 0)?;
+    pair.wait_settled()?;
 
     // The backup hears of them for as long as they are open.
     reconfigure(&pair, 0, |config| config.service_mut("echo").backends[0].weight = 400)?;
