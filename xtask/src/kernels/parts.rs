@@ -73,6 +73,8 @@ pub(super) const PARTS: &[Part] = &[
     lab("ipip", &["ipip"]),
     lab("gue", &["gue"]),
     lab("nat", &["nat"]),
+    // Older kernels are slow at what a daemon does that takes over.
+    Part { target: Some("lab_restart"), ..lab("restart", &["l2_over_ipv4"]) },
     // Debian's kernels have dummies, which the running one may lack.
     Part {
         target: Some("lab_routes"),
