@@ -15,8 +15,8 @@ use vip_lb_common::abi::{MAX_SERVICES, RingClass, Slot};
 
 use super::{loader::LoadError, raw, refusal, write::Publication};
 
-/// How many inner maps are looked up at a time. Before Linux 6.8 the kernel waits at each until all programs that run have ended (`maybe_wait_bpf_programs`), some
-/// ten milliseconds; whoever waits at the same time waits for the same.
+/// How many inner maps are looked up at a time. Before Linux 6.8 the kernel waits at each until all programs that run have ended (`maybe_wait_bpf_programs`);
+/// whoever waits at the same time waits for the same.
 const AT_A_TIME: usize = 128;
 
 /// The RINGS maps of all classes, in the order of [`RingClass::ALL`].
@@ -88,7 +88,9 @@ impl Rings {
         };
         thread::scope(|scope| {
             let some = all.chunks(all.len().div_ceil(AT_A_TIME));
-            let threads: Vec<_> = some.map(|some| scope.spawn(move || look_up(some))).collect();
+            let begin = |some| thread::Builder::new().spawn_scoped(scope, move || look_up(some));
+            let threads =
+                some.map(begin).collect::<Result<Vec<_>, _>>().context("cannot look up inner maps")?;
             let found =
                 threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
             Ok(found.collect::<anyhow::Result<Vec<_>>>()?.concat())
